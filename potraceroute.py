@@ -1,0 +1,2903 @@
+#!/usr/bin/env python
+"""potraceroute: which hop blocks the connection?
+
+A traceroute for the host where nothing can be installed: one file, the
+standard library, Python 2.7 or 3, and no root where the system allows it.
+
+    $ python3 potraceroute.py mail.example.com -p 25
+    TCP traceroute to mail.example.com [192.0.2.25] port 25
+    1       gw.example.net (198.51.100.1)  ICMP 11/0  0.412 ms
+    2       *       timed out
+    3       203.0.113.9 (203.0.113.9)  ICMP 11/0  3.870 ms
+    4       TCP port 25 connection successful. [Reached Destination]  9.204 ms
+    Successfully reached destination
+    TCP port 25 is open: 192.0.2.25 accepted the connection, 4 hops away
+
+A line is the ttl, who answered, with which ICMP type/code, after how long.
+"*" is a hop that said nothing: no proof of a filter, since many routers
+never answer.  The last line is the verdict.
+
+How it works.  The operating system's own sockets send every probe: TCP by
+connect(), UDP and ICMP by sendto(), each with a small ttl, so what a
+firewall sees is what it would see of the real client.  A router that drops
+an expired packet answers with ICMP, quoting the packet; on Linux the socket's
+error queue hands that answer to any user.  A raw socket, when privilege
+allows one, adds what the error queue does not show.
+
+A probe is identified by what routers quote and load balancers ignore or the
+kernel checks: TCP and UDP by a source port of their own (TCP's sequence number
+is checked by the kernel), ICMP by id, sequence number and a nonce.
+
+One more probe goes first, with the system's own ttl: it says in one round
+trip what becomes of the port, and is the only real connection a service
+sees.  A SYN with a small ttl that does reach the host is never acknowledged:
+TCP_DEFER_ACCEPT holds the third packet of the handshake back for 200 ms, a
+ttl of 1 stops it should it leave, and a reset clears the server's entry.
+
+Sections, each using only those above it:
+
+    1 Imports and the 2/3 seam    8 Probe methods
+    2 Vocabulary                  9 Plan (what to send when)
+    3 Errors                     10 Engine (sending and hearing)
+    4 Wire formats               11 Names
+    5 Replies                    12 Traceroute (the module's interface)
+    6 Hops and verdicts          13 Report
+    7 Mechanisms                 14 Options and command line
+
+Limits: MTU, TLS and other systems than Linux are not covered yet.
+"""
+
+from __future__ import division, print_function
+
+# ---------------------------------------------------------------------------
+# 1 Imports and the 2/3 seam
+# ---------------------------------------------------------------------------
+
+import errno
+import os
+import select
+import socket
+import struct
+import sys
+import time
+from collections import namedtuple
+
+__version__ = "0.2.0"
+__author__ = "the potraceroute developers"
+__license__ = "MIT"
+__all__ = ["Traceroute", "Trace", "Hop", "trace", "parse_options", "main",
+           "Error", "OptionError", "PortError", "RunError"]
+
+try:
+    text_type = unicode
+except NameError:
+    text_type = str
+
+
+def _libc_monotonic():
+    """Return a clock that never jumps, for Python 2.7, or time.time."""
+    if sys.platform == "win32":
+        return time.clock
+    try:
+        import ctypes
+        libc = ctypes.CDLL(None)
+        stamp = (ctypes.c_long * 2)()
+        if libc.clock_gettime(1, stamp) == 0 and sys.platform[:5] == "linux":
+            def clock():
+                libc.clock_gettime(1, stamp)
+                return stamp[0] + stamp[1] * 1e-9
+            return clock
+    except (ImportError, OSError, AttributeError):
+        pass
+    return lambda: os.times()[4]
+
+
+monotonic = getattr(time, "monotonic", None) or _libc_monotonic()
+
+
+def _ctypes_recvmsg():
+    """Return a recvmsg() for Pythons without one, or None.
+
+    struct msghdr and struct cmsghdr as glibc, musl and bionic lay them out
+    (natural alignment, lengths of the size of a pointer).
+    """
+    try:
+        import ctypes
+        call = ctypes.CDLL(None, use_errno=True).recvmsg
+    except (ImportError, OSError, AttributeError, TypeError):
+        return None
+    long_ = ctypes.c_size_t
+    word = ctypes.sizeof(long_)
+
+    class IoVec(ctypes.Structure):
+        _fields_ = [("base", ctypes.c_void_p), ("len", long_)]
+
+    class MsgHdr(ctypes.Structure):
+        _fields_ = [("name", ctypes.c_void_p), ("namelen", ctypes.c_uint),
+                    ("iov", ctypes.POINTER(IoVec)), ("iovlen", long_),
+                    ("control", ctypes.c_void_p), ("controllen", long_),
+                    ("flags", ctypes.c_int)]
+
+    def receive(sock, size, control_size=0, flags=0):
+        data = ctypes.create_string_buffer(size)
+        name = ctypes.create_string_buffer(128)
+        control = ctypes.create_string_buffer(max(control_size, word))
+        vector = IoVec(ctypes.addressof(data), size)
+        header = MsgHdr(ctypes.addressof(name), 128, ctypes.pointer(vector),
+                        1, ctypes.addressof(control), control_size, 0)
+        while True:
+            length = call(sock.fileno(), ctypes.byref(header), flags)
+            if length >= 0:
+                break
+            if ctypes.get_errno() != errno.EINTR:
+                raise socket.error(ctypes.get_errno(),
+                                   os.strerror(ctypes.get_errno()))
+        items, rest, head = [], control.raw[:header.controllen], word + 8
+        while len(rest) >= head:
+            count, level, kind = struct.unpack_from("@Lii", rest)
+            if count < head:
+                break
+            items.append((level, kind, rest[head:count]))
+            rest = rest[(count + word - 1) // word * word:]
+        sender = name.raw[:header.namelen]
+        address = None
+        if len(sender) >= 8:
+            port, = struct.unpack_from("!H", sender, 2)
+            address = (decode_sockaddr(sender), port)
+        return data.raw[:length], items, header.flags, address
+
+    return receive
+
+
+_recvmsg = None
+
+
+def recvmsg(sock, size, control_size, flags=0):
+    """Return (data, control messages, flags, address); as socket.recvmsg.
+
+    Raises socket.error; AttributeError is never raised: a Python that can
+    not do it is recognised by `can_recvmsg()`.
+    """
+    return _recvmsg(sock, size, control_size, flags)
+
+
+def can_recvmsg():
+    """Return True if control messages can be received at all."""
+    global _recvmsg
+    if _recvmsg is None:
+        _recvmsg = getattr(socket.socket, "recvmsg", None) or \
+            (_ctypes_recvmsg() if sys.platform != "win32" else None)
+    return _recvmsg is not None
+
+
+# ---------------------------------------------------------------------------
+# 2 Vocabulary
+# ---------------------------------------------------------------------------
+
+Outcome = namedtuple("Outcome", "reached final")
+
+# The outcome of a probe: did it reach the destination, does it end a trace?
+OUTCOMES = {
+    "time-exceeded": Outcome(False, False),
+    "echo-reply": Outcome(True, True),
+    "open": Outcome(True, True),
+    "data": Outcome(True, True),
+    "refused": Outcome(True, True),
+    "port-unreachable": Outcome(True, True),
+    "unreachable": Outcome(False, True),
+    "prohibited": Outcome(False, True),
+    "timeout": Outcome(False, False),
+    "send-failed": Outcome(False, False),
+}
+
+# The verdict of a trace that reached the destination, from its outcome.
+REACHED_VERDICTS = {"open": "open", "data": "answered",
+                    "echo-reply": "answered", "refused": "refused",
+                    "port-unreachable": "refused"}
+
+# ICMP type/code to outcome and meaning (RFC 792, RFC 1812 5.2.7.1).
+ICMP4 = {
+    (0, 0): ("echo-reply", "echo reply"),
+    (3, 0): ("unreachable", "network unreachable"),
+    (3, 1): ("unreachable", "host unreachable"),
+    (3, 2): ("protocol-unreachable", "protocol unreachable"),
+    (3, 3): ("port-unreachable", "port unreachable"),
+    (3, 4): ("unreachable", "fragmentation needed"),
+    (3, 5): ("unreachable", "source route failed"),
+    (3, 6): ("unreachable", "destination network unknown"),
+    (3, 7): ("unreachable", "destination host unknown"),
+    (3, 8): ("unreachable", "source host isolated"),
+    (3, 9): ("prohibited", "network administratively prohibited"),
+    (3, 10): ("prohibited", "host administratively prohibited"),
+    (3, 11): ("unreachable", "network unreachable for this TOS"),
+    (3, 12): ("unreachable", "host unreachable for this TOS"),
+    (3, 13): ("prohibited", "communication administratively prohibited"),
+    (3, 14): ("prohibited", "host precedence violation"),
+    (3, 15): ("prohibited", "precedence cutoff in effect"),
+    (11, 0): ("time-exceeded", "time exceeded in transit"),
+    (11, 1): ("unreachable", "fragment reassembly time exceeded"),
+    (12, 0): ("unreachable", "parameter problem"),
+}
+
+# The same for ICMPv6 (RFC 4443 3).
+ICMP6 = {
+    (129, 0): ("echo-reply", "echo reply"),
+    (1, 0): ("unreachable", "no route to destination"),
+    (1, 1): ("prohibited", "communication administratively prohibited"),
+    (1, 2): ("unreachable", "beyond scope of source address"),
+    (1, 3): ("unreachable", "address unreachable"),
+    (1, 4): ("port-unreachable", "port unreachable"),
+    (1, 5): ("prohibited", "source address failed policy"),
+    (1, 6): ("prohibited", "reject route to destination"),
+    (2, 0): ("unreachable", "packet too big"),
+    (3, 0): ("time-exceeded", "hop limit exceeded in transit"),
+    (3, 1): ("unreachable", "fragment reassembly time exceeded"),
+    (4, 0): ("unreachable", "erroneous header field"),
+    (4, 1): ("protocol-unreachable", "unrecognized next header"),
+    (4, 2): ("unreachable", "unrecognized IPv6 option"),
+}
+
+# What differs between the two families, so that no code asks for it.
+Family = namedtuple("Family", "version af level ttl tos icmp echo reply "
+                              "errors codes")
+FAMILIES = {
+    4: Family(4, socket.AF_INET, 0, getattr(socket, "IP_TTL", 4),
+              getattr(socket, "IP_TOS", 3), 1, 8, 0, (3, 11, 12), ICMP4),
+    6: Family(6, socket.AF_INET6, 41,
+              getattr(socket, "IPV6_UNICAST_HOPS", 4),
+              getattr(socket, "IPV6_TCLASS", 67), 58, 128, 129,
+              (1, 2, 3, 4), ICMP6),
+}
+
+VERDICTS = {
+    "open": "{label} is open: {address} accepted the connection{away}",
+    "answered": "{label} answered: {what} came from {address}{away}",
+    "refused": "{label} is closed: {address} itself refused it{what}{away}",
+    "rejected": "{label} is rejected by {who}: {icmp}{own}",
+    "unreachable": "{address} is unreachable: {who} says so, {icmp}",
+    "dropped": "{label} is dropped {where}: {why}",
+    "silent": "{label} is open or filtered: nothing came from it, "
+              "but {address} is reachable ({why})",
+    "error": "{label} could not be probed: {why}",
+}
+
+TCP_DEFER_ACCEPT = 9            # Linux, seconds: tcp(7)
+TCP_INFO = 11
+TCP_TIMESTAMP = 24              # the clock behind TSval, in ms
+IPV6_AUTOFLOWLABEL = 70
+DEFAULT_TTL = 64
+DATA_LIMIT = 512                # octets of a banner that are kept
+DATA_SHOWN = 120                # octets of a banner that are printed
+BUFFER = 4096
+
+# ---------------------------------------------------------------------------
+# 3 Errors
+# ---------------------------------------------------------------------------
+
+
+class Error(Exception):
+    """Base class of all errors this module raises on purpose."""
+
+
+class OptionError(Error, ValueError):
+    """An option has a bad value, or does not go with another."""
+
+
+class PortError(OptionError, OSError):
+    """A port number or service name that there is not."""
+
+    __str__ = Exception.__str__
+
+
+class RunError(Error, OSError):
+    """The trace can not run: no such host, address or privilege."""
+
+    __str__ = Exception.__str__
+
+
+def format_errno(number):
+    """Return the system's words for an errno."""
+    return os.strerror(number) if number else "unknown error"
+
+
+# ---------------------------------------------------------------------------
+# 4 Wire formats
+# ---------------------------------------------------------------------------
+
+# Our own packet as copied inside an ICMP error.  Absent facts are None.
+Quoted = namedtuple("Quoted", "protocol source destination source_port "
+                              "dest_port ident seq ttl tos tsval payload")
+NOTHING_QUOTED = Quoted(*[None] * len(Quoted._fields))
+
+
+def checksum(data):
+    """Return the Internet checksum of octets (RFC 1071)."""
+    if len(data) % 2:
+        data += b"\0"
+    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+
+
+def format_address(packed):
+    """Return 4 or 16 octets as an address, "" if there are less."""
+    packed = bytes(packed)
+    try:
+        if len(packed) == 4:
+            return socket.inet_ntoa(packed)
+        return socket.inet_ntop(socket.AF_INET6, packed)
+    except (ValueError, socket.error):
+        return ""
+
+
+def decode_sockaddr(data):
+    """Return the address in a struct sockaddr_in or sockaddr_in6, or None.
+
+    The sockaddr is told by its family, in the host's octet order.
+    """
+    if len(data) < 8:
+        return None
+    family, = struct.unpack_from("=H", data)
+    if family == socket.AF_INET:
+        return format_address(data[4:8])
+    if family == socket.AF_INET6 and len(data) >= 24:
+        return format_address(data[8:24])
+    return None
+
+
+def encode_echo(version, ident, seq, payload):
+    """Return an ICMP echo request (RFC 792, RFC 4443 4.1).
+
+    The checksum of ICMPv6 covers addresses: there the kernel fills it in.
+    """
+    kind = FAMILIES[version].echo
+    form = "!BBHHH"
+    packet = struct.pack(form, kind, 0, 0, ident, seq) + payload
+    if version == 4:
+        packet = struct.pack(form, kind, 0, checksum(packet), ident,
+                             seq) + payload
+    return packet
+
+
+def decode_ip(packet):
+    """Return (Quoted with addresses, rest) of an IPv4 or IPv6 packet.
+
+    Of a packet cut too short, or none at all, (None, b"").  IPv6 extension
+    headers are passed over (RFC 8200 4).
+    """
+    data = bytearray(packet[:40])
+    version = data[0] >> 4 if data else 0
+    if version == 4 and len(data) >= 20 and (data[0] & 15) >= 5:
+        rest = packet[(data[0] & 15) * 4:]
+        if (data[6] & 0x1f) or data[7]:         # not the first fragment
+            rest = b""
+        return NOTHING_QUOTED._replace(
+            protocol=data[9], ttl=data[8], tos=data[1],
+            source=format_address(packet[12:16]),
+            destination=format_address(packet[16:20])), rest
+    if version == 6 and len(data) >= 40:
+        header, rest = data[6], packet[40:]
+        while header in (0, 43, 60) and len(rest) >= 8:
+            skip = bytearray(rest[:2])
+            header, rest = skip[0], rest[skip[1] * 8 + 8:]
+        return NOTHING_QUOTED._replace(
+            protocol=header, ttl=data[7],
+            tos=(data[0] & 15) << 4 | data[1] >> 4,
+            source=format_address(packet[8:24]),
+            destination=format_address(packet[24:40])), rest
+    return None, b""
+
+
+def decode_tsval(header):
+    """Return TSval of a TCP header (RFC 7323 3.2), None if not there."""
+    data = bytearray(header)
+    end = min(len(data), (data[12] >> 4) * 4) if len(data) > 12 else 0
+    at = 20
+    while at + 1 < end and data[at]:
+        if data[at] == 8 and at + 10 <= end:
+            return struct.unpack_from("!I", header, at + 2)[0]
+        at += 1 if data[at] == 1 else max(2, data[at + 1])
+    return None
+
+
+def decode_transport(quoted, rest):
+    """Return `quoted` with the fields of its TCP, UDP or ICMP header.
+
+    8 octets of it are all that RFC 792 promises; with less, nothing is
+    added.
+    """
+    if len(rest) < 8:
+        return quoted
+    one, two, _, four = struct.unpack_from("!HHHH", rest)
+    if quoted.protocol == socket.IPPROTO_TCP:
+        return quoted._replace(source_port=one, dest_port=two,
+                               tsval=decode_tsval(rest))
+    if quoted.protocol == socket.IPPROTO_UDP:
+        return quoted._replace(source_port=one, dest_port=two,
+                               payload=rest[8:])
+    if quoted.protocol in (1, 58):
+        ident, seq = struct.unpack_from("!HH", rest, 4)
+        return quoted._replace(ident=ident, seq=seq, payload=rest[8:])
+    return quoted
+
+
+def encode_dns_query(ident):
+    """Return a DNS query for the name servers of the root (RFC 1035 4).
+
+    Any server answers it with something, be it REFUSED.
+    """
+    return struct.pack("!HHHHHHBHH", ident, 0x0100, 1, 0, 0, 0, 0, 2, 1)
+
+
+# ---------------------------------------------------------------------------
+# 5 Replies
+# ---------------------------------------------------------------------------
+
+# One thing that was heard.  kind: "icmp" (an error about one of our
+# packets), "echo", "data", "accepted", "reset", or "failed" (the kernel gave
+# up a socket and did not say why: error is the errno).
+# received: time.time() of the kernel, or None.  raw: from a raw socket.
+Reply = namedtuple("Reply", "kind responder icmp_type icmp_code reply_ttl "
+                            "received quoted data error raw")
+NO_REPLY = Reply(*[None] * len(Reply._fields))
+
+
+def decode_icmp(version, message, **known):
+    """Return the Reply in an ICMP message, or None if it is none to us."""
+    family = FAMILIES[version]
+    if len(message) < 8:
+        return None
+    head = bytearray(message[:2])
+    kind, code = head[0], head[1]
+    if kind == family.reply:
+        ident, seq = struct.unpack_from("!HH", message, 4)
+        quoted = NOTHING_QUOTED._replace(protocol=family.icmp, ident=ident,
+                                         seq=seq, payload=message[8:])
+        return NO_REPLY._replace(kind="echo", icmp_type=kind, icmp_code=code,
+                                 quoted=quoted, **known)
+    if kind not in family.errors:
+        return None
+    quoted, rest = decode_ip(message[8:])
+    if quoted is None:
+        return None
+    return NO_REPLY._replace(kind="icmp", icmp_type=kind, icmp_code=code,
+                             quoted=decode_transport(quoted, rest), **known)
+
+
+def decode_segment(segment, **known):
+    """Return the Reply in a TCP segment: "accepted", "reset" or None."""
+    if len(segment) < 20:
+        return None
+    one, two = struct.unpack_from("!HH", segment)
+    flags = bytearray(segment[13:14])[0]
+    kind = "reset" if flags & 4 else "accepted" if flags & 18 == 18 else None
+    # As seen from us: their source port is the probe's destination.
+    quoted = NOTHING_QUOTED._replace(protocol=socket.IPPROTO_TCP,
+                                     source_port=two, dest_port=one)
+    return kind and NO_REPLY._replace(kind=kind, quoted=quoted, **known)
+
+
+def same_start(ours, theirs):
+    """Return True if what is quoted of a payload is ours.
+
+    A router may quote none of it, cut it short, or pad it with zeros and
+    extensions behind 128 octets of the packet (RFC 4884 5), of which the
+    first 64 octets of payload are safe from both.
+    """
+    count = min(len(ours), len(theirs or b""), 64)
+    return ours[:count] == (theirs or b"")[:count]
+
+
+# ---------------------------------------------------------------------------
+# 6 Hops and verdicts
+# ---------------------------------------------------------------------------
+
+Answer = namedtuple("Answer", "outcome address rtt icmp_type icmp_code "
+                              "reply_ttl data error quoted")
+NO_ANSWER = Answer("timeout", *[None] * 8)
+
+IpFields = namedtuple("IpFields", "ip_source_address ip_ttl")
+IcmpFields = namedtuple("IcmpFields", "icmp_type icmp_code")
+
+
+def classify(reply, destination, own_address):
+    """Return (outcome, reason or None) of a reply to one of our probes.
+
+    Only the destination itself can say that a port is closed; the same
+    words from anybody else are a prohibition.  An ICMP error that comes
+    from this very host means that the probe never left it.
+    """
+    if reply.kind == "failed":
+        return ("refused" if reply.error == errno.ECONNREFUSED else
+                "unreachable"), format_errno(reply.error)
+    if reply.kind in ("accepted", "reset", "data"):
+        return {"accepted": "open", "reset": "refused",
+                "data": "data"}[reply.kind], None
+    codes = FAMILIES[6 if ":" in destination else 4].codes
+    outcome, _ = codes.get((reply.icmp_type, reply.icmp_code),
+                           ("unreachable", ""))
+    if reply.responder == own_address != destination and \
+            outcome != "time-exceeded":
+        if outcome == "unreachable":
+            return "send-failed", "no answer to address resolution (ARP " \
+                "or neighbor discovery): the gateway or host is down"
+        return "send-failed", "a local firewall rule rejects it"
+    if outcome in ("port-unreachable", "protocol-unreachable") and (
+            reply.responder != destination or outcome[:4] == "prot"):
+        outcome = "prohibited"
+    return outcome, None
+
+
+def format_icmp(version, answer):
+    """Return an ICMP answer in words: ICMP 3/13, ... prohibited."""
+    key = answer.icmp_type, answer.icmp_code
+    words = FAMILIES[version].codes.get(key, ("", "unassigned code"))[1]
+    return "ICMP %d/%d, %s" % (key + (words,))
+
+
+def format_text(text):
+    """Return any text or octets as printable ASCII on one line."""
+    if not isinstance(text, text_type):
+        text = text.decode("latin-1")
+    return "".join(c if " " <= c <= "~" else
+                   c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def format_data(data):
+    """Return octets as Python 3 shows them, without the b."""
+    return repr(bytes(data[:DATA_SHOWN])).lstrip("b")
+
+
+class Hop(namedtuple("Hop", "ttl method port destination answers name "
+                            "destination_name version verbose more")):
+    """What is known of one ttl: a record; what is absent is None.
+
+    answers  tuple of Answer, the first is the one shown; empty if silent
+    name     the responder's host name, None if not known
+    more     True for the destination when it lies farther than max_hops
+    str(hop) is the printed line without the time.
+    """
+
+    __slots__ = ()
+
+    @property
+    def answer(self):
+        return self.answers[0] if self.answers else NO_ANSWER
+
+    outcome = property(lambda self: self.answer.outcome)
+    address = property(lambda self: self.answer.address)
+    rtt = property(lambda self: self.answer.rtt)
+    icmp_type = property(lambda self: self.answer.icmp_type)
+    icmp_code = property(lambda self: self.answer.icmp_code)
+    reply_ttl = property(lambda self: self.answer.reply_ttl)
+    rxdata = property(lambda self: self.answer.data)
+    reached = property(lambda self: OUTCOMES[self.outcome].reached)
+    final = property(lambda self: OUTCOMES[self.outcome].final)
+
+    @property
+    def ipfields(self):
+        if self.address is None:
+            return None
+        return IpFields(self.address, self.reply_ttl)
+
+    @property
+    def icmpfields(self):
+        if self.icmp_type is None:
+            return None
+        return IcmpFields(self.icmp_type, self.icmp_code)
+
+    @property
+    def msg(self):
+        """The line without the ttl and the time."""
+        return self.format_answer(self.answer)
+
+    def format_answer(self, answer):
+        where = "%s port %s" % (self.method.upper(), self.port)
+        template = {
+            "open": where + " connection successful. [Reached Destination]",
+            "refused": where + " connection refused [Reached Destination]",
+            "data": where + " responded, received data: {data}",
+            "echo-reply": "{host} ICMP echo reply [Reached Destination]",
+            "timeout": "*\ttimed out",
+            "send-failed": "*\tnot sent: {error}",
+            "port-unreachable": "{host}  ICMP {icmp} [Reached Destination]",
+        }.get(answer.outcome, "{host}  ICMP {icmp}")
+        if answer.outcome == "open" and answer.data:
+            template = where + " connection successful, received data: {data}"
+        if answer.address is None and "{host}" in template:
+            template = "?  {outcome}, address not visible"
+        return template.format(
+            host="%s (%s)" % (self._name_of(answer.address), answer.address),
+            icmp="%s/%s" % (answer.icmp_type, answer.icmp_code),
+            data=format_data(answer.data or b""), error=answer.error,
+            outcome=answer.outcome)
+
+    def _name_of(self, address):
+        if address == self.destination:
+            return format_text(self.destination_name or self.name or address)
+        if address == self.address and self.name:
+            return format_text(self.name)
+        return address
+
+    def format_line(self):
+        """Return the line with the times of all answers, and names of
+        ICMP messages and reply ttls if verbose."""
+        line, shown = str(self), self.answer
+        for answer in self.answers or (NO_ANSWER,):
+            if answer.address != shown.address:
+                line, shown = line + "  " + self.format_answer(answer), answer
+            if answer.rtt is not None:
+                line += "  %.3f ms" % (answer.rtt * 1e3)
+        if self.verbose:
+            if self.reply_ttl is not None:
+                line += "  reply ttl %d" % self.reply_ttl
+            if self.icmp_type is not None:
+                line += "  (%s)" % format_icmp(
+                    self.version, self.answer).partition(", ")[2]
+        return line
+
+    def __str__(self):
+        return "%s%d\t%s" % (">" if self.more else "", self.ttl, self.msg)
+
+    def as_dict(self):
+        """Return the hop as section 6 of the design describes it."""
+        probes = [answer_dict(answer) for answer in self.answers]
+        entry = {"ttl": self.ttl, "name": self.name, "labels": [],
+                 "notes": [], "probes": probes}
+        entry.update(answer_dict(self.answer))
+        for key in ("quoted_ttl", "quoted_tos"):
+            del entry[key]
+        return entry
+
+
+def answer_dict(answer):
+    """Return an Answer for JSON: times in ms, silence is null."""
+    quoted = answer.quoted or NOTHING_QUOTED
+    return {"outcome": answer.outcome, "address": answer.address,
+            "rtt_ms": format_ms(answer.rtt), "icmp_type": answer.icmp_type,
+            "icmp_code": answer.icmp_code, "reply_ttl": answer.reply_ttl,
+            "error": answer.error, "quoted_ttl": quoted.ttl,
+            "quoted_tos": quoted.tos}
+
+
+def format_ms(seconds):
+    """Return seconds as a number of milliseconds, None as None."""
+    return None if seconds is None else round(seconds * 1e3, 3)
+
+
+# ---------------------------------------------------------------------------
+# 7 Mechanisms
+# ---------------------------------------------------------------------------
+
+class Mechanism(object):
+    """How answers reach us.  This one: a socket's errno, and no more.
+
+    The contract, which other systems fill in by other attributes:
+
+    name       the word for -v and JSON
+    explains   True if ICMP errors are seen, with who sent them
+    why        what is not seen and why, for people; "" if nothing
+    prepare(sock, version)          ask for answers on a probe's socket
+    errors(sock, protocol, version) list of Reply about probes sent by sock
+    receive(sock)                   (octets, sender, port, facts)
+
+    `facts` are the keyword arguments of Reply that the kernel tells:
+    reply_ttl and received.
+    """
+
+    name = "connect"
+    explains = False
+    why = ("hop addresses are not visible: this system does not show ICMP "
+           "errors to an unprivileged user; root (or CAP_NET_RAW) would")
+    stamp_option = None
+    options = {4: (), 6: ()}
+    ttl_items = ((0, 2), (41, 52))      # IP_TTL, IPV6_HOPLIMIT
+    stamp_items = ((1, 35), (1, 29))    # SCM_TIMESTAMPNS, SCM_TIMESTAMP
+
+    def prepare(self, sock, version):
+        for level, option in self.options[version]:
+            try:
+                sock.setsockopt(level, option, 1)
+            except socket.error:
+                pass                    # one fact less, not one probe less
+
+    def errors(self, sock, protocol, version):
+        return []
+
+    def receive(self, sock, flags=0):
+        """Return (octets, address, port, facts, control messages).
+
+        Raises socket.error, with EAGAIN when there is nothing.
+        """
+        if can_recvmsg():
+            data, items, _, sender = recvmsg(sock, BUFFER, 512, flags)
+        else:
+            data, sender = sock.recvfrom(BUFFER, flags)
+            items = []
+        sender = sender or ("", 0)
+        facts = {}
+        for level, kind, value in items:
+            if (level, kind) in self.ttl_items and len(value) >= 4:
+                facts["reply_ttl"] = struct.unpack_from("=i", value)[0]
+            elif (level, kind) in self.stamp_items:
+                facts["received"] = decode_stamp(value, kind == 35)
+        return data, sender[0].split("%")[0], sender[1], facts, items
+
+
+def decode_stamp(value, nano):
+    """Return the seconds in a struct timespec (nano) or timeval, or None.
+
+    Told by its length: 32-bit systems have two forms.
+    """
+    form = {8: "=ii", 16: "=qq"}.get(len(value))
+    if form is None:
+        return None
+    seconds, part = struct.unpack(form, value)
+    return seconds + part * (1e-9 if nano else 1e-6)
+
+
+class ErrorQueue(Mechanism):
+    """Linux's error queue: ip(7) IP_RECVERR.  No privilege is needed.
+
+    For TCP since kernel 5.8 (commit 45af29ca761c).
+    """
+
+    name = "error-queue"
+    explains = True
+    why = ""
+    stamp_option = (1, 35)              # SO_TIMESTAMPNS
+    MSG_ERRQUEUE = 0x2000
+    # IP_RECVERR, IP_RECVTTL; IPV6_RECVERR, IPV6_RECVHOPLIMIT; stamps
+    options = {4: ((0, 11), (0, 12), stamp_option),
+               6: ((41, 25), (41, 51), stamp_option)}
+    error_items = ((0, 11), (41, 25))
+
+    @staticmethod
+    def available():
+        return sys.platform[:5] in ("linux", "andro") and can_recvmsg()
+
+    def errors(self, sock, protocol, version):
+        replies = []
+        for _ in range(64):             # bounded, whatever arrives
+            try:
+                data, address, port, facts, items = self.receive(
+                    sock, self.MSG_ERRQUEUE)
+            except socket.error:
+                break
+            quoted = NOTHING_QUOTED._replace(
+                protocol=protocol, destination=address or None)
+            if protocol == socket.IPPROTO_UDP:  # the queue holds the payload
+                quoted = quoted._replace(dest_port=port, payload=data)
+            else:
+                quoted = decode_transport(quoted, data)
+            for level, kind, value in items:
+                if (level, kind) in self.error_items:
+                    reply = self.decode_error(value, version, quoted, facts)
+                    if reply:
+                        replies.append(reply)
+        return replies
+
+    @staticmethod
+    def decode_error(value, version, quoted, facts):
+        """Return the Reply in a struct sock_extended_err, or None.
+
+        The struct is followed by the address of who sent the ICMP error
+        (linux/errqueue.h, SO_EE_OFFENDER).
+        """
+        if len(value) < 16:
+            return None
+        number, origin, kind, code, _, _, _ = struct.unpack_from(
+            "=IBBBBII", value)
+        if origin == 1:                 # SO_EE_ORIGIN_LOCAL
+            return NO_REPLY._replace(kind="failed", error=number,
+                                     quoted=quoted)
+        if origin not in (2, 3) or kind not in FAMILIES[version].errors:
+            return None
+        return NO_REPLY._replace(
+            kind="icmp", responder=decode_sockaddr(value[16:]),
+            icmp_type=kind, icmp_code=code, quoted=quoted, **facts)
+
+
+class RawSocket(Mechanism):
+    """A raw ICMP socket, and one for TCP: the answers of the whole host.
+
+    As a witness beside the error queue it adds the quoted IP header and the
+    ttl of resets; alone it carries the answers.  Needs CAP_NET_RAW.
+    """
+
+    name = "raw-socket"
+    explains = True
+    why = ""
+    stamp_option = (1, 35)
+    options = {4: ((0, 12), stamp_option), 6: ((41, 51), stamp_option)}
+    # What is wanted; on Linux a set bit of the filter is a type blocked.
+    icmp_filter = {4: (255, 1, 1), 6: (58, 1, 8)}   # level, option, words
+
+    def __init__(self, version, destination, with_tcp):
+        family = FAMILIES[version]
+        self.version = version
+        self.sockets = []
+        wanted = [(family.icmp, None)]
+        if with_tcp:                    # connected: only the destination's
+            wanted.append((socket.IPPROTO_TCP, destination))
+        try:
+            for protocol, peer in wanted:
+                sock = socket.socket(family.af, socket.SOCK_RAW, protocol)
+                self.sockets.append(sock)
+                sock.setblocking(False)
+                self.prepare(sock, version)
+                if peer:
+                    sock.connect(peer)
+                else:
+                    self.set_filter(sock, family)
+        except socket.error:
+            self.close()
+            raise
+
+    def set_filter(self, sock, family):
+        level, option, words = self.icmp_filter[family.version]
+        blocked = [0xffffffff] * words
+        for kind in family.errors + (family.reply,):
+            blocked[kind // 32] &= ~(1 << kind % 32)
+        try:
+            sock.setsockopt(level, option,
+                            struct.pack("=%dI" % words, *blocked))
+        except socket.error:
+            pass                        # decode_icmp() sorts them out anyway
+
+    def replies(self, sock):
+        """Return the list of Reply that wait on one of our sockets."""
+        found = []
+        for _ in range(64):
+            try:
+                data, address, _, facts, _ = self.receive(sock)
+            except socket.error:
+                break
+            if self.version == 4:       # IPv4 comes with its header
+                outer, data = decode_ip(data)
+                if outer is None:
+                    continue
+                address, facts["reply_ttl"] = outer.source, outer.ttl
+            if sock is self.sockets[0]:
+                reply = decode_icmp(self.version, data, responder=address,
+                                    raw=True, **facts)
+            else:
+                reply = decode_segment(data, responder=address, raw=True,
+                                       **facts)
+            if reply:
+                found.append(reply)
+        return found
+
+    def close(self):
+        for sock in self.sockets:
+            sock.close()
+
+
+def select_mechanism(wanted, version, destination, with_tcp):
+    """Return (mechanism, raw socket or None), chosen by trying.
+
+    wanted is None, or the name of one: "error-queue", "raw-socket",
+    "connect".  Raises RunError if that one is not to be had.
+    """
+    raw = None
+    if wanted in (None, RawSocket.name):
+        try:
+            raw = RawSocket(version, destination, with_tcp)
+        except socket.error as error:
+            if wanted:
+                raise RunError("mechanism %r: %s; root or CAP_NET_RAW is "
+                               "needed" % (wanted, error.strerror))
+    if wanted == RawSocket.name:
+        return Mechanism(), raw
+    if wanted != Mechanism.name and ErrorQueue.available():
+        return ErrorQueue(), raw
+    return Mechanism(), raw
+
+
+def open_keeper():
+    """Return a socket that keeps the kernel's receive stamps switched on.
+
+    Stamping starts a moment after the first socket asks for it; answers
+    that arrive before then are stamped when they are read.
+    """
+    try:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            sock.setsockopt(*(ErrorQueue.stamp_option + (1,)))
+        except socket.error:
+            pass
+        return sock
+    except socket.error:
+        return None
+
+
+# ---------------------------------------------------------------------------
+# 8 Probe methods
+# ---------------------------------------------------------------------------
+
+Target = namedtuple("Target", "family address sockaddr port source_ip "
+                              "source_port payload tos own_address")
+
+
+class Probe(object):
+    """One packet we sent, and its identity."""
+
+    __slots__ = ("ttl", "real", "sock", "source_port", "ident", "seq",
+                 "payload", "sent", "sent_at", "answer", "pending", "error",
+                 "tsval", "renewed", "retransmits", "kernel_rtt", "gone")
+
+    def __init__(self, ttl, real):
+        for name in self.__slots__:
+            setattr(self, name, None)
+        self.ttl = ttl          # 0: the system's own
+        self.real = real        # a TCP connection meant to be completed
+
+    def stamp(self):
+        self.sent_at = time.time()
+        self.sent = monotonic()
+
+
+class Method(object):
+    """How to probe; the contract and what the methods share.
+
+    name, protocol      as users and as IP know it
+    repeats             seconds after which the kernel would send a probe
+                        again by itself, None if it does not
+    connects            True if a probe opens a connection
+    checked             True if answers() can tell a forged quote by what we
+                        know; TCP can not, only the kernel knows its
+                        sequence numbers
+    start()             open what all probes share
+    send(probe)         send it; raises socket.error
+    receive(sock, probe)  list of Reply on a readable socket
+    answers(reply, probe) True if the reply is about this probe
+    rtt(probe, reply, elapsed)  seconds, or None if they can not be known
+    """
+
+    name = protocol = kind = None
+    default_port = None
+    repeats = None
+    connects = False
+    checked = True
+    sock = None
+
+    def __init__(self, target, mechanism, raw=None):
+        self.target = target
+        self.mechanism = mechanism
+        self.raw = raw
+        self.payload = target.payload
+        self.start()
+
+    def start(self):
+        pass
+
+    def close(self):
+        if self.sock:
+            self.sock.close()
+
+    def open_socket(self, kind, protocol=0, port=None):
+        """Return a non-blocking socket from which answers can be read."""
+        target = self.target
+        family = target.family
+        sock = socket.socket(family.af, kind, protocol)
+        try:
+            sock.setblocking(False)
+            if target.tos:
+                sock.setsockopt(family.level, family.tos, target.tos)
+            self.mechanism.prepare(sock, family.version)
+            port = target.source_port if port is None else port
+            if port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if port or target.source_ip or kind == socket.SOCK_DGRAM:
+                sock.bind((target.source_ip or "", port or 0))
+        except socket.error:
+            sock.close()
+            raise
+        return sock
+
+    def set_ttl(self, sock, ttl):
+        sock.setsockopt(self.target.family.level, self.target.family.ttl, ttl)
+
+    def release(self, probe):
+        """Close what the probe alone uses, leaving nothing behind."""
+        if probe.sock is not None and probe.sock is not self.sock:
+            probe.sock.close()
+        probe.sock = None
+
+    def renew(self, probe):
+        pass
+
+    def to_destination(self, quoted):
+        return quoted.destination in (None, self.target.address)
+
+    def rtt(self, probe, reply, elapsed):
+        return elapsed
+
+
+class TcpMethod(Method):
+    """TCP by connect(): the SYN is the kernel's own."""
+
+    name = "tcp"
+    protocol = socket.IPPROTO_TCP
+    default_port = 80
+    repeats = 0.95              # the SYN goes out again after 1.02 s
+    connects = True
+    checked = False
+    queue_works = None          # unknown; then as seen on this kernel
+
+    def send(self, probe):
+        probe.sock = sock = self.open_socket(socket.SOCK_STREAM)
+        if self.target.family.version == 6:     # a constant flow label
+            self.try_option(sock, 41, IPV6_AUTOFLOWLABEL, 0)
+        if probe.ttl:
+            self.set_ttl(sock, probe.ttl)
+        if not probe.real:
+            self.try_option(sock, self.protocol, TCP_DEFER_ACCEPT, 1)
+        if not probe.real or self.target.source_port:
+            # A reset at close, also if we are killed before we can close.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                            struct.pack("ii", 1, 0))
+        probe.stamp()
+        error = sock.connect_ex(self.target.sockaddr)
+        if error not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK,
+                         errno.ECONNREFUSED):
+            raise socket.error(error, format_errno(error))
+        probe.error = error if error == errno.ECONNREFUSED else None
+        try:
+            probe.source_port = sock.getsockname()[1]
+            probe.tsval = sock.getsockopt(self.protocol, TCP_TIMESTAMP)
+        except socket.error:
+            pass
+        if not probe.real:
+            self.set_ttl(sock, 1)
+
+    @staticmethod
+    def try_option(sock, level, option, value):
+        try:
+            sock.setsockopt(level, option, value)
+        except socket.error:
+            pass
+
+    def renew(self, probe):
+        """Let the kernel repeat the SYN with the ttl under test."""
+        if not probe.real:
+            self.set_ttl(probe.sock, probe.ttl or DEFAULT_TTL)
+        probe.renewed = True
+
+    def release(self, probe):
+        if probe.sock is not None and not probe.real:
+            try:                # the reset has to reach the server
+                self.set_ttl(probe.sock, DEFAULT_TTL)
+            except socket.error:
+                pass
+        Method.release(self, probe)
+
+    def receive(self, sock, probe):
+        """The order matters: reading the error queue clears SO_ERROR, and
+        SO_ERROR 0 does not mean connected."""
+        version = self.target.family.version
+        replies = self.mechanism.errors(sock, self.protocol, version)
+        info = self.read_info(sock)
+        probe.retransmits = info[25] if info else None
+        if info and info[25] and not (probe.real or probe.renewed):
+            # We were too late: the SYN was repeated with a ttl of 1, so
+            # this may be the first hop's answer to that one.
+            probe.gone = True
+            return []
+        if replies:
+            self.queue_works = True
+            return replies
+        error = probe.error or sock.getsockopt(socket.SOL_SOCKET,
+                                               socket.SO_ERROR)
+        if not error:
+            try:
+                sock.getpeername()
+            except socket.error:
+                return []
+            probe.kernel_rtt = info[17] * 1e-6 if info and info[17] else None
+            return [NO_REPLY._replace(kind="accepted",
+                                      responder=self.target.address)]
+        if error == errno.ETIMEDOUT:        # the kernel has given up
+            probe.gone = True
+            return []
+        if self.queue_works is None and error != errno.ECONNREFUSED:
+            self.queue_works = False
+        reply = NO_REPLY._replace(kind="failed", error=error)
+        if error == errno.ECONNREFUSED:
+            segments = info[35] if info and len(info) > 35 else None
+            if segments or (segments is None and self.queue_works):
+                return [NO_REPLY._replace(kind="reset",
+                                          responder=self.target.address)]
+            if segments == 0:   # no segment came: it was an ICMP error
+                kind, code = (3, 3) if version == 4 else (1, 4)
+                reply = reply._replace(icmp_type=kind, icmp_code=code)
+        return [reply]
+
+    @staticmethod
+    def read_info(sock):
+        """Return struct tcp_info (linux/tcp.h) as a tuple of 32-bit
+        numbers, () if this system has none.  Used here: [17] tcpi_rtt in
+        us, [25] tcpi_total_retrans, [35] tcpi_segs_in."""
+        if sys.platform[:5] not in ("linux", "andro"):
+            return ()
+        try:
+            data = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 256)
+        except socket.error:
+            return ()
+        words = len(data) // 4
+        return struct.unpack("=%dI" % words, data[:words * 4])
+
+    def answers(self, reply, probe):
+        quoted = reply.quoted or NOTHING_QUOTED
+        if quoted.protocol not in (None, self.protocol) or \
+                reply.raw and quoted.source_port != probe.source_port:
+            return False
+        if reply.kind in ("accepted", "reset") and \
+                reply.responder != self.target.address:
+            return False
+        return quoted.source_port in (None, probe.source_port) and \
+            quoted.dest_port in (None, self.target.port)
+
+    def rtt(self, probe, reply, elapsed):
+        """A repeated SYN makes `elapsed` too long by a second or more: the
+        quoted TSval says which one was answered."""
+        if reply.kind == "accepted" and probe.kernel_rtt:
+            return probe.kernel_rtt
+        if not probe.retransmits:
+            return elapsed
+        quoted = reply.quoted or NOTHING_QUOTED
+        if quoted.tsval is None or probe.tsval is None:
+            return None
+        late = ((quoted.tsval - probe.tsval) & 0xffffffff) * 1e-3
+        return elapsed - late if late <= elapsed else None
+
+
+class UdpMethod(Method):
+    """UDP by a socket per probe, not connected: it also hears of quotes
+    that a NAT has changed."""
+
+    name = "udp"
+    protocol = socket.IPPROTO_UDP
+    default_port = 33434
+
+    def start(self):
+        if self.payload is None:
+            ident = struct.unpack("!H", os.urandom(2))[0]
+            self.payload = encode_dns_query(ident) \
+                if self.target.port == 53 else os.urandom(12)
+
+    def send(self, probe):
+        probe.sock = sock = self.open_socket(socket.SOCK_DGRAM)
+        if probe.ttl:
+            self.set_ttl(sock, probe.ttl)
+        probe.source_port = sock.getsockname()[1]
+        probe.payload = self.payload
+        probe.stamp()
+        sock.sendto(self.payload, self.target.sockaddr)
+
+    def receive(self, sock, probe):
+        replies = self.mechanism.errors(sock, self.protocol,
+                                        self.target.family.version)
+        try:
+            data, address, port, facts, _ = self.mechanism.receive(sock)
+        except socket.error as error:
+            if not replies and error.errno == errno.ECONNREFUSED:
+                replies.append(NO_REPLY._replace(kind="failed",
+                                                 error=error.errno))
+            return replies
+        quoted = NOTHING_QUOTED._replace(protocol=self.protocol,
+                                         dest_port=port)
+        return replies + [NO_REPLY._replace(
+            kind="data", responder=address, data=data[:DATA_LIMIT],
+            quoted=quoted, **facts)]
+
+    def answers(self, reply, probe):
+        quoted = reply.quoted or NOTHING_QUOTED
+        if quoted.protocol not in (None, self.protocol) or reply.raw and \
+                quoted.source_port != probe.source_port:
+            return False
+        if reply.kind == "data":
+            # From another port is fine (TFTP), a DNS id must be ours.
+            return reply.responder == self.target.address and (
+                self.target.port != 53 or self.target.payload is not None or
+                reply.data[:2] == self.payload[:2])
+        theirs = quoted.payload or b""
+        return quoted.dest_port in (None, self.target.port) and \
+            same_start(self.payload, theirs) and \
+            (self.to_destination(quoted) or len(theirs) >= 8)
+
+
+class IcmpMethod(Method):
+    """ICMP echo by Linux's ping socket, or a raw socket."""
+
+    name = "icmp"
+    protocol = None
+    ident = None
+    by_ping = True
+
+    def start(self):
+        family = self.target.family
+        self.protocol = family.icmp
+        self.nonce = os.urandom(8)
+        self.seq = struct.unpack("!H", os.urandom(2))[0]
+        ident = struct.unpack("!H", os.urandom(2))[0] or 1
+        for kind, port in ((socket.SOCK_DGRAM, ident),
+                           (socket.SOCK_DGRAM, 0), (socket.SOCK_RAW, 0)):
+            if kind == socket.SOCK_DGRAM and not self.mechanism.explains:
+                continue
+            try:
+                self.sock = self.open_socket(kind, family.icmp, port)
+            except socket.error:
+                continue
+            if kind == socket.SOCK_DGRAM:
+                self.ident = self.sock.getsockname()[1]
+            else:
+                self.ident, self.by_ping = ident, False
+            return
+        raise RunError(
+            "ICMP echo is not permitted here: sysctl net.ipv4."
+            "ping_group_range is closed to this user and there is no "
+            "CAP_NET_RAW; run as root, or `sysctl -w net.ipv4."
+            "ping_group_range='0 2147483647'`, or probe with -U or TCP")
+
+    def send(self, probe):
+        self.seq = (self.seq + 1) & 0xffff
+        probe.ident, probe.seq, probe.sock = self.ident, self.seq, self.sock
+        # The last two octets keep the checksum, and so the flow, constant.
+        probe.payload = self.nonce + struct.pack("!H", 0xffff ^ self.seq) \
+            if self.payload is None else self.payload
+        packet = encode_echo(self.target.family.version, self.ident,
+                             self.seq, probe.payload)
+        self.set_ttl(self.sock, probe.ttl or DEFAULT_TTL)
+        for attempt in range(20):
+            probe.stamp()
+            try:
+                self.sock.sendto(packet, self.target.sockaddr)
+                return
+            except socket.error as error:
+                # An answer to an earlier probe, reported once by the send.
+                if attempt == 19 or error.errno not in (
+                        errno.EHOSTUNREACH, errno.ECONNREFUSED,
+                        errno.EACCES, errno.EPROTO, errno.EMSGSIZE,
+                        errno.ENETUNREACH, errno.ENOPROTOOPT,
+                        errno.EOPNOTSUPP):
+                    raise
+
+    def receive(self, sock, probe=None):
+        version = self.target.family.version
+        replies = self.mechanism.errors(sock, self.protocol, version)
+        for _ in range(64):
+            try:
+                data, address, _, facts, _ = self.mechanism.receive(sock)
+            except socket.error as error:
+                if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
+                    break
+                continue        # the errno of an ICMP error, read above
+            if self.by_ping:
+                reply = decode_icmp(version, data, responder=address, **facts)
+                if reply:
+                    replies.append(reply)
+        return replies          # a raw one is the mechanism's to read
+
+    def answers(self, reply, probe):
+        quoted = reply.quoted or NOTHING_QUOTED
+        if (quoted.protocol, quoted.ident, quoted.seq) != (
+                self.protocol, probe.ident, probe.seq):
+            return False
+        theirs = quoted.payload or b""
+        if reply.kind == "echo":
+            return reply.responder == self.target.address and \
+                len(theirs) >= min(len(probe.payload), 8) and \
+                same_start(probe.payload, theirs)
+        return same_start(probe.payload, theirs) and \
+            (self.to_destination(quoted) or len(theirs) >= 8)
+
+
+METHODS = {"tcp": TcpMethod, "udp": UdpMethod, "icmp": IcmpMethod}
+
+
+# ---------------------------------------------------------------------------
+# 9 Plan (what to send when)
+# ---------------------------------------------------------------------------
+
+class State(object):
+    """What a plan knows of one ttl (0: the system's own)."""
+
+    __slots__ = ("ttl", "probes", "answers", "settled", "held")
+
+    def __init__(self, ttl):
+        self.ttl = ttl
+        self.probes = []
+        self.answers = []
+        self.settled = False
+        self.held = False       # answered, but a banner may still come
+
+    outcome = property(lambda self: self.answers[0].outcome
+                       if self.answers else "timeout")
+
+
+class Plan(object):
+    """Decides which ttl to probe when, and when to stop; knows no sockets.
+
+    The engine asks due(now) for what to send, reports note_sent() and
+    note_answer(), and calls update(now); times are of one monotonic clock.
+
+    A silent hop is tried again, spread over its wait, so that a router
+    that limits its ICMP to one a second has its second chance.  Once a hop
+    farther away has answered, a nearer one is hurried: its tries follow
+    quickly, and it is given up soon after the time the farther one took.
+    """
+
+    FLOOR = 0.08        # seconds: never hurry a hop more than this
+
+    def __init__(self, first=1, last=30, wait=2.0, queries=1, retries=2,
+                 gap=5, parallel=16, full_retries=None, one_flow=False):
+        self.wait = wait
+        self.queries = queries
+        self.retries = retries
+        self.gap = gap
+        self.parallel = parallel
+        self.full_retries = retries if full_retries is None else full_retries
+        self.one_flow = one_flow
+        self.full = State(0)
+        self.states = [State(ttl) for ttl in range(first, last + 1)]
+        self.slowest = None     # the longest rtt seen, in seconds
+
+    # What is known so far
+
+    @property
+    def heard(self):
+        """The ttl of the farthest hop that answered, first - 1 if none."""
+        ttl = self.states[0].ttl - 1 if self.states else 0
+        for state in self.states:
+            if state.answers and state.outcome != "send-failed":
+                ttl = state.ttl
+        return ttl
+
+    @property
+    def end(self):
+        """The ttl at which the path ends, None while that is not known.
+
+        The destination ends it; so does a router that says no, unless
+        something farther away was heard of or the destination reached.
+        """
+        final = None
+        for state in self.states:
+            outcome = OUTCOMES[state.outcome]
+            if outcome.reached:
+                return state.ttl
+            if outcome.final and final is None:
+                final = state.ttl
+            elif state.outcome == "time-exceeded":
+                final = None
+        return None if OUTCOMES[self.full.outcome].reached else final
+
+    @property
+    def horizon(self):
+        """The last ttl that has to be settled before we are done."""
+        last = self.states[-1].ttl if self.states else 0
+        if self.end is not None:
+            return self.end
+        if self.gap and not OUTCOMES[self.full.outcome].reached:
+            return min(last, self.heard + self.gap)
+        return last
+
+    @property
+    def done(self):
+        return self.full.settled and all(
+            state.settled for state in self.states
+            if state.ttl <= self.horizon)
+
+    # Sending
+
+    def due(self, now, most=4):
+        """Return the states to be probed now, the full ttl first."""
+        chosen = []
+        limit = self.end or (self.states[-1].ttl if self.states else 0)
+        flying = sum(1 for state in [self.full] + self.states
+                     if state.probes and not state.settled)
+        for state in [self.full] + self.states:
+            if state.settled or state.ttl > limit or len(chosen) == most:
+                continue
+            if not state.probes:
+                if flying >= self.parallel or self.gap_reached(state):
+                    break
+                flying += 1
+                chosen.append(state)
+            elif self.next_try(state) is not None and \
+                    now >= self.next_try(state):
+                chosen.append(state)
+        return chosen
+
+    def gap_reached(self, state):
+        """True if so many hops before this one are silent for good that it
+        is not worth sending."""
+        return state.ttl > self.horizon and all(
+            other.settled for other in self.states
+            if other.ttl <= self.horizon)
+
+    def tries(self, state):
+        if state is self.full:
+            return 1 + self.full_retries
+        return self.queries + self.retries
+
+    def next_try(self, state):
+        """Return when to send again, None if there is no try left."""
+        if state.held or len(state.probes) >= self.tries(state):
+            return None
+        last = state.probes[-1]
+        if last.answer:
+            return last.sent
+        hurry = self.hurry(state)
+        if hurry is not None:
+            return last.sent + max(hurry / 4, 0.005)
+        return last.sent + self.wait / (self.retries + 1)
+
+    def hurry(self, state):
+        """Return the rtt of the nearest hop farther away, or None."""
+        if state is self.full:
+            return None
+        for other in self.states:
+            if other.ttl > state.ttl and other.answers and \
+                    other.outcome != "send-failed":
+                return min(other.answers[0].rtt or self.wait, self.wait)
+        return None
+
+    def deadline(self, state):
+        """Return when a state with probes is given up."""
+        answered = [probe.sent + (probe.answer.rtt or 0)
+                    for probe in state.probes if probe.answer]
+        limit = max(answered or [state.probes[0].sent]) + self.wait
+        hurry = self.hurry(state)
+        if hurry is not None and len(state.probes) >= self.tries(state):
+            patience = max(hurry * 1.2 + 0.01, self.FLOOR)
+            limit = min(limit, state.probes[-1].sent + patience)
+        return limit
+
+    def next_time(self, now):
+        """Return the next time at which something may have to be done."""
+        times = [now + 1]
+        limit = self.end or (self.states[-1].ttl if self.states else 0)
+        for state in [self.full] + self.states:
+            if state.probes and not state.settled and state.ttl <= limit:
+                times.append(self.deadline(state))
+                times.append(self.next_try(state) or now + 1)
+        return min(times)
+
+    # Hearing
+
+    def note_sent(self, state, probe):
+        state.probes.append(probe)
+
+    def note_answer(self, state, answer):
+        # The destination's word counts more than a router's.
+        state.answers.append(answer)
+        state.answers.sort(key=lambda a: not OUTCOMES[a.outcome].reached)
+        if answer.rtt is not None:
+            self.slowest = max(answer.rtt, self.slowest or 0)
+
+    def update(self, now):
+        """Settle what is answered or given up."""
+        for state in [self.full] + self.states:
+            if state.settled or not state.probes or state.held:
+                continue
+            wanted = 1 if state is self.full else self.queries
+            failed = state.outcome == "send-failed"
+            if len(state.answers) >= wanted or failed or \
+                    now >= self.deadline(state):
+                state.settled = True
+
+
+# ---------------------------------------------------------------------------
+# 10 Engine (sending and hearing)
+# ---------------------------------------------------------------------------
+
+class Poller(object):
+    """Waits for sockets: poll() where there is one, else select().
+
+    wait(seconds) -> list of file numbers on which something happened.
+    select() can not take numbers from FD_SETSIZE on, hence poll() first;
+    Windows tells failed connects in the third set only.
+    """
+
+    def __init__(self, use_poll=True):
+        self.writers = {}
+        self.poll = select.poll() \
+            if use_poll and hasattr(select, "poll") else None
+
+    def add(self, number, write=False):
+        self.writers[number] = write
+        if self.poll:
+            self.poll.register(number, select.POLLIN |
+                               (select.POLLOUT if write else 0))
+
+    def remove(self, number):
+        if self.writers.pop(number, None) is not None and self.poll:
+            self.poll.unregister(number)
+
+    def wait(self, seconds):
+        seconds = min(max(seconds, 0), 3600)
+        try:
+            if self.poll:
+                return [number for number, _ in
+                        self.poll.poll(int(seconds * 1000 + 0.999))]
+            reading = list(self.writers)
+            writing = [number for number in reading if self.writers[number]]
+            if not reading:
+                time.sleep(seconds)
+                return []
+            return list(set(sum(map(list, select.select(
+                reading, writing, writing, seconds)), [])))
+        except (select.error, OSError) as error:
+            if error.args[0] != errno.EINTR:
+                raise
+            return []
+
+
+class Engine(object):
+    """Carries out plans with real sockets, several at once.
+
+    add(method, plan), then turn() until all plans are done, then close(),
+    which is what leaves no half-open connection behind.
+    """
+
+    STEP = 1e-3         # seconds; a clock that moved more was set
+    GRACE = 0.05        # seconds for a raw socket to explain an errno
+    TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
+                 errno.EAGAIN)
+
+    def __init__(self, target, mechanism, raw=None, banner_wait=0.5,
+                 debug=None, clock=monotonic, poller=None, guard=None):
+        self.target = target
+        self.mechanism = mechanism
+        self.raw = raw
+        self.banner_wait = banner_wait
+        self.debug = debug or (lambda *words: None)
+        self.clock = clock
+        self.poller = poller or Poller()
+        self.guard = guard or (lambda wait, seconds: wait(seconds))
+        self.runs = []          # (method, plan)
+        self.watched = {}       # file number -> (run, state, probe)
+        self.banners = []       # (run, state, probe, deadline)
+        self.held_until = 0     # no sending before, after ENOBUFS
+        self.holds = 0
+        for sock in raw.sockets if raw else ():
+            self.poller.add(sock.fileno())
+
+    def add(self, method, plan):
+        self.runs.append((method, plan))
+        if method.sock:
+            self.poller.add(method.sock.fileno())
+
+    @property
+    def done(self):
+        return all(plan.done for _, plan in self.runs)
+
+    def turn(self, most=1.0):
+        """Send what is due, wait for at most `most` seconds, hear."""
+        now = self.clock()
+        sent = False
+        if now >= self.held_until:
+            for run in self.runs:
+                for state in run[1].due(now):
+                    self.send(run, state)
+                    sent = True
+        now = self.clock()
+        until = [now + most] + [plan.next_time(now) for _, plan in self.runs]
+        until += [entry[3] for entry in self.banners]
+        until += [probe.sent + run[0].repeats
+                  for run, _, probe in self.watched.values()
+                  if run[0].repeats and not (probe.renewed or probe.answer)]
+        wait = 0 if sent else min(until) - now
+        if self.held_until > now:
+            wait = min(max(wait, 0.01), self.held_until - now)
+        ready = self.guard(self.poller.wait, wait)
+        now, real_now = self.clock(), time.time()
+        for number in ready:
+            self.hear(number, now, real_now)
+        self.expire(now)
+        for _, plan in self.runs:
+            plan.update(now)
+        self.tidy()
+
+    # Sending
+
+    def send(self, run, state):
+        method, plan = run
+        if plan.one_flow:               # the port is needed again
+            for probe in state.probes:
+                self.forget(method, probe)
+        probe = Probe(state.ttl, real=state is plan.full)
+        probe.stamp()
+        try:
+            method.send(probe)
+        except socket.error as error:
+            method.release(probe)
+            if error.errno in self.TRANSIENT and self.holds < 40:
+                self.holds += 1         # for two seconds in all
+                self.held_until = self.clock() + 0.05
+                return
+            self.debug("ttl %s: not sent: %s" % (state.ttl, error))
+            plan.note_sent(state, probe)
+            self.answer(run, state, probe, NO_ANSWER._replace(
+                outcome="send-failed", error=format_errno(error.errno)))
+            return
+        self.debug("ttl %s: %s probe from port %s id %s seq %s %s" % (
+            state.ttl or "full", method.name, probe.source_port, probe.ident,
+            probe.seq, format_data(probe.payload or b"")))
+        self.holds = 0
+        plan.note_sent(state, probe)
+        if probe.sock is not method.sock:
+            number = probe.sock.fileno()
+            self.watched[number] = run, state, probe
+            self.poller.add(number, write=method.connects)
+
+    # Hearing
+
+    def hear(self, number, now, real_now):
+        for sock in self.raw.sockets if self.raw else ():
+            if sock.fileno() == number:
+                for reply in self.raw.replies(sock):
+                    self.match(reply, self.all_probes(), now, real_now)
+                return
+        for run in self.runs:
+            if run[0].sock and run[0].sock.fileno() == number:
+                for reply in run[0].receive(run[0].sock):
+                    self.match(reply, self.all_probes([run]), now, real_now)
+                return
+        if number not in self.watched:
+            return
+        run, state, probe = self.watched[number]
+        if state.held and probe.answer:
+            self.read_banner(run, state, probe)
+            return
+        replies = run[0].receive(probe.sock, probe)
+        for reply in replies:
+            self.match(reply, [(run, state, probe)], now, real_now)
+        if probe.gone or (not replies and probe.answer):
+            self.forget(run[0], probe)
+
+    def all_probes(self, runs=None):
+        """Yield every probe sent so far, of a ttl the latest first."""
+        for run in runs or self.runs:
+            for state in [run[1].full] + run[1].states:
+                for probe in reversed(state.probes):
+                    yield run, state, probe
+
+    def match(self, reply, candidates, now, real_now):
+        """Give the reply to the probe it answers; else it is foreign."""
+        self.debug("heard %r" % (reply,))
+        for run, state, probe in candidates:
+            if (reply.kind == "failed" or run[0].answers(reply, probe)) and \
+                    now >= probe.sent:
+                return self.take(run, state, probe, reply, now, real_now)
+        self.debug("foreign, ignored")
+
+    def take(self, run, state, probe, reply, now, real_now):
+        method = run[0]
+        if reply.raw:
+            if probe.answer:
+                self.enrich(state, probe, reply)
+                return
+            if reply.kind in ("accepted", "reset") or not (
+                    method.checked or method.queue_works is False or
+                    not self.mechanism.explains):
+                probe.pending = probe.pending or reply
+                return
+        if probe.answer:
+            return
+        pending = probe.pending
+        if reply.kind == "failed" and not reply.icmp_type:
+            if pending and pending.kind == "icmp":
+                reply = pending
+            elif self.raw and reply.error != errno.ECONNREFUSED:
+                probe.error = reply.error       # wait for the raw socket
+                self.forget(method, probe)
+                return
+        answer = self.explain(run, probe, reply, now, real_now)
+        self.answer(run, state, probe, answer)
+        if pending:
+            self.enrich(state, probe, pending)
+
+    def explain(self, run, probe, reply, now, real_now):
+        """Return the Answer that a reply means."""
+        outcome, reason = classify(reply, self.target.address,
+                                   self.target.own_address)
+        if reply.kind == "failed" and not reply.icmp_type and probe.ttl and \
+                reply.error in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+            outcome = "time-exceeded"   # most likely, at so small a ttl
+        elapsed = now - probe.sent
+        shift = (real_now - now) - (probe.sent_at - probe.sent)
+        if reply.received and abs(shift) < self.STEP:
+            stamped = reply.received - probe.sent_at
+            if 0 <= stamped < elapsed:
+                elapsed = stamped
+        return NO_ANSWER._replace(
+            outcome=outcome, address=reply.responder,
+            rtt=run[0].rtt(probe, reply, elapsed),
+            icmp_type=reply.icmp_type, icmp_code=reply.icmp_code,
+            reply_ttl=reply.reply_ttl, data=reply.data, error=reason,
+            quoted=reply.quoted if reply.raw else None)
+
+    def answer(self, run, state, probe, answer):
+        method, plan = run
+        probe.answer = answer
+        if state.settled:
+            return
+        plan.note_answer(state, answer)
+        if answer.outcome == "open" and probe.real:
+            state.held = True
+            if self.target.payload:
+                try:
+                    probe.sock.send(self.target.payload)
+                except socket.error:
+                    pass
+            number = probe.sock.fileno()
+            self.poller.remove(number)
+            self.poller.add(number)
+            self.banners.append((run, state, probe,
+                                 self.clock() + self.banner_wait))
+        else:
+            self.forget(method, probe)
+
+    def enrich(self, state, probe, reply):
+        """Add what a raw socket saw to an answer that is known."""
+        answer = probe.answer
+        if (reply.responder, reply.icmp_type, reply.icmp_code) != (
+                answer.address, answer.icmp_type, answer.icmp_code) or \
+                (reply.kind, answer.outcome) in (("reset", "open"),
+                                                 ("accepted", "refused")):
+            return
+        quoted = reply.quoted if reply.kind == "icmp" else None
+        if answer.reply_ttl is None or quoted:
+            probe.answer = answer._replace(reply_ttl=reply.reply_ttl,
+                                           quoted=quoted)
+            state.answers[:] = [probe.answer if old is answer else old
+                                for old in state.answers]
+
+    def read_banner(self, run, state, probe):
+        try:
+            data = probe.sock.recv(DATA_LIMIT)
+        except socket.error as error:
+            if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK,
+                               errno.EINTR):
+                return
+            data = b""
+        self.end_banner(run, state, probe, data)
+
+    def end_banner(self, run, state, probe, data=b""):
+        answer = probe.answer
+        probe.answer = answer._replace(data=data or None)
+        state.answers[:] = [probe.answer if old is answer else old
+                            for old in state.answers]
+        state.held = False
+        self.banners = [entry for entry in self.banners
+                        if entry[2] is not probe]
+        self.forget(run[0], probe)
+
+    # Letting go
+
+    def expire(self, now):
+        """See to the probes whose time has come."""
+        for run, state, probe, deadline in list(self.banners):
+            if now >= deadline:
+                self.end_banner(run, state, probe)
+        for run, state, probe in list(self.watched.values()):
+            method, plan = run
+            if method.repeats and not probe.answer and not probe.renewed \
+                    and now >= probe.sent + method.repeats:
+                fast = plan.slowest is not None and plan.slowest < 0.5
+                if probe.real or not fast:
+                    method.renew(probe)
+                else:           # a fresh probe is worth more
+                    self.forget(method, probe)
+        for run, state, probe in self.all_probes():
+            if probe.answer or state.settled:
+                continue
+            if probe.error and now >= probe.sent + self.GRACE:
+                reply = NO_REPLY._replace(kind="failed", error=probe.error)
+                self.answer(run, state, probe, self.explain(
+                    run, probe, reply, now, time.time()))
+            elif probe.pending and probe.pending.kind == "icmp" and \
+                    now >= run[1].deadline(state) and \
+                    self.believable(run[0], probe.pending):
+                self.answer(run, state, probe, self.explain(
+                    run, probe, probe.pending, now, time.time()))
+
+    def believable(self, method, reply):
+        """True if there is a reason why only the raw socket heard it: a
+        quote that a NAT changed, or a kernel without TCP's error queue."""
+        return not method.to_destination(reply.quoted) or \
+            not method.queue_works
+
+    def tidy(self):
+        """Close the sockets of what is settled or lies behind the end."""
+        for run, state, probe in list(self.watched.values()):
+            end = run[1].end
+            if not state.held and (state.settled or
+                                   (end is not None and state.ttl > end)):
+                self.forget(run[0], probe)
+
+    def unwatch(self, probe):
+        if probe.sock is not None:
+            number = probe.sock.fileno()
+            if self.watched.pop(number, None):
+                self.poller.remove(number)
+
+    def forget(self, method, probe):
+        if probe.sock is not method.sock:
+            self.unwatch(probe)
+        method.release(probe)
+
+    def close(self):
+        """Close everything; no connection stays half-open."""
+        for run, _, probe in list(self.watched.values()):
+            self.forget(run[0], probe)
+        for method, _ in self.runs:
+            method.close()
+        if self.raw:
+            self.raw.close()
+
+
+# ---------------------------------------------------------------------------
+# 11 Verdict
+# ---------------------------------------------------------------------------
+
+def decide(target, method, plan, reachable=None):
+    """Return (verdict, facts for its sentence, responder, blocking ttl).
+
+    The first rule that holds decides; the destination's own word goes
+    first.  `reachable` says how else the host was heard of, if it was.
+    """
+    end = [state for state in plan.states if state.ttl == plan.end]
+    candidates = [answer for state in [plan.full] + end
+                  for answer in state.answers]
+    for answer in candidates:
+        if OUTCOMES[answer.outcome].reached:
+            return REACHED_VERDICTS[answer.outcome], reached_facts(
+                target, answer), answer.address, None
+    for answer in candidates:
+        if OUTCOMES[answer.outcome].final:
+            ttl = place_of(answer, plan)
+            facts = {"who": format_who(answer.address, ttl, target),
+                     "icmp": "which one is not visible" if
+                     answer.icmp_type is None else
+                     format_icmp(target.family.version, answer),
+                     "own": " (its own firewall)" if
+                     answer.address == target.address else ""}
+            return {"prohibited": "rejected"}.get(
+                answer.outcome, answer.outcome), facts, answer.address, ttl
+    failures = [answer.error for state in [plan.full] + plan.states
+                for answer in state.answers
+                if answer.outcome == "send-failed"]
+    if plan.full.outcome == "send-failed" or (failures and not plan.heard):
+        return "error", {"why": failures[0]}, None, None
+    if reachable:
+        return "silent", {"why": reachable}, None, None
+    return "dropped", dropped_facts(target, method, plan), None, None
+
+
+def reached_facts(target, answer):
+    """Return what the sentence of a reached destination says."""
+    if answer.outcome == "data":
+        what = "%d octets of data" % len(answer.data or b"")
+    elif answer.outcome == "echo-reply":
+        what = "an echo reply"
+    elif answer.outcome == "refused" and answer.address is None:
+        what = (", or a router's port-unreachable did, which can not be "
+                "told apart here")
+    elif answer.icmp_type is not None:
+        what = " (%s)" % format_icmp(target.family.version, answer)
+    else:
+        what = ""
+    return {"what": what}
+
+
+def dropped_facts(target, method, plan):
+    """Return where a probe was last heard of, and what that means."""
+    heard = [state for state in plan.states if state.ttl == plan.heard and
+             state.outcome == "time-exceeded"]
+    if not heard:
+        return {"where": "on its way", "why": "no hop answered at all, "
+                "not even the first; nothing is known of where"}
+    address = heard[0].answers[0].address
+    where = "after hop %d (%s)" % (plan.heard, address or "not visible")
+    if plan.heard == plan.states[-1].ttl:
+        return {"where": where, "why": "the path is longer than that or "
+                "loops (see -m), and %s did not answer" % target.address}
+    why = "neither %s nor any hop behind that one answered" % target.address
+    if method == "udp":
+        why += ", or the service says nothing to such a probe"
+    return {"where": where, "why": why}
+
+
+def place_of(answer, plan):
+    """Return the ttl of the hop that an answer came from, as far as known:
+    a router filters behind its own ttl check, so it first answers for the
+    port one ttl later than as a hop."""
+    for state in plan.states:
+        for known in state.answers:
+            if answer.address and known.address == answer.address and \
+                    known.outcome == "time-exceeded":
+                return state.ttl
+    return plan.end
+
+
+def format_who(address, ttl, target):
+    if address is None:
+        return "a router on the way"
+    if address == target.address:
+        return address + " itself"
+    return "%s at hop %s" % (address, ttl) if ttl else address
+
+
+class Trace(object):
+    """The result of a whole trace.
+
+    destination, address, method, port, source_address, mechanism, privileged
+    verdict     a key of VERDICTS; None if the trace was interrupted before
+                one was due
+    summary     the verdict as a sentence
+    reached     True if the destination accepted, refused or replied
+    distance    hops to the destination, None if not known
+    rtt         seconds to the destination, None if not known
+    responder   address that decided the verdict, or None
+    blocked_after, blocked_before   {"ttl": 4, "address": "10.1.4.1"} or None
+    banner      octets that the service sent, or None
+    hops        list of Hop
+    elapsed     seconds the trace took
+    error       why nothing could be sent, or None
+    """
+
+    control = ()
+    findings = ()
+    blocked_before = None
+
+    def __init__(self, traceroute, plan, hops, elapsed, complete=True,
+                 reachable=None):
+        target = traceroute.target
+        self.destination = traceroute.destination
+        self.address = target.address
+        self.version = target.family.version
+        self.method = traceroute.proto
+        self.port = traceroute.port
+        self.source_address = target.own_address
+        self.mechanism = traceroute.mechanism_name
+        self.privileged = traceroute.privileged
+        self.hops = hops
+        self.elapsed = elapsed
+        verdict, facts, self.responder, ttl = decide(
+            target, self.method, plan, reachable)
+        self.reached = verdict in REACHED_VERDICTS.values()
+        self.verdict = verdict if complete or self.reached else None
+        self.distance = self.known_distance(plan) if self.reached else None
+        best = [answer for answer in plan.full.answers or
+                (hops[-1].answers if hops else ())
+                if OUTCOMES[answer.outcome].reached]
+        self.rtt = best[0].rtt if best else None
+        self.banner = best[0].data if best else None
+        self.error = facts.get("why") if verdict == "error" else None
+        self.blocked_after = None
+        if self.verdict in ("dropped", "rejected", "unreachable"):
+            self.blocked_after = self.last_hop(plan, ttl)
+        facts.update(label=traceroute.label, address=self.address,
+                     away=self.format_away(plan))
+        self.summary = VERDICTS[verdict].format(**facts) if self.verdict \
+            else "Interrupted: no verdict yet"
+
+    @staticmethod
+    def known_distance(plan):
+        """Return the smallest ttl that reached, if the one before did not."""
+        end = plan.end
+        if end is None or (end == plan.states[0].ttl and end > 1):
+            return None
+        return end
+
+    def format_away(self, plan):
+        """Return how far the destination is, as far as that is known."""
+        if not self.reached or not plan.states:
+            return ""
+        if self.distance is not None:
+            return ", %d hop%s away" % (self.distance,
+                                        "s"[:self.distance != 1])
+        if plan.end is not None:
+            return ", at most %d hops away" % plan.end
+        if self.verdict:
+            return ", more than %d hops away" % plan.heard
+        return ""
+
+    @staticmethod
+    def last_hop(plan, ttl):
+        """Return the blocking hop, or the last that answered before it."""
+        for state in reversed(plan.states):
+            if state.answers and state.ttl <= (ttl or plan.heard) and \
+                    state.outcome == "time-exceeded":
+                return {"ttl": state.ttl,
+                        "address": state.answers[0].address}
+        return None
+
+    @property
+    def exit_status(self):
+        """0 reached, 1 not reached, 2 nothing could be sent."""
+        return 0 if self.reached else 2 if self.verdict == "error" else 1
+
+    def as_dict(self):
+        """Return the trace as plain data for JSON."""
+        return {
+            "destination": format_text(self.destination),
+            "address": self.address, "family": self.version,
+            "method": self.method, "port": self.port,
+            "source_address": self.source_address,
+            "mechanism": self.mechanism, "privileged": self.privileged,
+            "reached": self.reached, "verdict": self.verdict,
+            "summary": self.summary, "distance": self.distance,
+            "rtt_ms": format_ms(self.rtt), "responder": self.responder,
+            "blocked_after": self.blocked_after,
+            "blocked_before": self.blocked_before,
+            "banner": self.banner and self.banner.decode("latin-1"),
+            "elapsed_ms": format_ms(self.elapsed), "error": self.error,
+            "hops": [hop.as_dict() for hop in self.hops],
+            "control": list(self.control), "findings": list(self.findings)}
+
+
+# ---------------------------------------------------------------------------
+# 12 Names
+# ---------------------------------------------------------------------------
+
+def run_beside(function, *args):
+    """Run a blocking function in a daemon thread.
+
+    Returns a list that will hold its result, or the exception it raised.
+    """
+    import threading
+    result = []
+
+    def work():
+        try:
+            result.append(function(*args))
+        except Exception as error:
+            result.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.daemon = True
+    thread.start()
+    return result
+
+
+def reverse_lookup(address):
+    """Return the host name of an address; raises if there is none."""
+    return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
+
+
+class Names(object):
+    """Reverse look-ups beside the trace, each for at most LIMIT seconds.
+
+    Once one was given up and none has ever been answered, the resolver
+    counts as dead and is not asked again.
+    """
+
+    LIMIT = 1.0
+
+    def __init__(self, lookup=reverse_lookup, clock=monotonic):
+        self.lookup = lookup
+        self.clock = clock
+        self.asked = {}         # address -> (when, result list)
+        self.answered = self.dead = False
+
+    def ask(self, address):
+        if address and address not in self.asked:
+            self.asked[address] = self.clock(), \
+                [None] if self.dead else run_beside(self.lookup, address)
+
+    def known(self, address):
+        """Return True if there is nothing left to wait for."""
+        if not address:
+            return True
+        self.ask(address)
+        when, result = self.asked[address]
+        if result:
+            self.answered = self.answered or not self.dead
+            return True
+        if self.clock() >= when + self.LIMIT:
+            self.dead = not self.answered
+            return True
+        return self.dead
+
+    def get(self, address):
+        """Return the name, or None."""
+        result = self.asked.get(address, (0, ()))[1]
+        if result and not isinstance(result[0], Exception):
+            return result[0]
+        return None
+
+
+# ---------------------------------------------------------------------------
+# 13 Traceroute (the module's interface)
+# ---------------------------------------------------------------------------
+
+def resolve(hostname, version=None, guard=None):
+    """Return a list of (version, sockaddr) for a host name or address.
+
+    Raises RunError if there is none.
+    """
+    family = FAMILIES[version].af if version else 0
+    call = socket.getaddrinfo
+
+    def find(flags):
+        return [(6 if entry[0] == socket.AF_INET6 else 4, entry[4])
+                for entry in call(hostname, 0, family, socket.SOCK_DGRAM, 0,
+                                  flags)
+                if entry[0] in (socket.AF_INET, socket.AF_INET6)]
+    try:
+        try:
+            return find(socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            pass
+        result = run_beside(find, 0)
+        while not result:       # so that Ctrl-C is heard meanwhile
+            (guard or (lambda wait, seconds: wait(seconds)))(time.sleep,
+                                                             0.002)
+        if isinstance(result[0], Exception):
+            raise result[0]
+        if result[0]:
+            return result[0]
+        reason = "it has no usable address"
+    except socket.gaierror as error:
+        reason = error.args[-1]
+    except (UnicodeError, ValueError, TypeError) as error:
+        reason = "not a host name"
+    raise RunError("can not find the address of host '%s'%s: %s; check the "
+                   "name, the resolver, or give an IP address" % (
+                       format_text(hostname), " for IPv%d" % version
+                       if version else "", reason))
+
+
+def check_number(options, name, flag, low, high):
+    """Return a number option, or raise OptionError."""
+    value = getattr(options, name)
+    try:
+        if not low <= value <= high:
+            raise ValueError
+    except (ValueError, TypeError):
+        raise OptionError("%s %s: must be a number from %g to %g" % (
+            flag, format_text(str(value)), low, high))
+    return value
+
+
+NUMBERS = (                     # option, flag, smallest, largest
+    ("first_hop", "-f", 1, 255), ("max_hops", "-m", 1, 255),
+    ("wait_time", "-w", 0.001, 3600), ("banner_wait", "--banner-wait", 0,
+                                       3600),
+    ("queries", "-q", 1, 100), ("retries", "-r", 0, 100),
+    ("gap_limit", "-g", 0, 255), ("parallel", "-N", 1, 512),
+    ("tos", "-t", 0, 255))
+
+
+def check_options(options):
+    """Return the name of the method; raise OptionError for bad options."""
+    for row in NUMBERS:
+        check_number(options, *row)
+    if options.first_hop > options.max_hops:
+        raise OptionError("-f %d is beyond -m %d: no hop would be probed" %
+                          (options.first_hop, options.max_hops))
+    chosen = [name for name in ("tcp", "udp", "icmp")
+              if getattr(options, name)]
+    if len(chosen) > 1:
+        raise OptionError("-%s and -%s exclude each other: choose one method"
+                          % (chosen[0][0].upper(), chosen[1][0].upper()))
+    if options.ipv4 and options.ipv6:
+        raise OptionError("-4 and -6 exclude each other: choose one")
+    method = chosen[0] if chosen else "tcp"
+    for name, flag in (("port", "-p"), ("source_port", "-S")):
+        value = getattr(options, name)
+        if value is not None and method == "icmp":
+            raise OptionError("%s %s does not go with -I: ICMP has no ports"
+                              % (flag, format_text(str(value))))
+    return method
+
+
+def decode_payload(text):
+    """Return the octets of -P, None for none given."""
+    import binascii
+    if text is None:
+        return None
+    try:
+        if not isinstance(text, bytes):
+            text = text.encode("ascii")
+        return binascii.unhexlify(b"".join(text.split()))
+    except (TypeError, ValueError, AttributeError):
+        raise OptionError("-P %s: not hexadecimal; give two digits for each "
+                          "octet, like 68690a" % format_text(str(text)))
+
+
+class Traceroute(object):
+    """A trace to be made: Traceroute(options, host), where options come
+    from parse_options(), or Traceroute(destination=host, port=443, ...) with
+    the options' names as keywords, and method="udp" or "icmp".
+
+    Iterate for the hops as they become known, or call run(); either way
+    `result` then holds the Trace.  probe(ttl) asks a single hop.
+
+    Raises OptionError (a ValueError) for options that are bad or do not go
+    together, PortError (also an OSError) for a bad port, RunError (an
+    OSError) if the host or the source address is not to be had.
+    """
+
+    def __init__(self, options=None, destination=None, method=None,
+                 mechanism=None, guard=None, **keywords):
+        if options is None:
+            options = default_options()
+        elif keywords or method:
+            options = default_options(**vars(options))
+        for name, value in keywords.items():
+            if not hasattr(options, name):
+                raise OptionError("no option is called %r" % name)
+            setattr(options, name, value)
+        if method is not None:
+            if method not in METHODS:
+                raise OptionError("method %r: must be one of tcp, udp, icmp"
+                                  % (method,))
+            options.tcp = options.udp = options.icmp = False
+            setattr(options, method, True)
+        if not isinstance(destination, (str, text_type)) or not destination:
+            raise OptionError("a host is needed, not %r" % (destination,))
+        self.options = options
+        self.proto = check_options(options)
+        self.wanted_mechanism = mechanism
+        self.destination = destination
+        self.guard = guard
+        self.names = None
+        self.result = None
+        self.port = self.choose_port()
+        self.target = self.choose_target()
+        self.destination_addr = self.target.address
+        self.label = "ICMP echo" if self.port is None else \
+            "%s port %d" % (self.proto.upper(), self.port)
+        self.header = "%s traceroute to %s [%s]%s" % (
+            self.proto.upper(), format_text(destination),
+            self.destination_addr,
+            "" if self.port is None else " port %d" % self.port)
+        self.mechanism_name, self.why = "none", ""
+        self.privileged = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    def close(self):
+        """Nothing stays open between calls; here for `with`."""
+
+    def __repr__(self):
+        return "<Traceroute %s>" % self.header
+
+    # Choosing
+
+    def portnumber_of(self, port):
+        """Return the number of a port or service name.
+
+        Raises PortError if there is none.
+        """
+        text = format_text(str(port)).strip()
+        number = None
+        if text.isdigit():
+            number = int(text)
+        else:
+            try:
+                number = socket.getservbyname(text, self.proto)
+            except (socket.error, ValueError):
+                raise PortError("port %r: no such service for %s; give a "
+                                "number from 1 to 65535" %
+                                (text, self.proto))
+        if not 1 <= number <= 65535:
+            raise PortError("port %s: must be from 1 to 65535" % text)
+        return number
+
+    def choose_port(self):
+        if self.options.source_port is not None:
+            self.options.source_port = self.portnumber_of(
+                self.options.source_port)
+        if self.options.port is not None:
+            return self.portnumber_of(self.options.port)
+        return METHODS[self.proto].default_port
+
+    def choose_target(self):
+        """Return the Target: the first address of the host that this host
+        has a route to, else the first."""
+        options = self.options
+        payload = decode_payload(options.payload)
+        version = 4 if options.ipv4 else 6 if options.ipv6 else None
+        if options.source_ip and version is None:
+            version = 6 if ":" in options.source_ip else 4
+        best = None
+        for number, sockaddr in resolve(self.destination, version,
+                                        self.guard):
+            family = FAMILIES[number]
+            sockaddr = (sockaddr[0], self.port or 0) + sockaddr[2:]
+            own = self.find_own_address(family, sockaddr)
+            target = Target(family, sockaddr[0].split("%")[0], sockaddr,
+                            self.port, options.source_ip,
+                            options.source_port, payload, options.tos, own)
+            if own:
+                return target
+            best = best or target
+        return best
+
+    def find_own_address(self, family, sockaddr):
+        """Return the address that probes will come from, None if there is
+        no route.  Raises RunError if -s or -S can not be had."""
+        options = self.options
+        sock = None
+        try:
+            kind = socket.SOCK_STREAM if self.proto == "tcp" else \
+                socket.SOCK_DGRAM
+            sock = socket.socket(family.af, kind)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind((options.source_ip or "",
+                           options.source_port or 0))
+            except (socket.error, UnicodeError) as error:
+                self.refuse_source(error)
+            sock.close()
+            sock = socket.socket(family.af, socket.SOCK_DGRAM)
+            if options.source_ip:
+                sock.bind((options.source_ip, 0))
+            sock.connect((sockaddr[0], self.port or 9) + sockaddr[2:])
+            return sock.getsockname()[0].split("%")[0]
+        except (socket.error, OverflowError) as error:
+            if isinstance(error, Error):
+                raise
+            return None
+        finally:
+            if sock:
+                sock.close()
+
+    def refuse_source(self, error):
+        options, number = self.options, getattr(error, "errno", None)
+        if number == errno.EADDRINUSE:
+            raise RunError("-S %s: the port is in use; choose another" %
+                           options.source_port)
+        if number == errno.EACCES:
+            raise RunError("-S %s: ports below 1024 need root; choose "
+                           "another" % options.source_port)
+        raise RunError(
+            "-s '%s' is not an address of this host (%s); `ip addr` or "
+            "ifconfig lists them" % (format_text(options.source_ip or ""),
+                                     error.args[-1]))
+
+    # Running
+
+    def open_engine(self):
+        """Return (engine, method) with all sockets they share."""
+        target = self.target
+        mechanism, raw = select_mechanism(
+            self.wanted_mechanism, target.family.version, target.sockaddr,
+            METHODS[self.proto].connects)
+        self.privileged = raw is not None
+        self.mechanism_name = raw.name if raw and not mechanism.explains \
+            else mechanism.name
+        self.why = "" if raw else mechanism.why
+        try:
+            method = METHODS[self.proto](target, mechanism, raw)
+        except Exception:
+            if raw:
+                raw.close()
+            raise
+        engine = Engine(target, mechanism, raw, self.options.banner_wait,
+                        self.debug, guard=self.guard)
+        return engine, method
+
+    def debug(self, *words):
+        if self.options.debug:
+            sys.stderr.write("debug: %s\n" % format_text(" ".join(words)))
+
+    def new_plan(self, first=1, last=0, wait=None):
+        options = self.options
+        full = 0 if METHODS[self.proto].connects else None
+        one_flow = options.source_port is not None
+        return Plan(first, last, wait or options.wait_time, options.queries,
+                    options.retries, options.gap_limit,
+                    1 if one_flow else options.parallel, full, one_flow)
+
+    def probe(self, ttl):
+        """Return the Hop at one ttl, after at most wait_time seconds (and
+        banner_wait, if a connection comes about)."""
+        check_ttl = check_number(default_options(max_hops=ttl), "max_hops",
+                                 "ttl", 1, 255)
+        plan = self.new_plan()
+        plan.full = State(check_ttl)
+        engine, method = self.open_engine()
+        keeper = open_keeper()
+        try:
+            engine.add(method, plan)
+            while not engine.done:
+                engine.turn()
+        finally:
+            engine.close()
+            if keeper:
+                keeper.close()
+        names = self.look_up_names()
+        if names:
+            while not names.known(plan.full.answers[0].address
+                                  if plan.full.answers else None):
+                time.sleep(0.002)
+        return self.make_hop(plan.full)
+
+    def look_up_names(self):
+        if not self.options.no_dns and self.names is None:
+            self.names = Names()
+        return self.names
+
+    def __iter__(self):
+        return self.hops_as_known()
+
+    def run(self):
+        """Make the whole trace and return the Trace."""
+        for _ in self:
+            pass
+        return self.result
+
+    def hops_as_known(self):
+        """Yield each Hop as it becomes known, in ttl order; silent ones once
+        it is known that they are not just the end of the list."""
+        began = monotonic()
+        plan = self.new_plan(self.options.first_hop, self.options.max_hops)
+        names = self.look_up_names()
+        hops, reachable, done = [], Reachability(self), False
+        if not self.target.own_address:
+            plan.full.answers.append(NO_ANSWER._replace(
+                outcome="send-failed", error="this host has no route to %s" %
+                self.target.address))
+            self.result = Trace(self, plan, hops, monotonic() - began)
+            return
+        engine, method = self.open_engine()
+        keeper = open_keeper()
+        try:
+            engine.add(method, plan)
+            while not done:
+                engine.turn(0.01 if names and names.asked else 1.0)
+                reachable.consider(engine, plan)
+                done = plan.done if OUTCOMES[plan.full.outcome].reached \
+                    else engine.done
+                for state in self.ready_states(plan, len(hops), done):
+                    address = state.answers[0].address \
+                        if state.answers else None
+                    if names and not names.known(address):
+                        done = False
+                        break
+                    hops.append(self.make_hop(state, plan))
+                    yield hops[-1]
+        finally:
+            engine.close()
+            if keeper:
+                keeper.close()
+            if not done:                # interrupted: show what is known
+                for state in plan.states[len(hops):]:
+                    if state.answers or state.ttl <= plan.heard:
+                        hops.append(self.make_hop(state, plan))
+            if method.connects and method.queue_works is False and \
+                    not engine.raw:
+                self.mechanism_name, self.why = Mechanism.name, Mechanism.why
+            self.result = Trace(self, plan, hops, monotonic() - began, done,
+                                reachable.how)
+
+    @staticmethod
+    def ready_states(plan, count, done):
+        """Return the states behind the first `count` that can be shown."""
+        ready = []
+        for state in plan.states[count:]:
+            end = plan.end
+            if state.ttl > plan.horizon or not state.settled or (
+                    state.ttl > plan.heard and not done) or (
+                    state.ttl == end and not plan.full.settled):
+                break
+            ready.append(state)
+        if done and count + len(ready) == len(plan.states) and \
+                plan.end is None and \
+                OUTCOMES[plan.full.outcome].reached:
+            ready.append(plan.full)     # farther away than max_hops
+        return ready
+
+    def make_hop(self, state, plan=None):
+        """Return the Hop of a state; the destination's line says what the
+        full-ttl probe found."""
+        answers, ttl, more = list(state.answers), state.ttl, False
+        if plan and OUTCOMES[plan.full.outcome].reached:
+            if state is plan.full:
+                ttl, more = plan.states[-1].ttl, True
+            elif OUTCOMES[state.outcome].reached:
+                full, near = plan.full.answers[0], answers[0]
+                if full.reply_ttl is None:
+                    full = full._replace(reply_ttl=near.reply_ttl)
+                answers = [full] + [answer for answer in answers[1:]
+                                    if answer.outcome == full.outcome]
+        address = answers[0].address if answers else None
+        name = self.names.get(address) if self.names else None
+        return Hop(ttl, self.proto, self.port, self.target.address,
+                   tuple(answers), name, self.destination,
+                   self.target.family.version, bool(self.options.verbose),
+                   more)
+
+
+class Reachability(object):
+    """For UDP: is the host there, though this port says nothing?
+
+    Asked, once the port has been silent for a quarter of the wait, by one
+    datagram to a surely closed port and one ICMP echo.
+    """
+
+    def __init__(self, traceroute):
+        self.traceroute = traceroute
+        self.plans = []
+        self.asked = traceroute.proto != "udp"
+
+    def consider(self, engine, plan):
+        traceroute, full = self.traceroute, plan.full
+        wait = traceroute.options.wait_time
+        if self.asked or full.answers or not full.probes or \
+                monotonic() < full.probes[0].sent + wait / 4:
+            return
+        self.asked = True
+        target = traceroute.target
+        port = 33434 if target.port != 33434 else 33435
+        closed = target._replace(
+            port=port, payload=None, source_port=None,
+            sockaddr=(target.sockaddr[0], port) + target.sockaddr[2:])
+        for kind in (UdpMethod, IcmpMethod):
+            try:
+                method = kind(closed, engine.mechanism, engine.raw)
+            except RunError:
+                continue
+            other = traceroute.new_plan(wait=wait * 3 / 4)
+            engine.add(method, other)
+            self.plans.append((other, port))
+
+    @property
+    def how(self):
+        for plan, port in self.plans:
+            answers = plan.full.answers
+            if answers and OUTCOMES[answers[0].outcome].reached:
+                return "it answers ICMP echo" if \
+                    answers[0].outcome == "echo-reply" else \
+                    "it says that UDP port %d is closed" % port
+        return None
+
+
+def trace(host, port=None, method="tcp", **keywords):
+    """Trace the path to a host's port and return the Trace.
+
+    Keywords are the long options with underscores: wait_time=1.0,
+    no_dns=True, ...  Raises as Traceroute does.
+    """
+    if method == "icmp":
+        port = None
+    elif port is None and method == "tcp":
+        port = 443
+    return Traceroute(destination=host, port=port, method=method,
+                      **keywords).run()
+
+
+# ---------------------------------------------------------------------------
+# 14 Report
+# ---------------------------------------------------------------------------
+
+class Writer(object):
+    """Writes lines at once; survives a reader that has gone away."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def line(self, text):
+        if self.stream is None:
+            return
+        try:
+            self.stream.write(text + "\n")
+            self.stream.flush()
+        except (IOError, OSError, ValueError):
+            # What is left in the buffer must not fail again at exit.
+            try:
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self.stream.fileno())
+                os.close(null)
+            except (IOError, OSError, ValueError, AttributeError):
+                pass
+            self.stream = None
+
+
+class TextReport(object):
+    """Prints hops as they come, a silent tail folded into one line."""
+
+    def __init__(self, writer, verbose):
+        self.writer = writer
+        self.verbose = verbose
+        self.silent = []
+        self.shown = 0
+
+    def begin(self, traceroute):
+        self.writer.line(traceroute.header)
+        if self.verbose and traceroute.target.own_address:
+            self.writer.line("from %s" % traceroute.target.own_address)
+
+    def hop(self, hop):
+        self.shown += 1
+        if hop.outcome == "timeout" and not self.verbose:
+            self.silent.append(hop)
+            return
+        for silent in self.silent:
+            self.writer.line(silent.format_line())
+        self.silent = []
+        self.writer.line(hop.format_line())
+
+    def end(self, traceroute, result):
+        if len(self.silent) > 1:
+            self.writer.line("%d-%d\t*\ttimed out" % (
+                self.silent[0].ttl, self.silent[-1].ttl))
+        elif self.silent:
+            self.writer.line(self.silent[0].format_line())
+        self.silent = []
+        if result.verdict is not None:
+            self.writer.line("Successfully reached destination"
+                             if result.reached else
+                             "Could not reach destination")
+        self.writer.line(result.summary)
+        if traceroute.why and result.verdict != "error":
+            self.writer.line("Note: " + traceroute.why)
+        if self.verbose:
+            self.writer.line("mechanism: %s, %sprivileged" % (
+                result.mechanism, "" if result.privileged else "un"))
+
+
+class JsonReport(object):
+    """Collects, and writes one document at the end."""
+
+    def __init__(self, writer, argv):
+        self.writer = writer
+        self.document = {
+            "schema": "potraceroute/1", "version": __version__,
+            "command": [format_text(word) for word in
+                        ["potraceroute.py"] + list(argv)],
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "host": {"name": format_text(socket.gethostname()),
+                     "system": sys.platform,
+                     "python": sys.version.split()[0]},
+            "traces": []}
+
+        self.shown = 0
+
+    def begin(self, traceroute):
+        pass
+
+    hop = begin
+
+    def end(self, traceroute, result):
+        self.document["traces"].append(result.as_dict())
+
+    def close(self, status, error=None):
+        import json
+        self.document["exit_status"] = status
+        if error:
+            self.document["error"] = error
+        self.writer.line(json.dumps(self.document, indent=1, sort_keys=True))
+
+
+# ---------------------------------------------------------------------------
+# 15 Options and command line
+# ---------------------------------------------------------------------------
+
+# group, flags, metavar (None: a switch), type, default, help
+OPTIONS = (
+    ("Probes", "-T --tcp", None, None, False,
+     "probe with TCP connections (default)"),
+    ("Probes", "-U --udp", None, None, False, "probe with UDP"),
+    ("Probes", "-I --icmp", None, None, False, "probe with ICMP echo"),
+    ("Probes", "-p --port", "PORT", "string", None,
+     "port number or service name for UDP or TCP (default: 80 TCP, 33434 "
+     "UDP)"),
+    ("Probes", "-P --payload", "HEX", "string", None,
+     "data in UDP or ICMP probes; in TCP, data sent once connected"),
+    ("Probes", "-s --source-ip", "IP", "string", None,
+     "interface IP to send probe traffic from"),
+    ("Probes", "-S --source-port", "PORT", "string", None,
+     "source port for TCP/UDP probes: one constant flow, one probe at a "
+     "time"),
+    ("Probes", "-t --tos", "N", "int", 0,
+     "the TOS / traffic class byte (default: 0)"),
+    ("Probes", "-4", None, "ipv4", False, "use IPv4 only"),
+    ("Probes", "-6", None, "ipv6", False, "use IPv6 only"),
+    ("Hops and waiting", "-f --first-hop", "N", "int", 1,
+     "starting hop (ttl) value (default: 1)"),
+    ("Hops and waiting", "-m --max-hops", "N", "int", 30,
+     "max hops before giving up (default: 30)"),
+    ("Hops and waiting", "-w --wait-time", "SEC", "float", 2.0,
+     "timeout in seconds for each hop (default: 2)"),
+    ("Hops and waiting", "--banner-wait", "SEC", "float", 0.5,
+     "how long to wait for possible TCP banner output (default: 0.5)"),
+    ("Hops and waiting", "-q --queries", "N", "int", 1,
+     "answers wanted per hop (default: 1)"),
+    ("Hops and waiting", "-r --retries", "N", "int", 2,
+     "further tries before a hop is called silent (default: 2)"),
+    ("Hops and waiting", "-g --gap-limit", "N", "int", 5,
+     "silent hops in a row before giving up early; 0 = never (default: 5)"),
+    ("Hops and waiting", "-N --parallel", "N", "int", 16,
+     "probes in flight (default: 16)"),
+    ("Output", "-n --no-dns", None, None, False,
+     "do not look up hostnames of IP addresses"),
+    ("Output", "-v --verbose", None, None, False,
+     "verbose output: ICMP names, mechanism, reply TTLs, every silent hop"),
+    ("Output", "-D --debug", None, None, False,
+     "dump packets and other debugging information, on stderr"),
+    ("Output", "--json", None, None, False,
+     "print one JSON document instead of text"),
+)
+
+EPILOG = ("Exit status: 0 the destination was reached (it accepted, refused "
+          "or replied), 1 it was not, 2 bad options or cannot run, 130 "
+          "interrupted.")
+
+
+def option_name(flags, kind):
+    """Return the attribute that an option of the table sets."""
+    words = flags.split()
+    return kind if words[-1][:2] != "--" else \
+        words[-1][2:].replace("-", "_")
+
+
+class Options(object):
+    """Option values as attributes."""
+
+    def __init__(self, **values):
+        vars(self).update(values)
+
+
+def default_options(**values):
+    """Return Options with the defaults, but for `values`."""
+    options = Options(**dict((option_name(row[1], row[3]), row[4])
+                             for row in OPTIONS))
+    vars(options).update(values)
+    return options
+
+
+def new_parser():
+    import optparse
+
+    class Parser(optparse.OptionParser):
+        def error(self, message):
+            self.exit(2, format_error(message + " (see --help)"))
+
+    parser = Parser(prog="potraceroute.py", version=__version__,
+                    usage="%prog [options] HOST", epilog=EPILOG,
+                    description="Show the hops to a host, and which one "
+                    "blocks the connection.")
+    groups = {}
+    for group, flags, metavar, kind, default, text in OPTIONS:
+        if group not in groups:
+            groups[group] = parser.add_option_group(group)
+        words = {"action": "store_true"} if metavar is None else {
+            "metavar": metavar, "type": kind}
+        groups[group].add_option(*flags.split(), dest=option_name(
+            flags, kind), default=default, help=text, **words)
+    return parser
+
+
+def format_error(message):
+    """Return an error as one line for stderr."""
+    return "potraceroute: error: %s\n" % format_text(message)
+
+
+def parse_options(argv=None):
+    """Return (options, [host]) of a list of arguments, sys.argv's if None.
+
+    Raises SystemExit(2) for what can not be parsed, with a message.
+    """
+    parser = new_parser()
+    options, args = parser.parse_args(argv)
+    if len(args) != 1:
+        parser.error("exactly one HOST is needed, not %s" % (
+            " ".join(map(repr, map(format_text, args))) or "none"))
+    return options, args
+
+
+class Signals(object):
+    """While a trace runs, SIGINT, SIGTERM and SIGHUP raise
+    KeyboardInterrupt, but only where we wait: never between the opening of
+    a socket and the note of it."""
+
+    NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+
+    def __init__(self):
+        self.number = None
+        self.waiting = False
+        self.previous = []
+
+    def __enter__(self):
+        import signal
+        for name in self.NAMES:
+            number = getattr(signal, name, None)
+            try:
+                if number is not None and \
+                        signal.getsignal(number) != signal.SIG_IGN:
+                    self.previous.append(
+                        (number, signal.signal(number, self.handle)))
+            except ValueError:          # not in the main thread
+                pass
+        return self
+
+    def __exit__(self, *exc_info):
+        import signal
+        for number, handler in self.previous:
+            signal.signal(number, handler)
+
+    def handle(self, number, frame):
+        self.number = number
+        if self.waiting:
+            self.waiting = False
+            raise KeyboardInterrupt
+
+    def wait(self, function, seconds):
+        """Return function(seconds), unless a signal came or comes."""
+        self.waiting = True
+        try:
+            if self.number is not None:
+                raise KeyboardInterrupt
+            return function(seconds)
+        finally:
+            self.waiting = False
+
+
+def main(argv=None):
+    """Run the command line; return the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv == ["--version"]:           # without loading a parser
+        print(__version__)
+        return 0
+    keeper = open_keeper()
+    try:
+        with Signals() as signals:
+            try:
+                options, args = parse_options(argv)
+            except SystemExit as error:
+                return error.code or 0
+            return run_command(options, args[0], argv, signals)
+    finally:
+        if keeper:
+            keeper.close()
+
+
+def run_command(options, host, argv, signals):
+    """Trace and report; return the exit status."""
+    writer = Writer(sys.stdout)
+    report = JsonReport(writer, argv) if options.json else \
+        TextReport(writer, options.verbose)
+    status, message, traceroute = 2, None, None
+    try:
+        signals.wait(time.sleep, 0)
+        traceroute = Traceroute(options, host, guard=signals.wait)
+        report.begin(traceroute)
+        for hop in traceroute:
+            report.hop(hop)
+        status = traceroute.result.exit_status
+    except KeyboardInterrupt:
+        status = 128 + (signals.number or 2)
+        if traceroute is None or traceroute.result is None:
+            message = "interrupted before the first probe"
+    except Error as error:
+        message = str(error)
+    if traceroute is not None and traceroute.result is not None:
+        result = traceroute.result
+        for hop in result.hops[report.shown:]:
+            report.hop(hop)
+        report.end(traceroute, result)
+        if result.verdict == "error":
+            message = "%s; `ip route get %s` and the local firewall tell " \
+                "more" % (result.summary, result.address)
+    if options.json:
+        report.close(status, message)
+    if message:
+        Writer(sys.stderr).line(format_error(message)[:-1])
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
