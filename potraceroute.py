@@ -53,6 +53,11 @@ from __future__ import division, print_function
 # 1 Imports and the 2/3 seam
 # ---------------------------------------------------------------------------
 
+if __name__ == "__main__":
+    # Ctrl-C before main() is ready ends us without a traceback.
+    import signal
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import errno
 import os
 import select
@@ -269,6 +274,9 @@ DEFAULT_TTL = 64
 DATA_LIMIT = 512                # octets of a banner that are kept
 DATA_SHOWN = 120                # octets of a banner that are printed
 BUFFER = 4096
+# Send errors that pass: of resources, not of the path.
+TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
+             errno.EAGAIN)
 
 # ---------------------------------------------------------------------------
 # 3 Errors
@@ -378,8 +386,11 @@ def decode_ip(packet):
             destination=format_address(packet[16:20])), rest
     if version == 6 and len(data) >= 40:
         header, rest = data[6], packet[40:]
-        while header in (0, 43, 60) and len(rest) >= 8:
-            skip = bytearray(rest[:2])
+        while header in (0, 43, 44, 60) and len(rest) >= 8:
+            skip = bytearray(rest[:4])
+            if header == 44:            # a fragment: only the first counts
+                skip[1], later = 0, skip[2] or skip[3] & 0xf8
+                rest = rest[:8] if later else rest
             header, rest = skip[0], rest[skip[1] * 8 + 8:]
         return NOTHING_QUOTED._replace(
             protocol=header, ttl=data[7],
@@ -494,8 +505,8 @@ def same_start(ours, theirs):
 # ---------------------------------------------------------------------------
 
 Answer = namedtuple("Answer", "outcome address rtt icmp_type icmp_code "
-                              "reply_ttl data error quoted")
-NO_ANSWER = Answer("timeout", *[None] * 8)
+                              "reply_ttl data error quoted notes")
+NO_ANSWER = Answer("timeout", *[None] * 8 + [()])
 
 IpFields = namedtuple("IpFields", "ip_source_address ip_ttl")
 IcmpFields = namedtuple("IcmpFields", "icmp_type icmp_code")
@@ -508,7 +519,7 @@ def classify(reply, destination, own_address):
     words from anybody else are a prohibition.  An ICMP error that comes
     from this very host means that the probe never left it.
     """
-    if reply.kind == "failed":
+    if reply.kind == "failed" and reply.icmp_type is None:
         return ("refused" if reply.error == errno.ECONNREFUSED else
                 "unreachable"), format_errno(reply.error)
     if reply.kind in ("accepted", "reset", "data"):
@@ -542,6 +553,14 @@ def format_text(text):
         text = text.decode("latin-1")
     return "".join(c if " " <= c <= "~" else
                    c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def quote(value):
+    """Return a user's value for a message, the same on every Python."""
+    if isinstance(value, (bytes, text_type)):
+        return "'%s'" % format_text(value)
+    return "%g" % value if isinstance(value, float) else \
+        format_text(str(value))
 
 
 def format_data(data):
@@ -635,6 +654,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
             if self.icmp_type is not None:
                 line += "  (%s)" % format_icmp(
                     self.version, self.answer).partition(", ")[2]
+            line += "".join("  (%s)" % note for note in self.answer.notes)
         return line
 
     def __str__(self):
@@ -644,7 +664,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
         """Return the hop as section 6 of the design describes it."""
         probes = [answer_dict(answer) for answer in self.answers]
         entry = {"ttl": self.ttl, "name": self.name, "labels": [],
-                 "notes": [], "probes": probes}
+                 "notes": list(self.answer.notes), "probes": probes}
         entry.update(answer_dict(self.answer))
         for key in ("quoted_ttl", "quoted_tos"):
             del entry[key]
@@ -924,7 +944,7 @@ class Probe(object):
     """One packet we sent, and its identity."""
 
     __slots__ = ("ttl", "real", "sock", "source_port", "ident", "seq",
-                 "payload", "sent", "sent_at", "answer", "pending", "error",
+                 "payload", "sent", "sent_at", "answer", "doubtful", "error",
                  "tsval", "renewed", "retransmits", "kernel_rtt", "gone")
 
     def __init__(self, ttl, real):
@@ -932,6 +952,7 @@ class Probe(object):
             setattr(self, name, None)
         self.ttl = ttl          # 0: the system's own
         self.real = real        # a TCP connection meant to be completed
+        self.doubtful = []      # replies that may not be to this probe
 
     def stamp(self):
         self.sent_at = time.time()
@@ -1256,12 +1277,9 @@ class IcmpMethod(Method):
                 self.sock.sendto(packet, self.target.sockaddr)
                 return
             except socket.error as error:
-                # An answer to an earlier probe, reported once by the send.
-                if attempt == 19 or error.errno not in (
-                        errno.EHOSTUNREACH, errno.ECONNREFUSED,
-                        errno.EACCES, errno.EPROTO, errno.EMSGSIZE,
-                        errno.ENETUNREACH, errno.ENOPROTOOPT,
-                        errno.EOPNOTSUPP):
+                # Most likely the answer to an earlier probe: each is also
+                # reported once as the error of a send.
+                if attempt == 19 or error.errno in TRANSIENT:
                     raise
 
     def receive(self, sock, probe=None):
@@ -1398,7 +1416,8 @@ class Plan(object):
         flying = sum(1 for state in [self.full] + self.states
                      if state.probes and not state.settled)
         for state in [self.full] + self.states:
-            if state.settled or state.ttl > limit or len(chosen) == most:
+            if state.settled or len(chosen) == most or \
+                    state is not self.full and state.ttl > limit:
                 continue
             if not state.probes:
                 if flying >= self.parallel or self.gap_reached(state):
@@ -1413,7 +1432,7 @@ class Plan(object):
     def gap_reached(self, state):
         """True if so many hops before this one are silent for good that it
         is not worth sending."""
-        return state.ttl > self.horizon and all(
+        return state is not self.full and state.ttl > self.horizon and all(
             other.settled for other in self.states
             if other.ttl <= self.horizon)
 
@@ -1460,7 +1479,8 @@ class Plan(object):
         times = [now + 1]
         limit = self.end or (self.states[-1].ttl if self.states else 0)
         for state in [self.full] + self.states:
-            if state.probes and not state.settled and state.ttl <= limit:
+            if state.probes and not state.settled and (
+                    state is self.full or state.ttl <= limit):
                 times.append(self.deadline(state))
                 times.append(self.next_try(state) or now + 1)
         return min(times)
@@ -1544,8 +1564,6 @@ class Engine(object):
 
     STEP = 1e-3         # seconds; a clock that moved more was set
     GRACE = 0.05        # seconds for a raw socket to explain an errno
-    TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
-                 errno.EAGAIN)
 
     def __init__(self, target, mechanism, raw=None, banner_wait=0.5,
                  debug=None, clock=monotonic, poller=None, guard=None):
@@ -1614,7 +1632,7 @@ class Engine(object):
             method.send(probe)
         except socket.error as error:
             method.release(probe)
-            if error.errno in self.TRANSIENT and self.holds < 40:
+            if error.errno in TRANSIENT and self.holds < 40:
                 self.holds += 1         # for two seconds in all
                 self.held_until = self.clock() + 0.05
                 return
@@ -1676,29 +1694,43 @@ class Engine(object):
 
     def take(self, run, state, probe, reply, now, real_now):
         method = run[0]
-        if reply.raw:
-            if probe.answer:
-                self.enrich(state, probe, reply)
-                return
-            if reply.kind in ("accepted", "reset") or not (
-                    method.checked or method.queue_works is False or
-                    not self.mechanism.explains):
-                probe.pending = probe.pending or reply
-                return
         if probe.answer:
+            if reply.raw:
+                self.enrich(state, probe, reply)
             return
-        pending = probe.pending
+        if not self.certain(method, reply):
+            if len(probe.doubtful) < 8:
+                probe.doubtful.append(reply)
+            return
         if reply.kind == "failed" and not reply.icmp_type:
-            if pending and pending.kind == "icmp":
-                reply = pending
+            known = [other for other in probe.doubtful
+                     if other.kind == "icmp"]
+            if known:
+                reply = known[0]
             elif self.raw and reply.error != errno.ECONNREFUSED:
                 probe.error = reply.error       # wait for the raw socket
                 self.forget(method, probe)
                 return
-        answer = self.explain(run, probe, reply, now, real_now)
-        self.answer(run, state, probe, answer)
-        if pending:
-            self.enrich(state, probe, pending)
+        self.answer(run, state, probe,
+                    self.explain(run, probe, reply, now, real_now))
+        for other in probe.doubtful:
+            self.enrich(state, probe, other)
+
+    def certain(self, method, reply):
+        """True if the reply can not be but to the probe it matches.
+
+        Not so: a quote with another destination (a NAT on the way, or a
+        forgery), and what only a raw socket heard of a TCP probe, as long
+        as the kernel, which alone knows the sequence number, can tell.
+        """
+        if reply.kind == "failed":
+            return True
+        if reply.raw and not method.checked:
+            return reply.kind == "icmp" and (
+                method.queue_works is False or
+                not self.mechanism.explains) and \
+                method.to_destination(reply.quoted)
+        return reply.quoted is None or method.to_destination(reply.quoted)
 
     def explain(self, run, probe, reply, now, real_now):
         """Return the Answer that a reply means."""
@@ -1799,24 +1831,32 @@ class Engine(object):
                 reply = NO_REPLY._replace(kind="failed", error=probe.error)
                 self.answer(run, state, probe, self.explain(
                     run, probe, reply, now, time.time()))
-            elif probe.pending and probe.pending.kind == "icmp" and \
-                    now >= run[1].deadline(state) and \
-                    self.believable(run[0], probe.pending):
-                self.answer(run, state, probe, self.explain(
-                    run, probe, probe.pending, now, time.time()))
+            elif not state.answers and now >= run[1].deadline(state):
+                self.settle_doubt(run, state, probe, now)
 
-    def believable(self, method, reply):
-        """True if there is a reason why only the raw socket heard it: a
-        quote that a NAT changed, or a kernel without TCP's error queue."""
-        return not method.to_destination(reply.quoted) or \
-            not method.queue_works
+    def settle_doubt(self, run, state, probe, now):
+        """For want of anything better believe a doubtful reply, if there is
+        a reason why the kernel did not pass it on (a quote that a NAT
+        changed, or no error queue for TCP) and no other contradicts it."""
+        method = run[0]
+        replies = [reply for reply in probe.doubtful if reply.kind == "icmp"
+                   and (method.checked or not method.queue_works or
+                        not method.to_destination(reply.quoted))]
+        if len(set(reply.responder for reply in replies)) != 1:
+            return
+        answer = self.explain(run, probe, replies[0], now, time.time())
+        if not method.to_destination(replies[0].quoted):
+            answer = answer._replace(notes=(
+                "quotes %s as the destination: NAT on the way" %
+                replies[0].quoted.destination,))
+        self.answer(run, state, probe, answer)
 
     def tidy(self):
         """Close the sockets of what is settled or lies behind the end."""
         for run, state, probe in list(self.watched.values()):
             end = run[1].end
-            if not state.held and (state.settled or
-                                   (end is not None and state.ttl > end)):
+            behind = end is not None and state.ttl > end
+            if not state.held and (state.settled or behind):
                 self.forget(run[0], probe)
 
     def unwatch(self, probe):
@@ -1869,9 +1909,10 @@ def decide(target, method, plan, reachable=None):
             return {"prohibited": "rejected"}.get(
                 answer.outcome, answer.outcome), facts, answer.address, ttl
     failures = [answer.error for state in [plan.full] + plan.states
+                if state is plan.full or state.ttl > plan.heard
                 for answer in state.answers
                 if answer.outcome == "send-failed"]
-    if plan.full.outcome == "send-failed" or (failures and not plan.heard):
+    if failures:        # then silence there proves nothing
         return "error", {"why": failures[0]}, None, None
     if reachable:
         return "silent", {"why": reachable}, None, None
@@ -1966,6 +2007,7 @@ class Trace(object):
         self.mechanism = traceroute.mechanism_name
         self.privileged = traceroute.privileged
         self.hops = hops
+        self.complete = complete
         self.elapsed = elapsed
         verdict, facts, self.responder, ttl = decide(
             target, self.method, plan, reachable)
@@ -1984,14 +2026,19 @@ class Trace(object):
         facts.update(label=traceroute.label, address=self.address,
                      away=self.format_away(plan))
         self.summary = VERDICTS[verdict].format(**facts) if self.verdict \
-            else "Interrupted: no verdict yet"
+            else "There is no verdict yet"
 
     @staticmethod
     def known_distance(plan):
-        """Return the smallest ttl that reached, if the one before did not."""
+        """Return the smallest ttl that reached; None if a smaller one might
+        have, had it been tried or answered."""
         end = plan.end
         if end is None or (end == plan.states[0].ttl and end > 1):
             return None
+        states = dict((state.ttl, state) for state in plan.states)
+        if states[end].outcome == "port-unreachable" and end > 1 and \
+                states[end - 1].outcome == "timeout":
+            return None         # the host may limit what it answers
         return end
 
     def format_away(self, plan):
@@ -2066,8 +2113,11 @@ def run_beside(function, *args):
 
 
 def reverse_lookup(address):
-    """Return the host name of an address; raises if there is none."""
-    return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
+    """Return the host name of an address; raises if there is none.
+
+    Not by getnameinfo(), during which old Pythons hold the GIL.
+    """
+    return socket.gethostbyaddr(address)[0]
 
 
 class Names(object):
@@ -2147,9 +2197,9 @@ def resolve(hostname, version=None, guard=None):
         reason = error.args[-1]
     except (UnicodeError, ValueError, TypeError) as error:
         reason = "not a host name"
-    raise RunError("can not find the address of host '%s'%s: %s; check the "
+    raise RunError("can not find the address of host %s%s: %s; check the "
                    "name, the resolver, or give an IP address" % (
-                       format_text(hostname), " for IPv%d" % version
+                       quote(hostname), " for IPv%d" % version
                        if version else "", reason))
 
 
@@ -2161,7 +2211,7 @@ def check_number(options, name, flag, low, high):
             raise ValueError
     except (ValueError, TypeError):
         raise OptionError("%s %s: must be a number from %g to %g" % (
-            flag, format_text(str(value)), low, high))
+            flag, quote(value), low, high))
     return value
 
 
@@ -2193,7 +2243,7 @@ def check_options(options):
         value = getattr(options, name)
         if value is not None and method == "icmp":
             raise OptionError("%s %s does not go with -I: ICMP has no ports"
-                              % (flag, format_text(str(value))))
+                              % (flag, quote(value)))
     return method
 
 
@@ -2203,12 +2253,11 @@ def decode_payload(text):
     if text is None:
         return None
     try:
-        if not isinstance(text, bytes):
-            text = text.encode("ascii")
-        return binascii.unhexlify(b"".join(text.split()))
+        digits = text if isinstance(text, bytes) else text.encode("ascii")
+        return binascii.unhexlify(b"".join(digits.split()))
     except (TypeError, ValueError, AttributeError):
         raise OptionError("-P %s: not hexadecimal; give two digits for each "
-                          "octet, like 68690a" % format_text(str(text)))
+                          "octet, like 68690a" % quote(text))
 
 
 class Traceroute(object):
@@ -2241,7 +2290,8 @@ class Traceroute(object):
             options.tcp = options.udp = options.icmp = False
             setattr(options, method, True)
         if not isinstance(destination, (str, text_type)) or not destination:
-            raise OptionError("a host is needed, not %r" % (destination,))
+            raise OptionError("a host is needed, not %s" % quote(
+                destination))
         self.options = options
         self.proto = check_options(options)
         self.wanted_mechanism = mechanism
@@ -2275,12 +2325,12 @@ class Traceroute(object):
 
     # Choosing
 
-    def portnumber_of(self, port):
+    def portnumber_of(self, port, flag="port"):
         """Return the number of a port or service name.
 
         Raises PortError if there is none.
         """
-        text = format_text(str(port)).strip()
+        text = str(port).strip()
         number = None
         if text.isdigit():
             number = int(text)
@@ -2288,17 +2338,18 @@ class Traceroute(object):
             try:
                 number = socket.getservbyname(text, self.proto)
             except (socket.error, ValueError):
-                raise PortError("port %r: no such service for %s; give a "
+                raise PortError("%s %s: no such service for %s; give a "
                                 "number from 1 to 65535" %
-                                (text, self.proto))
+                                (flag, quote(port), self.proto))
         if not 1 <= number <= 65535:
-            raise PortError("port %s: must be from 1 to 65535" % text)
+            raise PortError("%s %d: must be from 1 to 65535" % (flag,
+                                                                number))
         return number
 
     def choose_port(self):
         if self.options.source_port is not None:
             self.options.source_port = self.portnumber_of(
-                self.options.source_port)
+                self.options.source_port, "-S")
         if self.options.port is not None:
             return self.portnumber_of(self.options.port)
         return METHODS[self.proto].default_port
@@ -2363,8 +2414,8 @@ class Traceroute(object):
             raise RunError("-S %s: ports below 1024 need root; choose "
                            "another" % options.source_port)
         raise RunError(
-            "-s '%s' is not an address of this host (%s); `ip addr` or "
-            "ifconfig lists them" % (format_text(options.source_ip or ""),
+            "-s %s is not an address of this host (%s); `ip addr` or "
+            "ifconfig lists them" % (quote(options.source_ip or ""),
                                      error.args[-1]))
 
     # Running
@@ -2457,7 +2508,7 @@ class Traceroute(object):
         try:
             engine.add(method, plan)
             while not done:
-                engine.turn(0.01 if names and names.asked else 1.0)
+                engine.turn(0.01 if names and names.asked else 0.1)
                 reachable.consider(engine, plan)
                 done = plan.done if OUTCOMES[plan.full.outcome].reached \
                     else engine.done
@@ -2524,35 +2575,37 @@ class Traceroute(object):
 class Reachability(object):
     """For UDP: is the host there, though this port says nothing?
 
-    Asked, once the port has been silent for a quarter of the wait, by one
-    datagram to a surely closed port and one ICMP echo.
+    Asked by an ICMP echo once the port has been silent for a quarter of the
+    wait, and last by a datagram to a surely closed port: not earlier, since
+    its answer may cost the port under test its own, where a host limits its
+    port-unreachables.
     """
 
     def __init__(self, traceroute):
         self.traceroute = traceroute
         self.plans = []
-        self.asked = traceroute.proto != "udp"
+        self.steps = [(0.25, IcmpMethod), (0.75, UdpMethod)] \
+            if traceroute.proto == "udp" else []
 
     def consider(self, engine, plan):
         traceroute, full = self.traceroute, plan.full
         wait = traceroute.options.wait_time
-        if self.asked or full.answers or not full.probes or \
-                monotonic() < full.probes[0].sent + wait / 4:
+        if not self.steps or full.answers or not full.probes or \
+                monotonic() < full.probes[0].sent + wait * self.steps[0][0]:
             return
-        self.asked = True
+        part, kind = self.steps.pop(0)
         target = traceroute.target
         port = 33434 if target.port != 33434 else 33435
         closed = target._replace(
             port=port, payload=None, source_port=None,
             sockaddr=(target.sockaddr[0], port) + target.sockaddr[2:])
-        for kind in (UdpMethod, IcmpMethod):
-            try:
-                method = kind(closed, engine.mechanism, engine.raw)
-            except RunError:
-                continue
-            other = traceroute.new_plan(wait=wait * 3 / 4)
-            engine.add(method, other)
-            self.plans.append((other, port))
+        try:
+            method = kind(closed, engine.mechanism, engine.raw)
+        except RunError:
+            return
+        other = traceroute.new_plan(wait=wait * (1 - part))
+        engine.add(method, other)
+        self.plans.append((other, port))
 
     @property
     def how(self):
@@ -2637,6 +2690,8 @@ class TextReport(object):
         elif self.silent:
             self.writer.line(self.silent[0].format_line())
         self.silent = []
+        if not result.complete:
+            self.writer.line("Interrupted: not all hops are known")
         if result.verdict is not None:
             self.writer.line("Successfully reached destination"
                              if result.reached else
@@ -2795,7 +2850,7 @@ def parse_options(argv=None):
     options, args = parser.parse_args(argv)
     if len(args) != 1:
         parser.error("exactly one HOST is needed, not %s" % (
-            " ".join(map(repr, map(format_text, args))) or "none"))
+            " ".join(map(quote, args)) or "none"))
     return options, args
 
 
