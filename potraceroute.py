@@ -179,20 +179,24 @@ def can_recvmsg():
 # 2 Vocabulary
 # ---------------------------------------------------------------------------
 
-Outcome = namedtuple("Outcome", "reached final")
+Outcome = namedtuple("Outcome", "reached final line")
 
-# The outcome of a probe: did it reach the destination, does it end a trace?
+# The outcome of a probe: did it reach the destination, does it end a trace,
+# and what is the hop's line?
 OUTCOMES = {
-    "time-exceeded": Outcome(False, False),
-    "echo-reply": Outcome(True, True),
-    "open": Outcome(True, True),
-    "data": Outcome(True, True),
-    "refused": Outcome(True, True),
-    "port-unreachable": Outcome(True, True),
-    "unreachable": Outcome(False, True),
-    "prohibited": Outcome(False, True),
-    "timeout": Outcome(False, False),
-    "send-failed": Outcome(False, False),
+    "time-exceeded": Outcome(False, False, "{host}  ICMP {icmp}"),
+    "echo-reply": Outcome(True, True,
+                          "{host} ICMP echo reply [Reached Destination]"),
+    "open": Outcome(True, True, "{port} connection successful{data}"),
+    "data": Outcome(True, True, "{port} responded{data}"),
+    "refused": Outcome(True, True,
+                       "{port} connection refused [Reached Destination]"),
+    "port-unreachable": Outcome(True, True, "{host}  ICMP {icmp} "
+                                            "[Reached Destination]"),
+    "unreachable": Outcome(False, True, "{host}  ICMP {icmp}"),
+    "prohibited": Outcome(False, True, "{host}  ICMP {icmp}"),
+    "timeout": Outcome(False, False, "*\ttimed out"),
+    "send-failed": Outcome(False, False, "*\tnot sent: {error}"),
 }
 
 # The verdict of a trace that reached the destination, from its outcome.
@@ -446,8 +450,9 @@ def encode_dns_query(ident):
 # ---------------------------------------------------------------------------
 
 # One thing that was heard.  kind: "icmp" (an error about one of our
-# packets), "echo", "data", "accepted", "reset", or "failed" (the kernel gave
-# up a socket and did not say why: error is the errno).
+# packets), "echo", "data", "accepted", "reset", "unsent" (an error of this
+# host) or "failed" (the kernel gave up a socket and did not say why); the
+# last two with an errno in error.
 # received: time.time() of the kernel, or None.  raw: from a raw socket.
 Reply = namedtuple("Reply", "kind responder icmp_type icmp_code reply_ttl "
                             "received quoted data error raw")
@@ -519,6 +524,8 @@ def classify(reply, destination, own_address):
     words from anybody else are a prohibition.  An ICMP error that comes
     from this very host means that the probe never left it.
     """
+    if reply.kind == "unsent":
+        return "send-failed", format_errno(reply.error)
     if reply.kind == "failed" and reply.icmp_type is None:
         return ("refused" if reply.error == errno.ECONNREFUSED else
                 "unreachable"), format_errno(reply.error)
@@ -553,6 +560,11 @@ def format_text(text):
         text = text.decode("latin-1")
     return "".join(c if " " <= c <= "~" else
                    c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def format_hex(data):
+    """Return octets in hexadecimal."""
+    return "".join("%02x" % octet for octet in bytearray(data))
 
 
 def quote(value):
@@ -612,25 +624,17 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
         return self.format_answer(self.answer)
 
     def format_answer(self, answer):
-        where = "%s port %s" % (self.method.upper(), self.port)
-        template = {
-            "open": where + " connection successful. [Reached Destination]",
-            "refused": where + " connection refused [Reached Destination]",
-            "data": where + " responded, received data: {data}",
-            "echo-reply": "{host} ICMP echo reply [Reached Destination]",
-            "timeout": "*\ttimed out",
-            "send-failed": "*\tnot sent: {error}",
-            "port-unreachable": "{host}  ICMP {icmp} [Reached Destination]",
-        }.get(answer.outcome, "{host}  ICMP {icmp}")
-        if answer.outcome == "open" and answer.data:
-            template = where + " connection successful, received data: {data}"
-        if answer.address is None and "{host}" in template:
-            template = "?  {outcome}, address not visible"
-        return template.format(
+        line = OUTCOMES[answer.outcome].line
+        if answer.address is None and "{host}" in line:
+            line = "?  {outcome}, address not visible"
+        data = ". [Reached Destination]"
+        if answer.data is not None:
+            data = ", received data: " + format_data(answer.data)
+        return line.format(
+            port="%s port %s" % (self.method.upper(), self.port), data=data,
             host="%s (%s)" % (self._name_of(answer.address), answer.address),
             icmp="%s/%s" % (answer.icmp_type, answer.icmp_code),
-            data=format_data(answer.data or b""), error=answer.error,
-            outcome=answer.outcome)
+            error=answer.error, outcome=answer.outcome)
 
     def _name_of(self, address):
         if address == self.destination:
@@ -711,6 +715,7 @@ class Mechanism(object):
     why = ("hop addresses are not visible: this system does not show ICMP "
            "errors to an unprivileged user; root (or CAP_NET_RAW) would")
     stamp_option = None
+    debug = staticmethod(lambda text: None)
     options = {4: (), 6: ()}
     ttl_items = ((0, 2), (41, 52))      # IP_TTL, IPV6_HOPLIMIT
     stamp_items = ((1, 35), (1, 29))    # SCM_TIMESTAMPNS, SCM_TIMESTAMP
@@ -736,6 +741,7 @@ class Mechanism(object):
             data, sender = sock.recvfrom(BUFFER, flags)
             items = []
         sender = sender or ("", 0)
+        self.debug("read from %s: %s" % (sender[0], format_hex(data)))
         facts = {}
         for level, kind, value in items:
             if (level, kind) in self.ttl_items and len(value) >= 4:
@@ -810,7 +816,7 @@ class ErrorQueue(Mechanism):
         number, origin, kind, code, _, _, _ = struct.unpack_from(
             "=IBBBBII", value)
         if origin == 1:                 # SO_EE_ORIGIN_LOCAL
-            return NO_REPLY._replace(kind="failed", error=number,
+            return NO_REPLY._replace(kind="unsent", error=number,
                                      quoted=quoted)
         if origin not in (2, 3) or kind not in FAMILIES[version].errors:
             return None
@@ -1026,6 +1032,8 @@ class Method(object):
             probe.sock.close()
         probe.sock = None
 
+    blind = False       # True: ICMP errors turned out not to be shown
+
     def renew(self, probe):
         pass
 
@@ -1046,6 +1054,8 @@ class TcpMethod(Method):
     connects = True
     checked = False
     queue_works = None          # unknown; then as seen on this kernel
+    blind = property(lambda self: self.queue_works is False and
+                     self.raw is None)
 
     def send(self, probe):
         probe.sock = sock = self.open_socket(socket.SOCK_STREAM)
@@ -1331,8 +1341,9 @@ class State(object):
         self.settled = False
         self.held = False       # answered, but a banner may still come
 
-    outcome = property(lambda self: self.answers[0].outcome
-                       if self.answers else "timeout")
+    answer = property(lambda self: self.answers[0] if self.answers
+                      else NO_ANSWER)
+    outcome = property(lambda self: self.answer.outcome)
 
 
 class Plan(object):
@@ -1571,7 +1582,7 @@ class Engine(object):
         self.mechanism = mechanism
         self.raw = raw
         self.banner_wait = banner_wait
-        self.debug = debug or (lambda *words: None)
+        self.debug = debug or Mechanism.debug
         self.clock = clock
         self.poller = poller or Poller()
         self.guard = guard or (lambda wait, seconds: wait(seconds))
@@ -1643,7 +1654,7 @@ class Engine(object):
             return
         self.debug("ttl %s: %s probe from port %s id %s seq %s %s" % (
             state.ttl or "full", method.name, probe.source_port, probe.ident,
-            probe.seq, format_data(probe.payload or b"")))
+            probe.seq, format_hex(probe.payload or b"")))
         self.holds = 0
         plan.note_sent(state, probe)
         if probe.sock is not method.sock:
@@ -2330,7 +2341,8 @@ class Traceroute(object):
 
         Raises PortError if there is none.
         """
-        text = str(port).strip()
+        text = (format_text(port) if isinstance(port, (bytes, text_type))
+                else str(port)).strip()
         number = None
         if text.isdigit():
             number = int(text)
@@ -2436,13 +2448,17 @@ class Traceroute(object):
             if raw:
                 raw.close()
             raise
+        debug = self.debug if self.options.debug else None
+        for source in (mechanism, raw) if debug else ():
+            if source:
+                source.debug = debug
         engine = Engine(target, mechanism, raw, self.options.banner_wait,
-                        self.debug, guard=self.guard)
+                        debug, guard=self.guard)
         return engine, method
 
-    def debug(self, *words):
-        if self.options.debug:
-            sys.stderr.write("debug: %s\n" % format_text(" ".join(words)))
+    @staticmethod
+    def debug(text):
+        sys.stderr.write("debug: %s\n" % format_text(text))
 
     def new_plan(self, first=1, last=0, wait=None):
         options = self.options
@@ -2471,8 +2487,7 @@ class Traceroute(object):
                 keeper.close()
         names = self.look_up_names()
         if names:
-            while not names.known(plan.full.answers[0].address
-                                  if plan.full.answers else None):
+            while not names.known(plan.full.answer.address):
                 time.sleep(0.002)
         return self.make_hop(plan.full)
 
@@ -2495,7 +2510,6 @@ class Traceroute(object):
         it is known that they are not just the end of the list."""
         began = monotonic()
         plan = self.new_plan(self.options.first_hop, self.options.max_hops)
-        names = self.look_up_names()
         hops, reachable, done = [], Reachability(self), False
         if not self.target.own_address:
             plan.full.answers.append(NO_ANSWER._replace(
@@ -2503,19 +2517,19 @@ class Traceroute(object):
                 self.target.address))
             self.result = Trace(self, plan, hops, monotonic() - began)
             return
+        names = self.look_up_names()
         engine, method = self.open_engine()
         keeper = open_keeper()
         try:
             engine.add(method, plan)
             while not done:
+                # Names and Reachability are looked after between turns.
                 engine.turn(0.01 if names and names.asked else 0.1)
                 reachable.consider(engine, plan)
                 done = plan.done if OUTCOMES[plan.full.outcome].reached \
                     else engine.done
                 for state in self.ready_states(plan, len(hops), done):
-                    address = state.answers[0].address \
-                        if state.answers else None
-                    if names and not names.known(address):
+                    if names and not names.known(state.answer.address):
                         done = False
                         break
                     hops.append(self.make_hop(state, plan))
@@ -2525,11 +2539,10 @@ class Traceroute(object):
             if keeper:
                 keeper.close()
             if not done:                # interrupted: show what is known
-                for state in plan.states[len(hops):]:
-                    if state.answers or state.ttl <= plan.heard:
-                        hops.append(self.make_hop(state, plan))
-            if method.connects and method.queue_works is False and \
-                    not engine.raw:
+                hops += [self.make_hop(state, plan)
+                         for state in plan.states[len(hops):]
+                         if state.answers or state.ttl <= plan.heard]
+            if method.blind:
                 self.mechanism_name, self.why = Mechanism.name, Mechanism.why
             self.result = Trace(self, plan, hops, monotonic() - began, done,
                                 reachable.how)
@@ -2564,8 +2577,7 @@ class Traceroute(object):
                     full = full._replace(reply_ttl=near.reply_ttl)
                 answers = [full] + [answer for answer in answers[1:]
                                     if answer.outcome == full.outcome]
-        address = answers[0].address if answers else None
-        name = self.names.get(address) if self.names else None
+        name = self.names.get(state.answer.address) if self.names else None
         return Hop(ttl, self.proto, self.port, self.target.address,
                    tuple(answers), name, self.destination,
                    self.target.family.version, bool(self.options.verbose),
