@@ -259,9 +259,10 @@ FAMILIES = {
 }
 
 VERDICTS = {
-    "open": "{label} is open: {address} accepted the connection{away}",
-    "answered": "{label} answered: {what} came from {address}{away}",
-    "refused": "{label} is closed: {address} itself refused it{what}{away}",
+    "open": "{label} is open: {address} accepted the connection{away}{mixed}",
+    "answered": "{label} answered: {what} came from {address}{away}"
+                "{mixed}",
+    "refused": "{label} is closed: {address} refused it{what}{away}{mixed}",
     "rejected": "{label} is rejected by {who}: {icmp}{own}",
     "unreachable": "{address} is unreachable: {who} says so, {icmp}",
     "dropped": "{label} is dropped {where}: {why}",
@@ -278,6 +279,7 @@ DEFAULT_TTL = 64
 DATA_LIMIT = 512                # octets of a banner that are kept
 DATA_SHOWN = 120                # octets of a banner that are printed
 BUFFER = 4096
+TOO_BIG = {4: (3, 4), 6: (2, 0)}    # ICMP type, code
 # Send errors that pass: of resources, not of the path.
 TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
              errno.EAGAIN)
@@ -667,7 +669,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     def as_dict(self):
         """Return the hop as section 6 of the design describes it."""
         probes = [answer_dict(answer) for answer in self.answers]
-        entry = {"ttl": self.ttl, "name": self.name, "labels": [],
+        name = self.name and format_text(self.name)
+        entry = {"ttl": self.ttl, "name": name, "labels": [],
                  "notes": list(self.answer.notes), "probes": probes}
         entry.update(answer_dict(self.answer))
         for key in ("quoted_ttl", "quoted_tos"):
@@ -814,7 +817,7 @@ class ErrorQueue(Mechanism):
         if len(value) < 16:
             return None
         number, origin, kind, code, _, _, _ = struct.unpack_from(
-            "=IBBBBII", value)
+            "=iBBBBII", value)
         if origin == 1:                 # SO_EE_ORIGIN_LOCAL
             return NO_REPLY._replace(kind="unsent", error=number,
                                      quoted=quoted)
@@ -951,11 +954,13 @@ class Probe(object):
 
     __slots__ = ("ttl", "real", "sock", "source_port", "ident", "seq",
                  "payload", "sent", "sent_at", "answer", "doubtful", "error",
-                 "tsval", "renewed", "retransmits", "kernel_rtt", "gone")
+                 "tsval", "renewed", "retransmits", "kernel_rtt", "gone",
+                 "heard", "empty")
 
     def __init__(self, ttl, real):
         for name in self.__slots__:
             setattr(self, name, None)
+        self.empty = 0          # events that told nothing
         self.ttl = ttl          # 0: the system's own
         self.real = real        # a TCP connection meant to be completed
         self.doubtful = []      # replies that may not be to this probe
@@ -1123,9 +1128,12 @@ class TcpMethod(Method):
                                                socket.SO_ERROR)
         if not error:
             try:
-                sock.getpeername()
+                peer = sock.getpeername()
             except socket.error:
                 return []
+            if peer == sock.getsockname():      # connected to itself
+                return [NO_REPLY._replace(kind="reset",
+                                          responder=self.target.address)]
             probe.kernel_rtt = info[17] * 1e-6 if info and info[17] else None
             return [NO_REPLY._replace(kind="accepted",
                                       responder=self.target.address)]
@@ -1192,20 +1200,23 @@ class UdpMethod(Method):
     protocol = socket.IPPROTO_UDP
     default_port = 33434
 
-    def start(self):
-        if self.payload is None:
-            ident = struct.unpack("!H", os.urandom(2))[0]
-            self.payload = encode_dns_query(ident) \
-                if self.target.port == 53 else os.urandom(12)
+    def new_payload(self):
+        """Return what to send: unless told, something new each time, by
+        which a late answer is told from one to the next probe."""
+        if self.payload is not None:
+            return self.payload
+        if self.target.port == 53:
+            return encode_dns_query(struct.unpack("!H", os.urandom(2))[0])
+        return os.urandom(12)
 
     def send(self, probe):
         probe.sock = sock = self.open_socket(socket.SOCK_DGRAM)
         if probe.ttl:
             self.set_ttl(sock, probe.ttl)
         probe.source_port = sock.getsockname()[1]
-        probe.payload = self.payload
+        probe.payload = self.new_payload()
         probe.stamp()
-        sock.sendto(self.payload, self.target.sockaddr)
+        sock.sendto(probe.payload, self.target.sockaddr)
 
     def receive(self, sock, probe):
         replies = self.mechanism.errors(sock, self.protocol,
@@ -1231,11 +1242,11 @@ class UdpMethod(Method):
         if reply.kind == "data":
             # From another port is fine (TFTP), a DNS id must be ours.
             return reply.responder == self.target.address and (
-                self.target.port != 53 or self.target.payload is not None or
-                reply.data[:2] == self.payload[:2])
+                self.target.port != 53 or self.payload is not None or
+                reply.data[:2] == probe.payload[:2])
         theirs = quoted.payload or b""
         return quoted.dest_port in (None, self.target.port) and \
-            same_start(self.payload, theirs) and \
+            same_start(probe.payload, theirs) and \
             (self.to_destination(quoted) or len(theirs) >= 8)
 
 
@@ -1332,7 +1343,8 @@ METHODS = {"tcp": TcpMethod, "udp": UdpMethod, "icmp": IcmpMethod}
 class State(object):
     """What a plan knows of one ttl (0: the system's own)."""
 
-    __slots__ = ("ttl", "probes", "answers", "settled", "held")
+    __slots__ = ("ttl", "probes", "answers", "settled", "held", "too_big",
+                 "farther", "beyond")
 
     def __init__(self, ttl):
         self.ttl = ttl
@@ -1340,10 +1352,17 @@ class State(object):
         self.answers = []
         self.settled = False
         self.held = False       # answered, but a banner may still come
+        self.too_big = False    # a router found the packet too big
+        self.farther = None     # rtt of the nearest farther hop that answered
+        self.beyond = False     # the path was cut before this ttl
 
     answer = property(lambda self: self.answers[0] if self.answers
                       else NO_ANSWER)
     outcome = property(lambda self: self.answer.outcome)
+    heard = property(lambda self: self.outcome not in ("timeout",
+                                                       "send-failed"))
+    reached = property(lambda self: OUTCOMES[self.outcome].reached)
+    final = property(lambda self: OUTCOMES[self.outcome].final)
 
 
 class Plan(object):
@@ -1355,13 +1374,17 @@ class Plan(object):
     A silent hop is tried again, spread over its wait, so that a router
     that limits its ICMP to one a second has its second chance.  Once a hop
     farther away has answered, a nearer one is hurried: its tries follow
-    quickly, and it is given up soon after the time the farther one took.
+    quickly, and it is given up some time after the time the farther one
+    took, sooner if it is all that is waited for.
     """
 
-    FLOOR = 0.08        # seconds: never hurry a hop more than this
+    FLOOR = 0.08        # seconds a hurried hop has for its last try,
+    LEISURE = 0.3       # and while the full-ttl probe is waited for anyway
 
     def __init__(self, first=1, last=30, wait=2.0, queries=1, retries=2,
                  gap=5, parallel=16, full_retries=None, one_flow=False):
+        self.first = first
+        self.last = last
         self.wait = wait
         self.queries = queries
         self.retries = retries
@@ -1378,11 +1401,18 @@ class Plan(object):
     @property
     def heard(self):
         """The ttl of the farthest hop that answered, first - 1 if none."""
-        ttl = self.states[0].ttl - 1 if self.states else 0
+        for state in reversed(self.states):
+            if state.heard:
+                return state.ttl
+        return self.first - 1
+
+    @property
+    def reached_at(self):
+        """The smallest ttl that reached the destination, or None."""
         for state in self.states:
-            if state.answers and state.outcome != "send-failed":
-                ttl = state.ttl
-        return ttl
+            if state.reached:
+                return state.ttl
+        return None
 
     @property
     def end(self):
@@ -1393,59 +1423,59 @@ class Plan(object):
         """
         final = None
         for state in self.states:
-            outcome = OUTCOMES[state.outcome]
-            if outcome.reached:
+            if state.reached:
                 return state.ttl
-            if outcome.final and final is None:
+            if state.final and final is None:
                 final = state.ttl
             elif state.outcome == "time-exceeded":
                 final = None
-        return None if OUTCOMES[self.full.outcome].reached else final
+        return None if self.full.reached else final
 
     @property
     def horizon(self):
         """The last ttl that has to be settled before we are done."""
-        last = self.states[-1].ttl if self.states else 0
-        if self.end is not None:
-            return self.end
-        if self.gap and not OUTCOMES[self.full.outcome].reached:
-            return min(last, self.heard + self.gap)
-        return last
+        end = self.end
+        if end is not None:
+            return end
+        if not self.gap:
+            return self.last
+        gap = max(self.gap, self.parallel) if self.full.reached else self.gap
+        return min(self.last, self.heard + gap)
 
     @property
     def done(self):
+        horizon = self.horizon
         return self.full.settled and all(
             state.settled for state in self.states
-            if state.ttl <= self.horizon)
+            if state.ttl <= horizon or state.beyond and state.probes)
 
     # Sending
 
     def due(self, now, most=4):
         """Return the states to be probed now, the full ttl first."""
         chosen = []
-        limit = self.end or (self.states[-1].ttl if self.states else 0)
+        limit, horizon = self.end or self.last, self.horizon
+        pending = [state for state in self.states
+                   if state.ttl <= horizon and not state.settled]
         flying = sum(1 for state in [self.full] + self.states
                      if state.probes and not state.settled)
         for state in [self.full] + self.states:
-            if state.settled or len(chosen) == most or \
-                    state is not self.full and state.ttl > limit:
+            if len(chosen) == most:
+                break
+            if state.settled or state is not self.full and state.ttl > limit:
                 continue
             if not state.probes:
-                if flying >= self.parallel or self.gap_reached(state):
-                    break
+                if flying >= self.parallel or (
+                        state is not self.full and state.ttl > horizon and
+                        not pending):
+                    break       # or the gap of silent hops is too wide
                 flying += 1
                 chosen.append(state)
-            elif self.next_try(state) is not None and \
-                    now >= self.next_try(state):
-                chosen.append(state)
+            else:
+                when = self.next_try(state)
+                if when is not None and now >= when:
+                    chosen.append(state)
         return chosen
-
-    def gap_reached(self, state):
-        """True if so many hops before this one are silent for good that it
-        is not worth sending."""
-        return state is not self.full and state.ttl > self.horizon and all(
-            other.settled for other in self.states
-            if other.ttl <= self.horizon)
 
     def tries(self, state):
         if state is self.full:
@@ -1454,44 +1484,42 @@ class Plan(object):
 
     def next_try(self, state):
         """Return when to send again, None if there is no try left."""
-        if state.held or len(state.probes) >= self.tries(state):
+        if state.held or state.beyond or \
+                len(state.probes) >= self.tries(state):
             return None
         last = state.probes[-1]
-        if last.answer:
+        if last.answer or last.gone:
             return last.sent
-        hurry = self.hurry(state)
-        if hurry is not None:
-            return last.sent + max(hurry / 4, 0.005)
-        return last.sent + self.wait / (self.retries + 1)
-
-    def hurry(self, state):
-        """Return the rtt of the nearest hop farther away, or None."""
-        if state is self.full:
-            return None
-        for other in self.states:
-            if other.ttl > state.ttl and other.answers and \
-                    other.outcome != "send-failed":
-                return min(other.answers[0].rtt or self.wait, self.wait)
-        return None
+        spacing = self.wait / (self.retries + 1)
+        if state.answer.rtt is not None:    # its own time is the best guess
+            spacing = min(spacing, max(state.answer.rtt * 1.5, self.FLOOR))
+        elif state.farther is not None:
+            spacing = max(state.farther / 4, 0.005)
+        return last.sent + spacing
 
     def deadline(self, state):
         """Return when a state with probes is given up."""
         answered = [probe.sent + (probe.answer.rtt or 0)
                     for probe in state.probes if probe.answer]
         limit = max(answered or [state.probes[0].sent]) + self.wait
-        hurry = self.hurry(state)
-        if hurry is not None and len(state.probes) >= self.tries(state):
-            patience = max(hurry * 1.2 + 0.01, self.FLOOR)
-            limit = min(limit, state.probes[-1].sent + patience)
+        last = state.probes[-1].sent
+        if state.beyond:
+            return min(limit, last + max(1.5 * (self.slowest or 0),
+                                         self.FLOOR))
+        if state.farther is not None and \
+                len(state.probes) >= self.tries(state):
+            floor = self.FLOOR if self.full.settled else self.LEISURE
+            limit = min(limit, last + max(state.farther * 1.2 + 0.01, floor))
         return limit
 
     def next_time(self, now):
         """Return the next time at which something may have to be done."""
         times = [now + 1]
-        limit = self.end or (self.states[-1].ttl if self.states else 0)
+        limit = self.end or self.last
         for state in [self.full] + self.states:
-            if state.probes and not state.settled and (
-                    state is self.full or state.ttl <= limit):
+            if state.probes and not (state.settled or state.held) and (
+                    state is self.full or state.beyond or
+                    state.ttl <= limit):
                 times.append(self.deadline(state))
                 times.append(self.next_try(state) or now + 1)
         return min(times)
@@ -1507,6 +1535,13 @@ class Plan(object):
         state.answers.sort(key=lambda a: not OUTCOMES[a.outcome].reached)
         if answer.rtt is not None:
             self.slowest = max(answer.rtt, self.slowest or 0)
+        farther, end = None, self.end
+        cut = self.full.final and not self.full.reached
+        for other in reversed(self.states):
+            other.farther = farther
+            other.beyond = bool(cut and end is not None and other.ttl > end)
+            if other.heard:
+                farther = min(other.answer.rtt or self.wait, self.wait)
 
     def update(self, now):
         """Settle what is answered or given up."""
@@ -1514,8 +1549,8 @@ class Plan(object):
             if state.settled or not state.probes or state.held:
                 continue
             wanted = 1 if state is self.full else self.queries
-            failed = state.outcome == "send-failed"
-            if len(state.answers) >= wanted or failed or \
+            if len(state.answers) >= wanted or \
+                    state.outcome == "send-failed" or \
                     now >= self.deadline(state):
                 state.settled = True
 
@@ -1610,11 +1645,14 @@ class Engine(object):
         if now >= self.held_until:
             for run in self.runs:
                 for state in run[1].due(now):
-                    self.send(run, state)
-                    sent = True
+                    sent = self.send(run, state)
+                    if not sent:        # for want of a file or a buffer
+                        break
         now = self.clock()
         until = [now + most] + [plan.next_time(now) for _, plan in self.runs]
         until += [entry[3] for entry in self.banners]
+        until += [probe.heard[0] + self.GRACE for _, _, probe in
+                  self.all_probes() if probe.heard and not probe.answer]
         until += [probe.sent + run[0].repeats
                   for run, _, probe in self.watched.values()
                   if run[0].repeats and not (probe.renewed or probe.answer)]
@@ -1646,12 +1684,12 @@ class Engine(object):
             if error.errno in TRANSIENT and self.holds < 40:
                 self.holds += 1         # for two seconds in all
                 self.held_until = self.clock() + 0.05
-                return
+                return False
             self.debug("ttl %s: not sent: %s" % (state.ttl, error))
             plan.note_sent(state, probe)
             self.answer(run, state, probe, NO_ANSWER._replace(
                 outcome="send-failed", error=format_errno(error.errno)))
-            return
+            return True
         self.debug("ttl %s: %s probe from port %s id %s seq %s %s" % (
             state.ttl or "full", method.name, probe.source_port, probe.ident,
             probe.seq, format_hex(probe.payload or b"")))
@@ -1661,6 +1699,7 @@ class Engine(object):
             number = probe.sock.fileno()
             self.watched[number] = run, state, probe
             self.poller.add(number, write=method.connects)
+        return True
 
     # Hearing
 
@@ -1684,7 +1723,9 @@ class Engine(object):
         replies = run[0].receive(probe.sock, probe)
         for reply in replies:
             self.match(reply, [(run, state, probe)], now, real_now)
-        if probe.gone or (not replies and probe.answer):
+        probe.empty += not replies
+        if probe.gone or probe.empty > 16 or (not replies and probe.answer):
+            probe.gone = True           # dead, or worse than silent
             self.forget(run[0], probe)
 
     def all_probes(self, runs=None):
@@ -1711,20 +1752,27 @@ class Engine(object):
             return
         if not self.certain(method, reply):
             if len(probe.doubtful) < 8:
-                probe.doubtful.append(reply)
+                probe.doubtful.append((reply, now, real_now))
+            return
+        if not state.too_big and (reply.icmp_type, reply.icmp_code) == \
+                TOO_BIG[self.target.family.version]:
+            # The kernel has learned the path's MTU from it: once more.
+            state.too_big = probe.gone = True
+            self.forget(method, probe)
             return
         if reply.kind == "failed" and not reply.icmp_type:
-            known = [other for other in probe.doubtful
-                     if other.kind == "icmp"]
+            known = [entry for entry in probe.doubtful
+                     if entry[0].kind == "icmp"]
             if known:
-                reply = known[0]
+                reply, now, real_now = known[0]
             elif self.raw and reply.error != errno.ECONNREFUSED:
-                probe.error = reply.error       # wait for the raw socket
+                # Wait for the raw socket to tell more.
+                probe.error, probe.heard = reply.error, (now, real_now)
                 self.forget(method, probe)
                 return
         self.answer(run, state, probe,
                     self.explain(run, probe, reply, now, real_now))
-        for other in probe.doubtful:
+        for other, _, _ in probe.doubtful:
             self.enrich(state, probe, other)
 
     def certain(self, method, reply):
@@ -1765,6 +1813,10 @@ class Engine(object):
 
     def answer(self, run, state, probe, answer):
         method, plan = run
+        tries = state.probes.index(probe) + 1 if not state.answers else 1
+        if tries > 1 and answer.outcome != "send-failed":
+            answer = answer._replace(notes=answer.notes + (
+                "answered at try %d" % tries,))
         probe.answer = answer
         if state.settled:
             return
@@ -1838,36 +1890,39 @@ class Engine(object):
         for run, state, probe in self.all_probes():
             if probe.answer or state.settled:
                 continue
-            if probe.error and now >= probe.sent + self.GRACE:
+            if probe.heard and now >= probe.heard[0] + self.GRACE:
                 reply = NO_REPLY._replace(kind="failed", error=probe.error)
                 self.answer(run, state, probe, self.explain(
-                    run, probe, reply, now, time.time()))
+                    run, probe, reply, *probe.heard))
             elif not state.answers and now >= run[1].deadline(state):
-                self.settle_doubt(run, state, probe, now)
+                self.settle_doubt(run, state, probe)
 
-    def settle_doubt(self, run, state, probe, now):
+    def settle_doubt(self, run, state, probe):
         """For want of anything better believe a doubtful reply, if there is
         a reason why the kernel did not pass it on (a quote that a NAT
         changed, or no error queue for TCP) and no other contradicts it."""
         method = run[0]
-        replies = [reply for reply in probe.doubtful if reply.kind == "icmp"
-                   and (method.checked or not method.queue_works or
-                        not method.to_destination(reply.quoted))]
-        if len(set(reply.responder for reply in replies)) != 1:
+        heard = [entry for entry in probe.doubtful
+                 if entry[0].kind == "icmp" and (
+                     method.checked or not method.queue_works or
+                     not method.to_destination(entry[0].quoted))]
+        if len(set(entry[0].responder for entry in heard)) != 1:
             return
-        answer = self.explain(run, probe, replies[0], now, time.time())
-        if not method.to_destination(replies[0].quoted):
+        answer = self.explain(run, probe, *heard[0])
+        quoted = heard[0][0].quoted
+        if not method.to_destination(quoted):
             answer = answer._replace(notes=(
                 "quotes %s as the destination: NAT on the way" %
-                replies[0].quoted.destination,))
+                quoted.destination,))
         self.answer(run, state, probe, answer)
 
     def tidy(self):
         """Close the sockets of what is settled or lies behind the end."""
+        ends = dict((id(plan), plan.reached_at) for _, plan in self.runs)
         for run, state, probe in list(self.watched.values()):
-            end = run[1].end
-            behind = end is not None and state.ttl > end
-            if not state.held and (state.settled or behind):
+            end = ends[id(run[1])]
+            if not state.held and (state.settled or
+                                   end is not None and state.ttl > end):
                 self.forget(run[0], probe)
 
     def unwatch(self, probe):
@@ -1906,8 +1961,10 @@ def decide(target, method, plan, reachable=None):
                   for answer in state.answers]
     for answer in candidates:
         if OUTCOMES[answer.outcome].reached:
-            return REACHED_VERDICTS[answer.outcome], reached_facts(
-                target, answer), answer.address, None
+            facts = reached_facts(target, answer)
+            facts["mixed"] = format_mixed(plan)
+            return REACHED_VERDICTS[answer.outcome], facts, \
+                answer.address, None
     for answer in candidates:
         if OUTCOMES[answer.outcome].final:
             ttl = place_of(answer, plan)
@@ -1946,16 +2003,30 @@ def reached_facts(target, answer):
     return {"what": what}
 
 
+def format_mixed(plan):
+    """Return a clause about routers that refused some of the probes."""
+    others = sorted(set(
+        answer.address or "?" for state in [plan.full] + plan.states
+        for answer in state.answers
+        if answer.outcome in ("prohibited", "unreachable")))
+    return "; but %s refused some of the probes" % " and ".join(others) \
+        if others else ""
+
+
 def dropped_facts(target, method, plan):
     """Return where a probe was last heard of, and what that means."""
     heard = [state for state in plan.states if state.ttl == plan.heard and
              state.outcome == "time-exceeded"]
+    if not heard and plan.first > 1:
+        return {"where": "on its way", "why": "no hop from %d on answered" %
+                plan.first}
     if not heard:
         return {"where": "on its way", "why": "no hop answered at all, "
-                "not even the first; nothing is known of where"}
+                "not even the first; look at this host's own firewall and "
+                "gateway first"}
     address = heard[0].answers[0].address
     where = "after hop %d (%s)" % (plan.heard, address or "not visible")
-    if plan.heard == plan.states[-1].ttl:
+    if plan.heard == plan.last:
         return {"where": where, "why": "the path is longer than that or "
                 "loops (see -m), and %s did not answer" % target.address}
     why = "neither %s nor any hop behind that one answered" % target.address
@@ -2044,13 +2115,16 @@ class Trace(object):
         """Return the smallest ttl that reached; None if a smaller one might
         have, had it been tried or answered."""
         end = plan.end
-        if end is None or (end == plan.states[0].ttl and end > 1):
+        if end in (None, 1):
+            return end
+        if end == plan.first:
             return None
-        states = dict((state.ttl, state) for state in plan.states)
-        if states[end].outcome == "port-unreachable" and end > 1 and \
-                states[end - 1].outcome == "timeout":
-            return None         # the host may limit what it answers
-        return end
+        before = plan.states[end - 1 - plan.first]
+        # A host may limit the ICMP errors it sends, so that a nearer probe
+        # reached it without a word; an answer may be lost once or twice.
+        silent = before.outcome == "timeout" and len(before.probes) > 2 and \
+            plan.states[end - plan.first].outcome != "port-unreachable"
+        return end if silent or before.outcome == "time-exceeded" else None
 
     def format_away(self, plan):
         """Return how far the destination is, as far as that is known."""
@@ -2186,13 +2260,21 @@ def resolve(hostname, version=None, guard=None):
     call = socket.getaddrinfo
 
     def find(flags):
-        return [(6 if entry[0] == socket.AF_INET6 else 4, entry[4])
-                for entry in call(hostname, 0, family, socket.SOCK_DGRAM, 0,
-                                  flags)
-                if entry[0] in (socket.AF_INET, socket.AF_INET6)]
+        found = []
+        for entry in call(hostname, 0, family, socket.SOCK_DGRAM, 0, flags):
+            sockaddr = entry[4]
+            if entry[0] == socket.AF_INET:
+                found.append((4, sockaddr))
+            elif entry[0] == socket.AF_INET6:
+                mapped = sockaddr[0].lower().startswith("::ffff:")
+                found.append((4, (sockaddr[0][7:], 0)) if mapped
+                             else (6, sockaddr))
+        return [entry for entry in found if version in (None, entry[0])]
     try:
         try:
-            return find(socket.AI_NUMERICHOST)
+            found = find(socket.AI_NUMERICHOST)
+            if found:
+                return found
         except socket.gaierror:
             pass
         result = run_beside(find, 0)
@@ -2271,6 +2353,50 @@ def decode_payload(text):
                           "octet, like 68690a" % quote(text))
 
 
+def check_address(text):
+    """Raise RunError if a text is no IP address."""
+    try:
+        socket.getaddrinfo(text, 0, 0, 0, 0, socket.AI_NUMERICHOST)
+    except (socket.error, UnicodeError, TypeError):
+        raise RunError("-s %s: must be an IP address of this host; `ip addr`"
+                       " or ifconfig lists them" % quote(text))
+
+
+def check_destination(sockaddr):
+    """Raise RunError for an address that can not be probed."""
+    address = sockaddr[0]
+    if address in ("0.0.0.0", "::"):
+        raise RunError("host %s is not the address of any host; did you "
+                       "mean 127.0.0.1 or ::1?" % quote(address))
+    if address[:4].lower() == "fe80" and not (sockaddr[2:] and sockaddr[3]):
+        raise RunError("host %s is a link-local address: give its "
+                       "interface too, like %s%%eth0" % (quote(address),
+                                                         address))
+
+
+class Writer(object):
+    """Writes lines at once; survives a reader that has gone away."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def line(self, text):
+        if self.stream is None:
+            return
+        try:
+            self.stream.write(text + "\n")
+            self.stream.flush()
+        except (IOError, OSError, ValueError):
+            # What is left in the buffer must not fail again at exit.
+            try:
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self.stream.fileno())
+                os.close(null)
+            except (IOError, OSError, ValueError, AttributeError):
+                pass
+            self.stream = None
+
+
 class Traceroute(object):
     """A trace to be made: Traceroute(options, host), where options come
     from parse_options(), or Traceroute(destination=host, port=443, ...) with
@@ -2308,6 +2434,8 @@ class Traceroute(object):
         self.wanted_mechanism = mechanism
         self.destination = destination
         self.guard = guard
+        self.route_error = None
+        self.stderr = Writer(sys.stderr)
         self.names = None
         self.result = None
         self.port = self.choose_port()
@@ -2374,11 +2502,14 @@ class Traceroute(object):
         version = 4 if options.ipv4 else 6 if options.ipv6 else None
         if options.source_ip and version is None:
             version = 6 if ":" in options.source_ip else 4
+        if options.source_ip:
+            check_address(options.source_ip)
         best = None
         for number, sockaddr in resolve(self.destination, version,
                                         self.guard):
             family = FAMILIES[number]
             sockaddr = (sockaddr[0], self.port or 0) + sockaddr[2:]
+            check_destination(sockaddr)
             own = self.find_own_address(family, sockaddr)
             target = Target(family, sockaddr[0].split("%")[0], sockaddr,
                             self.port, options.source_ip,
@@ -2412,6 +2543,7 @@ class Traceroute(object):
         except (socket.error, OverflowError) as error:
             if isinstance(error, Error):
                 raise
+            self.route_error = error.args[-1]
             return None
         finally:
             if sock:
@@ -2448,17 +2580,16 @@ class Traceroute(object):
             if raw:
                 raw.close()
             raise
-        debug = self.debug if self.options.debug else None
-        for source in (mechanism, raw) if debug else ():
+        for source in (mechanism, raw) if self.options.debug else ():
             if source:
-                source.debug = debug
+                source.debug = self.debug
         engine = Engine(target, mechanism, raw, self.options.banner_wait,
-                        debug, guard=self.guard)
+                        self.debug, guard=self.guard)
         return engine, method
 
-    @staticmethod
-    def debug(text):
-        sys.stderr.write("debug: %s\n" % format_text(text))
+    def debug(self, text):
+        if self.options.debug:
+            self.stderr.line("debug: " + format_text(text))
 
     def new_plan(self, first=1, last=0, wait=None):
         options = self.options
@@ -2513,8 +2644,8 @@ class Traceroute(object):
         hops, reachable, done = [], Reachability(self), False
         if not self.target.own_address:
             plan.full.answers.append(NO_ANSWER._replace(
-                outcome="send-failed", error="this host has no route to %s" %
-                self.target.address))
+                outcome="send-failed", error="this host has no route to %s "
+                "(%s)" % (self.target.address, self.route_error)))
             self.result = Trace(self, plan, hops, monotonic() - began)
             return
         names = self.look_up_names()
@@ -2525,9 +2656,10 @@ class Traceroute(object):
             while not done:
                 # Names and Reachability are looked after between turns.
                 engine.turn(0.01 if names and names.asked else 0.1)
+                for state in plan.states if names else ():
+                    names.ask(state.answer.address)
                 reachable.consider(engine, plan)
-                done = plan.done if OUTCOMES[plan.full.outcome].reached \
-                    else engine.done
+                done = plan.done if plan.full.reached else engine.done
                 for state in self.ready_states(plan, len(hops), done):
                     if names and not names.known(state.answer.address):
                         done = False
@@ -2551,27 +2683,26 @@ class Traceroute(object):
     def ready_states(plan, count, done):
         """Return the states behind the first `count` that can be shown."""
         ready = []
+        lost = plan.full.reached and plan.end is None   # beyond our sight
+        last, end, heard = plan.horizon, plan.end, plan.heard
         for state in plan.states[count:]:
-            end = plan.end
-            if state.ttl > plan.horizon or not state.settled or (
-                    state.ttl > plan.heard and not done) or (
+            if state.ttl > last or not state.settled or (
+                    state.ttl > heard and (lost or not done)) or (
                     state.ttl == end and not plan.full.settled):
                 break
             ready.append(state)
-        if done and count + len(ready) == len(plan.states) and \
-                plan.end is None and \
-                OUTCOMES[plan.full.outcome].reached:
-            ready.append(plan.full)     # farther away than max_hops
+        if done and lost:
+            ready.append(plan.full)
         return ready
 
     def make_hop(self, state, plan=None):
         """Return the Hop of a state; the destination's line says what the
         full-ttl probe found."""
         answers, ttl, more = list(state.answers), state.ttl, False
-        if plan and OUTCOMES[plan.full.outcome].reached:
+        if plan and plan.full.reached:
             if state is plan.full:
-                ttl, more = plan.states[-1].ttl, True
-            elif OUTCOMES[state.outcome].reached:
+                ttl, more = plan.heard, True
+            elif state.reached:
                 full, near = plan.full.answers[0], answers[0]
                 if full.reply_ttl is None:
                     full = full._replace(reply_ttl=near.reply_ttl)
@@ -2647,29 +2778,6 @@ def trace(host, port=None, method="tcp", **keywords):
 # ---------------------------------------------------------------------------
 # 14 Report
 # ---------------------------------------------------------------------------
-
-class Writer(object):
-    """Writes lines at once; survives a reader that has gone away."""
-
-    def __init__(self, stream):
-        self.stream = stream
-
-    def line(self, text):
-        if self.stream is None:
-            return
-        try:
-            self.stream.write(text + "\n")
-            self.stream.flush()
-        except (IOError, OSError, ValueError):
-            # What is left in the buffer must not fail again at exit.
-            try:
-                null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, self.stream.fileno())
-                os.close(null)
-            except (IOError, OSError, ValueError, AttributeError):
-                pass
-            self.stream = None
-
 
 class TextReport(object):
     """Prints hops as they come, a silent tail folded into one line."""
@@ -2831,7 +2939,13 @@ def new_parser():
 
     class Parser(optparse.OptionParser):
         def error(self, message):
-            self.exit(2, format_error(message + " (see --help)"))
+            raise ParseError(message + " (see --help)")
+
+        def print_help(self, file=None):
+            Writer(sys.stdout).line(self.format_help().rstrip("\n"))
+
+        def print_version(self, file=None):
+            Writer(sys.stdout).line(__version__)
 
     parser = Parser(prog="potraceroute.py", version=__version__,
                     usage="%prog [options] HOST", epilog=EPILOG,
@@ -2848,9 +2962,18 @@ def new_parser():
     return parser
 
 
-def format_error(message):
-    """Return an error as one line for stderr."""
-    return "potraceroute: error: %s\n" % format_text(message)
+class ParseError(SystemExit):
+    """What the parser refuses: exits with 2, after a line on stderr."""
+
+    def __init__(self, message):
+        SystemExit.__init__(self, 2)
+        self.message = message
+        print_error(message)
+
+
+def print_error(message):
+    """Print an error as one line on stderr."""
+    Writer(sys.stderr).line("potraceroute: error: " + format_text(message))
 
 
 def parse_options(argv=None):
@@ -2916,8 +3039,9 @@ class Signals(object):
 def main(argv=None):
     """Run the command line; return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    hold_standard_files()
     if argv == ["--version"]:           # without loading a parser
-        print(__version__)
+        Writer(sys.stdout).line(__version__)
         return 0
     keeper = open_keeper()
     try:
@@ -2925,11 +3049,27 @@ def main(argv=None):
             try:
                 options, args = parse_options(argv)
             except SystemExit as error:
+                if "--json" in argv and error.code:
+                    JsonReport(Writer(sys.stdout), argv).close(
+                        error.code, error.message)
                 return error.code or 0
             return run_command(options, args[0], argv, signals)
     finally:
         if keeper:
             keeper.close()
+
+
+def hold_standard_files():
+    """Open what is closed of file numbers 0 to 2, lest a socket get such a
+    number and be printed to."""
+    try:
+        while True:
+            number = os.open(os.devnull, os.O_RDWR)
+            if number > 2:
+                os.close(number)
+                return
+    except OSError:
+        pass
 
 
 def run_command(options, host, argv, signals):
@@ -2957,12 +3097,12 @@ def run_command(options, host, argv, signals):
             report.hop(hop)
         report.end(traceroute, result)
         if result.verdict == "error":
-            message = "%s; `ip route get %s` and the local firewall tell " \
-                "more" % (result.summary, result.address)
+            message = "%s; `ip route get %s` and the rules of the local " \
+                "firewall tell more" % (result.summary, result.address)
     if options.json:
         report.close(status, message)
     if message:
-        Writer(sys.stderr).line(format_error(message)[:-1])
+        print_error(message)
     return status
 
 

@@ -556,15 +556,15 @@ class VerdictTests(unittest.TestCase):
     def test_verdict_refused_by_the_destination(self):
         reset = make_answer("refused", DESTINATION)
         self.check(make_trace(reset, walk(3, t4=reset)), "refused",
-                   "TCP port 443 is closed: 198.51.100.7 itself refused it, "
+                   "TCP port 443 is closed: 198.51.100.7 refused it, "
                    "4 hops away", 0)
 
     def test_verdict_refused_by_port_unreachable_says_which(self):
         closed = make_answer("port-unreachable", DESTINATION, icmp=(3, 3))
         self.check(
             make_trace(closed, walk(3, t4=closed), "udp", 33434), "refused",
-            "UDP port 33434 is closed: 198.51.100.7 itself refused it (ICMP "
-            "3/3, port unreachable), 4 hops away", 0)
+            "UDP port 33434 is closed: 198.51.100.7 refused it (ICMP 3/3, "
+            "port unreachable), 4 hops away", 0)
 
     def test_verdict_refused_by_an_errno_alone_says_what_it_can_not_see(self):
         refused = make_answer("refused", None)
@@ -635,8 +635,8 @@ class VerdictTests(unittest.TestCase):
     def test_verdict_dropped_with_no_hop_heard_claims_nothing(self):
         trace = make_trace(None, {})
         self.check(trace, "dropped", "TCP port 443 is dropped on its way: "
-                   "no hop answered at all, not even the first; nothing is "
-                   "known of where", 1)
+                   "no hop answered at all, not even the first; look at "
+                   "this host's own firewall and gateway first", 1)
         self.assertIsNone(trace.blocked_after)
 
     def test_verdict_dropped_at_max_hops_suspects_the_limit(self):
