@@ -267,7 +267,7 @@ VERDICTS = {
     "unreachable": "{address} is unreachable: {who} says so, {icmp}",
     "dropped": "{label} is dropped {where}: {why}",
     "silent": "{label} is open or filtered: nothing came from it, "
-              "but {address} is reachable ({why})",
+              "though {address} is up ({why})",
     "error": "{label} could not be probed: {why}",
 }
 
@@ -1415,6 +1415,16 @@ class Plan(object):
         return None
 
     @property
+    def lost(self):
+        """True if the full ttl got farther than any we tried: nothing is
+        known of the path's end, or something on the way ended it."""
+        end = self.end
+        if end is None:
+            return self.full.final
+        return self.full.reached and \
+            self.states[end - self.first].outcome != self.full.outcome
+
+    @property
     def end(self):
         """The ttl at which the path ends, None while that is not known.
 
@@ -1491,9 +1501,7 @@ class Plan(object):
         if last.answer or last.gone:
             return last.sent
         spacing = self.wait / (self.retries + 1)
-        if state.answer.rtt is not None:    # its own time is the best guess
-            spacing = min(spacing, max(state.answer.rtt * 1.5, self.FLOOR))
-        elif state.farther is not None:
+        if state.farther is not None and not state.answers:
             spacing = max(state.farther / 4, 0.005)
         return last.sent + spacing
 
@@ -1506,7 +1514,7 @@ class Plan(object):
         if state.beyond:
             return min(limit, last + max(1.5 * (self.slowest or 0),
                                          self.FLOOR))
-        if state.farther is not None and \
+        if state.farther is not None and not state.answers and \
                 len(state.probes) >= self.tries(state):
             floor = self.FLOOR if self.full.settled else self.LEISURE
             limit = min(limit, last + max(state.farther * 1.2 + 0.01, floor))
@@ -1804,6 +1812,8 @@ class Engine(object):
             stamped = reply.received - probe.sent_at
             if 0 <= stamped < elapsed:
                 elapsed = stamped
+        if outcome == "send-failed":
+            return NO_ANSWER._replace(outcome=outcome, error=reason)
         return NO_ANSWER._replace(
             outcome=outcome, address=reply.responder,
             rtt=run[0].rtt(probe, reply, elapsed),
@@ -2004,7 +2014,11 @@ def reached_facts(target, answer):
 
 
 def format_mixed(plan):
-    """Return a clause about routers that refused some of the probes."""
+    """Return a clause about what contradicts a reached destination."""
+    if plan.lost and plan.end is not None:
+        return "; but a probe with ttl %d was answered in its name with " \
+            "%r: by a device on the way" % (
+                plan.end, str(plan.states[plan.end - plan.first].outcome))
     others = sorted(set(
         answer.address or "?" for state in [plan.full] + plan.states
         for answer in state.answers
@@ -2044,7 +2058,7 @@ def place_of(answer, plan):
             if answer.address and known.address == answer.address and \
                     known.outcome == "time-exceeded":
                 return state.ttl
-    return plan.end
+    return plan.end if plan.end != plan.first or plan.end == 1 else None
 
 
 def format_who(address, ttl, target):
@@ -2108,17 +2122,19 @@ class Trace(object):
         facts.update(label=traceroute.label, address=self.address,
                      away=self.format_away(plan))
         self.summary = VERDICTS[verdict].format(**facts) if self.verdict \
-            else "There is no verdict yet"
+            else "No verdict yet: %s" % (
+                "no hop has answered so far" if plan.heard < plan.first else
+                "so far hop %d is the last that answered" % plan.heard)
 
     @staticmethod
     def known_distance(plan):
         """Return the smallest ttl that reached; None if a smaller one might
         have, had it been tried or answered."""
         end = plan.end
-        if end in (None, 1):
-            return end
-        if end == plan.first:
+        if plan.lost or end is None or end == plan.first != 1:
             return None
+        if end == 1:
+            return end
         before = plan.states[end - 1 - plan.first]
         # A host may limit the ICMP errors it sends, so that a nearer probe
         # reached it without a word; an answer may be lost once or twice.
@@ -2133,10 +2149,11 @@ class Trace(object):
         if self.distance is not None:
             return ", %d hop%s away" % (self.distance,
                                         "s"[:self.distance != 1])
-        if plan.end is not None:
+        if plan.end is not None and not plan.lost:
             return ", at most %d hops away" % plan.end
-        if self.verdict:
-            return ", more than %d hops away" % plan.heard
+        if self.verdict and self.complete:
+            return ", more than %d hops away" % (
+                plan.heard if plan.end is None else plan.end - 1)
         return ""
 
     @staticmethod
@@ -2290,17 +2307,20 @@ def resolve(hostname, version=None, guard=None):
         reason = error.args[-1]
     except (UnicodeError, ValueError, TypeError) as error:
         reason = "not a host name"
-    raise RunError("can not find the address of host %s%s: %s; check the "
-                   "name, the resolver, or give an IP address" % (
-                       quote(hostname), " for IPv%d" % version
-                       if version else "", reason))
+    name, _, port = hostname.rpartition(":")
+    cure = "give the port by -p %s" % port if name and port.isdigit() else \
+        "check the name, the resolver, or give an IP address"
+    raise RunError("can not find the address of host %s%s: %s; %s" % (
+        quote(hostname), " for IPv%d" % version if version else "", reason,
+        cure))
 
 
 def check_number(options, name, flag, low, high):
     """Return a number option, or raise OptionError."""
     value = getattr(options, name)
     try:
-        if not low <= value <= high:
+        if not low <= value <= high or value != int(value) and \
+                name not in ("wait_time", "banner_wait"):
             raise ValueError
     except (ValueError, TypeError):
         raise OptionError("%s %s: must be a number from %g to %g" % (
@@ -2683,7 +2703,7 @@ class Traceroute(object):
     def ready_states(plan, count, done):
         """Return the states behind the first `count` that can be shown."""
         ready = []
-        lost = plan.full.reached and plan.end is None   # beyond our sight
+        lost = plan.lost
         last, end, heard = plan.horizon, plan.end, plan.heard
         for state in plan.states[count:]:
             if state.ttl > last or not state.settled or (
@@ -2699,9 +2719,11 @@ class Traceroute(object):
         """Return the Hop of a state; the destination's line says what the
         full-ttl probe found."""
         answers, ttl, more = list(state.answers), state.ttl, False
-        if plan and plan.full.reached:
+        if plan and plan.full.final:
             if state is plan.full:
-                ttl, more = plan.heard, True
+                ttl, more = plan.end or plan.heard, True
+            elif plan.lost:
+                pass
             elif state.reached:
                 full, near = plan.full.answers[0], answers[0]
                 if full.reply_ttl is None:
@@ -2810,18 +2832,18 @@ class TextReport(object):
         elif self.silent:
             self.writer.line(self.silent[0].format_line())
         self.silent = []
+        if self.verbose:
+            self.writer.line("mechanism: %s, %sprivileged" % (
+                result.mechanism, "" if result.privileged else "un"))
         if not result.complete:
             self.writer.line("Interrupted: not all hops are known")
         if result.verdict is not None:
             self.writer.line("Successfully reached destination"
                              if result.reached else
                              "Could not reach destination")
-        self.writer.line(result.summary)
         if traceroute.why and result.verdict != "error":
             self.writer.line("Note: " + traceroute.why)
-        if self.verbose:
-            self.writer.line("mechanism: %s, %sprivileged" % (
-                result.mechanism, "" if result.privileged else "un"))
+        self.writer.line(result.summary)
 
 
 class JsonReport(object):

@@ -627,6 +627,125 @@ class TestEmulatedPath(PathCase):
         self.assertIn("TCP port 81 is closed", out)
 
 
+class TestContradictions(PathCase):
+    """Answers that do not agree, as real networks give them."""
+
+    REJECT_ONE_IN_TWO = {3: {"filters": [
+        {"proto": "tcp", "chance": 0.5, "action": "reject"}]}}
+
+    def test_firewall_that_rejects_every_other_probe_is_named(self):
+        """A balanced pair of firewalls: open, and no distance is made up."""
+        self.serve("tcp", port=80)
+        for seed in (1, 2, 3, 4):
+            destination = self.make(routers=6, delay=0.02, seed=seed,
+                                    hops=self.REJECT_ONE_IN_TWO)
+            result = run_json(self.net, destination, "--banner-wait=0")
+            self.assert_verdict(result, "open", 0)
+            self.assertIn(result[1]["distance"], (7, None))
+            self.assertIn("10.88.3.1 refused some", result[1]["summary"])
+
+    def test_router_that_prohibits_instead_of_expiring_hides_nothing(self):
+        self.serve("tcp", port=80)
+        destination = self.make(routers=6, delay=0.05, hops={
+            3: {"type": 3, "code": 13}})
+        result = run_json(self.net, destination, "-r0", "--banner-wait=0")
+        self.assert_verdict(result, "open", 0)
+        self.assertEqual(addresses(result[1]), [
+            self.net.hop(k) for k in range(1, 8)])
+
+    def limited(self, action):
+        """Lets one SYN pass, then acts."""
+        return {4: {"filters": [
+            {"proto": "tcp", "syn_only": True, "first": 1,
+             "action": "pass"},
+            {"proto": "tcp", "syn_only": True, "action": action}]}}
+
+    def test_limit_of_one_connection_is_open_at_unknown_distance(self):
+        self.serve("tcp", port=80)
+        destination = self.make(routers=8, delay=0.01,
+                                hops=self.limited("drop"))
+        status, out, _ = run(self.net, destination, "-n")
+        self.assertEqual(status, 0)
+        self.assertIn("\n>4\tTCP port 80 connection successful", out)
+        self.assertIn("more than 4 hops away", out)
+        self.assertNotIn("*", out)
+
+    def test_reset_nearer_than_an_open_port_is_not_the_destination(self):
+        self.serve("tcp", port=80)
+        destination = self.make(routers=8, delay=0.01,
+                                hops=self.limited("reset"))
+        result = run_json(self.net, destination, "--banner-wait=0")
+        self.assert_verdict(result, "open", 0)
+        self.assertIsNone(result[1]["distance"])
+        self.assertIn("a device on the way", result[1]["summary"])
+
+    def test_packet_too_big_is_sent_again_in_fragments(self):
+        self.serve("echo-udp", port=7)
+        destination = self.make(routers=4, delay=0.01, hops={
+            3: {"mtu": 1000}})
+        result = run_json(self.net, destination, "-U", "-p7", "-P",
+                          "61" * 1200)
+        self.assert_verdict(result, "answered", 0)
+
+    def test_slow_router_is_given_time_while_others_are_awaited(self):
+        self.serve("tcp", port=80)
+        destination = self.make(routers=5, delay=0.01, hops={
+            2: {"late": 0.15}})
+        result = run_json(self.net, destination)
+        self.assertEqual(hop_at(result[1], 2)["address"], self.net.hop(2))
+
+    def test_late_answer_is_not_given_to_the_next_probe_of_a_flow(self):
+        destination = self.make(routers=4, delay=0.005, hops={
+            2: {"late": 0.6}, 3: {"silent": True}})
+        result = run_json(self.net, destination, "-U", "-S5000", "-w0.5",
+                          "-r0")
+        self.assertEqual(addresses(result[1]), [
+            self.net.hop(1), None, None, self.net.hop(4), destination])
+
+    def test_loss_never_makes_an_exact_distance_wrong(self):
+        self.serve("tcp", port=80)
+        for seed in range(6):
+            destination = self.make(routers=4, delay=0.005, loss=0.2,
+                                    seed=seed)
+            for flags in (["--banner-wait=0"], ["-I"]):
+                result = run_json(self.net, destination, "-r0", *flags)
+                self.assertIn(result[1]["distance"], (5, None))
+
+    def test_mapped_address_is_traced_as_ipv4(self):
+        self.make(routers=4, delay=0.005)
+        result = run_json(self.net, "::ffff:192.0.2.7", "-p81")
+        self.assertEqual((result[1]["family"], result[1]["distance"]),
+                         (4, 5))
+
+    def test_port_connected_to_itself_is_not_open(self):
+        self.make(routers=1)
+        result = run_json(self.net, "127.0.0.1", "-S40000", "-p40000")
+        self.assert_verdict(result, "refused", 0)
+
+    def test_banner_wait_above_the_wait_does_not_busy_the_processor(self):
+        self.serve("tcp", port=80)
+        destination = self.make(routers=2)
+        status, out, err = self.net.run(self.net.client, [
+            sys.executable, "-c", "\n".join([
+                "import resource, subprocess, sys",
+                "subprocess.call(sys.argv[1:])",
+                "used = resource.getrusage(resource.RUSAGE_CHILDREN)",
+                "print('cpu %f' % (used.ru_utime + used.ru_stime))"]),
+            sys.executable, SCRIPT, "-n", "-w0.2", "--banner-wait=2",
+            destination])
+        self.assertIn("is open", out)
+        self.assertLess(float(out.split("cpu ")[1]), 1.0)
+
+    def test_unwritable_stderr_does_not_end_the_trace(self):
+        destination = self.make(routers=2)
+        for redirect in ("2>/dev/full", "2>&-"):
+            status, out, err = self.net.run(self.net.client, [
+                "sh", "-c", "%s %s -nD -p81 %s %s" % (
+                    sys.executable, SCRIPT, destination, redirect)])
+            self.assertEqual(status, 0, out + err)
+            self.assertIn("TCP port 81 is closed", out)
+
+
 class TestRoundTripTimes(PathCase):
 
     def test_repeated_syn_is_not_counted(self):
@@ -827,6 +946,25 @@ class TestNames(PathCase):
             etc={"resolv.conf": "nameserver 10.88.0.99\n"}, timeout=10)
         self.assertEqual((status, err), (0, ""))
         self.assertEqual(out.count("\n"), 13)
+
+    def test_all_names_are_asked_for_at_once(self):
+        """The first name is known not to exist; of the others nothing is
+        ever heard: they are waited for together, not one by one."""
+        destination = self.make(routers=9, delay=0.01)
+        result = run_module(self.net, """
+import time
+def lookup(address):
+    if address == "10.88.1.1":
+        raise OSError("no such name")
+    time.sleep(30)
+names = p.Names(lookup)
+t = p.Traceroute(destination="192.0.2.7", port=81)
+t.names = names
+began = time.time()
+t.run()
+result = time.time() - began
+""")
+        self.assertLess(result, 3)
 
     def test_no_dns_asks_nobody(self):
         destination = self.make(routers=3)
