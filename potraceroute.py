@@ -191,6 +191,8 @@ OUTCOMES = {
     "data": Outcome(True, True, "{port} responded{data}"),
     "refused": Outcome(True, True,
                        "{port} connection refused [Reached Destination]"),
+    "reset": Outcome(False, True,
+                     "{port} connection reset by a device on the way"),
     "port-unreachable": Outcome(True, True, "{host}  ICMP {icmp} "
                                             "[Reached Destination]"),
     "unreachable": Outcome(False, True, "{host}  ICMP {icmp}"),
@@ -263,8 +265,9 @@ VERDICTS = {
     "answered": "{label} answered: {what} came from {address}{away}"
                 "{mixed}",
     "refused": "{label} is closed: {address} refused it{what}{away}{mixed}",
-    "rejected": "{label} is rejected by {who}: {icmp}{own}",
-    "unreachable": "{address} is unreachable: {who} says so, {icmp}",
+    "reset": "{label} is reset by a device {where}, not by {address}: {why}",
+    "rejected": "{label} is rejected by {who}: {icmp}{own}{control}",
+    "unreachable": "{address} is unreachable: {who} says so, {icmp}{control}",
     "dropped": "{label} is dropped {where}: {why}",
     "silent": "{label} is open or filtered: nothing came from it, "
               "though {address} is up ({why})",
@@ -276,6 +279,7 @@ TCP_INFO = 11
 TCP_TIMESTAMP = 24              # the clock behind TSval, in ms
 IPV6_AUTOFLOWLABEL = 70
 DEFAULT_TTL = 64
+FORGED = "sent in the destination's name by a device on the way"
 DATA_LIMIT = 512                # octets of a banner that are kept
 DATA_SHOWN = 120                # octets of a banner that are printed
 BUFFER = 4096
@@ -1344,7 +1348,7 @@ class State(object):
     """What a plan knows of one ttl (0: the system's own)."""
 
     __slots__ = ("ttl", "probes", "answers", "settled", "held", "too_big",
-                 "farther", "beyond")
+                 "farther", "beyond", "extra")
 
     def __init__(self, ttl):
         self.ttl = ttl
@@ -1355,6 +1359,7 @@ class State(object):
         self.too_big = False    # a router found the packet too big
         self.farther = None     # rtt of the nearest farther hop that answered
         self.beyond = False     # the path was cut before this ttl
+        self.extra = None       # when to try once more, for good
 
     answer = property(lambda self: self.answers[0] if self.answers
                       else NO_ANSWER)
@@ -1395,6 +1400,7 @@ class Plan(object):
         self.full = State(0)
         self.states = [State(ttl) for ttl in range(first, last + 1)]
         self.slowest = None     # the longest rtt seen, in seconds
+        self.agreed = False     # what ended the path is the destination
 
     # What is known so far
 
@@ -1421,7 +1427,7 @@ class Plan(object):
         end = self.end
         if end is None:
             return self.full.final
-        return self.full.reached and \
+        return self.full.reached and not self.agreed and \
             self.states[end - self.first].outcome != self.full.outcome
 
     @property
@@ -1439,7 +1445,10 @@ class Plan(object):
                 final = state.ttl
             elif state.outcome == "time-exceeded":
                 final = None
-        return None if self.full.reached else final
+        if self.full.reached and final is not None and \
+                self.states[final - self.first].outcome != "reset":
+            return None
+        return final
 
     @property
     def horizon(self):
@@ -1475,7 +1484,8 @@ class Plan(object):
             if state.settled or state is not self.full and state.ttl > limit:
                 continue
             if not state.probes:
-                if flying >= self.parallel or (
+                if flying >= self.parallel or any(
+                        self.needs_more(other) for other in pending) or (
                         state is not self.full and state.ttl > horizon and
                         not pending):
                     break       # or the gap of silent hops is too wide
@@ -1487,6 +1497,19 @@ class Plan(object):
                     chosen.append(state)
         return chosen
 
+    @staticmethod
+    def needs_more(state):
+        """True if an extra try is due, and nothing farther has answered."""
+        return state.extra is not None and state.farther is None and \
+            not state.answers and state.probes[-1].sent < state.extra
+
+    def doubt(self, state, when):
+        """Let a silent hop have one more try, not before `when`: a second
+        after something may have used up what it allows itself to send."""
+        if state.extra is None and state.probes and not state.answers:
+            state.extra = when
+            state.settled = False
+
     def tries(self, state):
         if state is self.full:
             return 1 + self.full_retries
@@ -1494,10 +1517,11 @@ class Plan(object):
 
     def next_try(self, state):
         """Return when to send again, None if there is no try left."""
-        if state.held or state.beyond or \
-                len(state.probes) >= self.tries(state):
-            return None
         last = state.probes[-1]
+        if state.held or state.beyond:
+            return None
+        if len(state.probes) >= self.tries(state):
+            return state.extra if self.needs_more(state) else None
         if last.answer or last.gone:
             return last.sent
         spacing = self.wait / (self.retries + 1)
@@ -1511,6 +1535,9 @@ class Plan(object):
                     for probe in state.probes if probe.answer]
         limit = max(answered or [state.probes[0].sent]) + self.wait
         last = state.probes[-1].sent
+        if state.extra and state.farther is None:
+            limit = max(limit, state.extra + self.LEISURE +
+                        2 * (self.slowest or 0))
         if state.beyond:
             return min(limit, last + max(1.5 * (self.slowest or 0),
                                          self.FLOOR))
@@ -1659,8 +1686,9 @@ class Engine(object):
         now = self.clock()
         until = [now + most] + [plan.next_time(now) for _, plan in self.runs]
         until += [entry[3] for entry in self.banners]
-        until += [probe.heard[0] + self.GRACE for _, _, probe in
-                  self.all_probes() if probe.heard and not probe.answer]
+        until += [probe.heard[0] + self.GRACE for _, state, probe in
+                  self.all_probes() if probe.heard and not (
+                      probe.answer or state.settled)]
         until += [probe.sent + run[0].repeats
                   for run, _, probe in self.watched.values()
                   if run[0].repeats and not (probe.renewed or probe.answer)]
@@ -1960,11 +1988,11 @@ class Engine(object):
 # 11 Verdict
 # ---------------------------------------------------------------------------
 
-def decide(target, method, plan, reachable=None):
+def decide(target, method, plan, control=None):
     """Return (verdict, facts for its sentence, responder, blocking ttl).
 
     The first rule that holds decides; the destination's own word goes
-    first.  `reachable` says how else the host was heard of, if it was.
+    first.  `control` is the Trace that got farthest by other means.
     """
     end = [state for state in plan.states if state.ttl == plan.end]
     candidates = [answer for state in [plan.full] + end
@@ -1976,14 +2004,27 @@ def decide(target, method, plan, reachable=None):
             return REACHED_VERDICTS[answer.outcome], facts, \
                 answer.address, None
     for answer in candidates:
+        if answer.outcome == "reset":
+            return "reset", {"where": forger_place(plan), "why":
+                             format_arrival(plan, control)}, None, \
+                plan.end - 1
         if OUTCOMES[answer.outcome].final:
             ttl = place_of(answer, plan)
+            if FORGED in answer.notes:
+                return "rejected", {
+                    "who": "a device %s, in the name of %s" % (
+                        forger_place(plan), target.address), "own": "",
+                    "icmp": format_icmp(target.family.version, answer),
+                    "control": "; " + format_arrival(plan, control)}, \
+                    None, plan.end - 1
             facts = {"who": format_who(answer.address, ttl, target),
                      "icmp": "which one is not visible" if
                      answer.icmp_type is None else
                      format_icmp(target.family.version, answer),
                      "own": " (its own firewall)" if
-                     answer.address == target.address else ""}
+                     answer.address == target.address else "",
+                     "control": "; %s" % format_reach(control)
+                     if control and control.reached else ""}
             return {"prohibited": "rejected"}.get(
                 answer.outcome, answer.outcome), facts, answer.address, ttl
     failures = [answer.error for state in [plan.full] + plan.states
@@ -1992,9 +2033,83 @@ def decide(target, method, plan, reachable=None):
                 if answer.outcome == "send-failed"]
     if failures:        # then silence there proves nothing
         return "error", {"why": failures[0]}, None, None
-    if reachable:
-        return "silent", {"why": reachable}, None, None
-    return "dropped", dropped_facts(target, method, plan), None, None
+    facts = dropped_facts(target, method, plan, control)
+    if method == "udp" and control and control.reached and \
+            not first_beyond(plan, control, target.address):
+        return "silent", {"why": format_reach(control)}, None, None
+    return "dropped", facts, None, None
+
+
+def format_reach(control):
+    """Return how far a control trace came, as a clause."""
+    if control.reached:
+        return "%s reaches %s%s" % (control.label, control.address,
+                                    control.away)
+    last = control.last_heard
+    return "%s gets on to hop %d (%s), no farther" % (
+        control.label, last.ttl, last.address) if last else \
+        "%s gets no answer from any hop" % control.label
+
+
+def first_beyond(plan, control, destination=None):
+    """Return the first Hop behind plan's last that answered the control,
+    the destination itself not counted if it is given."""
+    for hop in control.hops if control else ():
+        if hop.ttl > plan.heard and hop.address and \
+                (hop.reached or hop.outcome == "time-exceeded") and \
+                hop.address != destination:
+            return hop
+    return None
+
+
+def other_routers(plan, control):
+    """Return the smallest ttl at which the two met different routers, None
+    if they did not: then comparing them says nothing from there on."""
+    known = dict((hop.ttl, hop.address) for hop in control.hops)
+    for state in plan.states:
+        if state.outcome == "time-exceeded" and known.get(state.ttl) not in (
+                None, state.answer.address):
+            return state.ttl
+    return None
+
+
+def forger_place(plan):
+    """Return where an answer was forged.  A filter in a router's forward
+    path acts behind its ttl check: it answers from its own ttl + 1 on."""
+    ttl = plan.end
+    before = [state.answer.address for state in plan.states
+              if state.ttl == ttl - 1 and state.heard]
+    if ttl == 1:
+        return "at hop 1 or by this host's own firewall"
+    if before:
+        return "at hop %d (%s) or just behind it" % (ttl - 1, before[0])
+    return "before hop %d" % ttl
+
+
+def arrival(plan, control):
+    """Return the Hop that a control came to with the ttl at which plan's
+    path seems to end, if that is a router: not the destination yet."""
+    for hop in control.hops:
+        if hop.ttl == plan.end and hop.outcome == "time-exceeded":
+            return hop
+    return None
+
+
+def format_arrival(plan, control):
+    """Return what shows that a probe was not at the destination yet."""
+    return "with ttl %d %s gets to %s only" % (
+        plan.end, control.label, arrival(plan, control).address)
+
+
+def select_control(plan, controls):
+    """Return the control to speak of: the one that shows a forgery, else
+    the one that got farthest; None if there is none."""
+    if FORGED in plan.full.answer.notes:
+        controls = [control for control in controls
+                    if arrival(plan, control)] or controls
+    return max(controls, key=lambda control: (
+        control.reached, control.last_heard and control.last_heard.ttl or 0)
+        ) if controls else None
 
 
 def reached_facts(target, answer):
@@ -2015,10 +2130,15 @@ def reached_facts(target, answer):
 
 def format_mixed(plan):
     """Return a clause about what contradicts a reached destination."""
+    limited = plan.end and plan.states[plan.end - plan.first].outcome
+    if limited == "reset":
+        return "; but a device on the way reset the probe with ttl %d" % \
+            plan.end
+    if plan.agreed and limited != plan.full.outcome:
+        return "; but it refused further connections meanwhile"
     if plan.lost and plan.end is not None:
-        return "; but a probe with ttl %d was answered in its name with " \
-            "%r: by a device on the way" % (
-                plan.end, str(plan.states[plan.end - plan.first].outcome))
+        return "; but from ttl %d on further connections were refused, by " \
+            "it or by a device on the way" % plan.end
     others = sorted(set(
         answer.address or "?" for state in [plan.full] + plan.states
         for answer in state.answers
@@ -2027,24 +2147,43 @@ def format_mixed(plan):
         if others else ""
 
 
-def dropped_facts(target, method, plan):
+def dropped_facts(target, method, plan, control=None):
     """Return where a probe was last heard of, and what that means."""
     heard = [state for state in plan.states if state.ttl == plan.heard and
              state.outcome == "time-exceeded"]
-    if not heard and plan.first > 1:
-        return {"where": "on its way", "why": "no hop from %d on answered" %
-                plan.first}
-    if not heard:
-        return {"where": "on its way", "why": "no hop answered at all, "
-                "not even the first; look at this host's own firewall and "
-                "gateway first"}
-    address = heard[0].answers[0].address
-    where = "after hop %d (%s)" % (plan.heard, address or "not visible")
+    beyond = first_beyond(plan, control)
+    if heard:
+        place = "hop %d (%s)" % (plan.heard,
+                                 heard[0].answer.address or "not visible")
+    elif plan.first > 1:
+        place = "hop %d" % (plan.first - 1)
+    else:
+        place = "this host"
+    where = "after " + place
+    differ = other_routers(plan, control) if control else None
+    if beyond and differ is None:
+        where = "between %s and %s" % (
+            place, "%s itself, hop %d" % (beyond.address, beyond.ttl)
+            if beyond.reached else
+            "hop %d (%s)" % (beyond.ttl, beyond.address))
     if plan.heard == plan.last:
-        return {"where": where, "why": "the path is longer than that or "
-                "loops (see -m), and %s did not answer" % target.address}
-    why = "neither %s nor any hop behind that one answered" % target.address
-    if method == "udp":
+        why = "the path is longer than that or loops (see -m), and %s did " \
+            "not answer" % target.address
+    elif control and (beyond or heard):
+        why = format_reach(control) if beyond else \
+            "%s gets no farther, so the path itself ends there, or the " \
+            "host is down" % control.label
+        if differ:
+            why += ", but by other routers from hop %d on" % differ
+    elif heard:
+        why = "neither %s nor any hop behind that one answered" % \
+            target.address
+    elif plan.first > 1:
+        why = "no hop from %d on answered" % plan.first
+    else:
+        why = "no hop answered at all, not even the first; look at this " \
+            "host's own firewall and gateway first"
+    if method == "udp" and not control:
         why += ", or the service says nothing to such a probe"
     return {"where": where, "why": why}
 
@@ -2087,12 +2226,10 @@ class Trace(object):
     error       why nothing could be sent, or None
     """
 
-    control = ()
     findings = ()
-    blocked_before = None
 
     def __init__(self, traceroute, plan, hops, elapsed, complete=True,
-                 reachable=None):
+                 control=()):
         target = traceroute.target
         self.destination = traceroute.destination
         self.address = target.address
@@ -2105,26 +2242,44 @@ class Trace(object):
         self.hops = hops
         self.complete = complete
         self.elapsed = elapsed
+        self.label = traceroute.label
+        self.control = list(control)
+        best = select_control(plan, self.control)
         verdict, facts, self.responder, ttl = decide(
-            target, self.method, plan, reachable)
+            target, self.method, plan, best)
         self.reached = verdict in REACHED_VERDICTS.values()
         self.verdict = verdict if complete or self.reached else None
         self.distance = self.known_distance(plan) if self.reached else None
-        best = [answer for answer in plan.full.answers or
-                (hops[-1].answers if hops else ())
-                if OUTCOMES[answer.outcome].reached]
-        self.rtt = best[0].rtt if best else None
-        self.banner = best[0].data if best else None
+        answers = [answer for answer in plan.full.answers or
+                   (hops[-1].answers if hops else ())
+                   if OUTCOMES[answer.outcome].reached]
+        self.rtt = answers[0].rtt if answers else None
+        self.banner = answers[0].data if answers else None
         self.error = facts.get("why") if verdict == "error" else None
-        self.blocked_after = None
-        if self.verdict in ("dropped", "rejected", "unreachable"):
+        self.blocked_after = self.blocked_before = None
+        if self.verdict in ("dropped", "rejected", "unreachable", "reset"):
             self.blocked_after = self.last_hop(plan, ttl)
-        facts.update(label=traceroute.label, address=self.address,
-                     away=self.format_away(plan))
+            beyond = None
+            if verdict == "reset":
+                beyond = arrival(plan, best)
+            elif verdict == "dropped" and best and \
+                    other_routers(plan, best) is None:
+                beyond = first_beyond(plan, best)
+            if beyond:
+                self.blocked_before = {"ttl": beyond.ttl,
+                                       "address": beyond.address}
+        self.away = self.format_away(plan)
+        facts.update(label=self.label, address=self.address, away=self.away)
         self.summary = VERDICTS[verdict].format(**facts) if self.verdict \
             else "No verdict yet: %s" % (
                 "no hop has answered so far" if plan.heard < plan.first else
                 "so far hop %d is the last that answered" % plan.heard)
+
+    @property
+    def last_heard(self):
+        """The last Hop that answered, or None."""
+        heard = [hop for hop in self.hops if hop.address]
+        return heard[-1] if heard else None
 
     @staticmethod
     def known_distance(plan):
@@ -2153,7 +2308,8 @@ class Trace(object):
             return ", at most %d hops away" % plan.end
         if self.verdict and self.complete:
             return ", more than %d hops away" % (
-                plan.heard if plan.end is None else plan.end - 1)
+                plan.heard if plan.end is None else plan.end - (
+                    plan.states[plan.end - plan.first].outcome != "reset"))
         return ""
 
     @staticmethod
@@ -2187,7 +2343,8 @@ class Trace(object):
             "banner": self.banner and self.banner.decode("latin-1"),
             "elapsed_ms": format_ms(self.elapsed), "error": self.error,
             "hops": [hop.as_dict() for hop in self.hops],
-            "control": list(self.control), "findings": list(self.findings)}
+            "control": [other.as_dict() for other in self.control],
+            "findings": list(self.findings)}
 
 
 # ---------------------------------------------------------------------------
@@ -2351,6 +2508,7 @@ def check_options(options):
                           % (chosen[0][0].upper(), chosen[1][0].upper()))
     if options.ipv4 and options.ipv6:
         raise OptionError("-4 and -6 exclude each other: choose one")
+    decode_control(options.control)
     method = chosen[0] if chosen else "tcp"
     for name, flag in (("port", "-p"), ("source_port", "-S")):
         value = getattr(options, name)
@@ -2358,6 +2516,18 @@ def check_options(options):
             raise OptionError("%s %s does not go with -I: ICMP has no ports"
                               % (flag, quote(value)))
     return method
+
+
+def decode_control(text):
+    """Return (word, port or None) of --control."""
+    word, colon, port = text.partition(":")
+    known = ("auto", "none", "icmp", "udp", "tcp")
+    if word not in known or colon and (
+            word not in ("udp", "tcp") or not port.isdigit() or
+            not 1 <= int(port) <= 65535):
+        raise OptionError("--control %s: must be one of auto, none, icmp, "
+                          "udp[:PORT], tcp[:PORT]" % quote(text))
+    return word, int(port) if colon else None
 
 
 def decode_payload(text):
@@ -2461,8 +2631,7 @@ class Traceroute(object):
         self.port = self.choose_port()
         self.target = self.choose_target()
         self.destination_addr = self.target.address
-        self.label = "ICMP echo" if self.port is None else \
-            "%s port %d" % (self.proto.upper(), self.port)
+        self.label = self.format_label(self.proto, self.port)
         self.header = "%s traceroute to %s [%s]%s" % (
             self.proto.upper(), format_text(destination),
             self.destination_addr,
@@ -2481,6 +2650,11 @@ class Traceroute(object):
 
     def __repr__(self):
         return "<Traceroute %s>" % self.header
+
+    @staticmethod
+    def format_label(proto, port):
+        return "ICMP echo" if port is None else "%s port %d" % (
+            proto.upper(), port)
 
     # Choosing
 
@@ -2661,7 +2835,7 @@ class Traceroute(object):
         it is known that they are not just the end of the list."""
         began = monotonic()
         plan = self.new_plan(self.options.first_hop, self.options.max_hops)
-        hops, reachable, done = [], Reachability(self), False
+        hops, control, done = [], Control(self), False
         if not self.target.own_address:
             plan.full.answers.append(NO_ANSWER._replace(
                 outcome="send-failed", error="this host has no route to %s "
@@ -2674,12 +2848,11 @@ class Traceroute(object):
         try:
             engine.add(method, plan)
             while not done:
-                # Names and Reachability are looked after between turns.
+                # Names and Control are looked after between turns.
                 engine.turn(0.01 if names and names.asked else 0.1)
                 for state in plan.states if names else ():
                     names.ask(state.answer.address)
-                reachable.consider(engine, plan)
-                done = plan.done if plan.full.reached else engine.done
+                done = not control.consider(engine, plan) and plan.done
                 for state in self.ready_states(plan, len(hops), done):
                     if names and not names.known(state.answer.address):
                         done = False
@@ -2696,8 +2869,9 @@ class Traceroute(object):
                          if state.answers or state.ttl <= plan.heard]
             if method.blind:
                 self.mechanism_name, self.why = Mechanism.name, Mechanism.why
-            self.result = Trace(self, plan, hops, monotonic() - began, done,
-                                reachable.how)
+            elapsed = monotonic() - began
+            self.result = Trace(self, plan, hops, elapsed, done,
+                                control.results(elapsed))
 
     @staticmethod
     def ready_states(plan, count, done):
@@ -2708,7 +2882,7 @@ class Traceroute(object):
         for state in plan.states[count:]:
             if state.ttl > last or not state.settled or (
                     state.ttl > heard and (lost or not done)) or (
-                    state.ttl == end and not plan.full.settled):
+                    state.ttl == end and not done):
                 break
             ready.append(state)
         if done and lost:
@@ -2719,6 +2893,7 @@ class Traceroute(object):
         """Return the Hop of a state; the destination's line says what the
         full-ttl probe found."""
         answers, ttl, more = list(state.answers), state.ttl, False
+        del answers[self.options.queries:]
         if plan and plan.full.final:
             if state is plan.full:
                 ttl, more = plan.end or plan.heard, True
@@ -2737,50 +2912,144 @@ class Traceroute(object):
                    more)
 
 
-class Reachability(object):
-    """For UDP: is the host there, though this port says nothing?
+class Control(object):
+    """The same path probed by other means, to compare with.
 
-    Asked by an ICMP echo once the port has been silent for a quarter of the
-    wait, and last by a datagram to a surely closed port: not earlier, since
-    its answer may cost the port under test its own, where a host limits its
-    port-unreachables.
+    A trace of its own when the port says nothing for a quarter of the wait,
+    or a router refuses it: how far does something else get?  A check when
+    the destination is said to refuse: does something else, sent with the
+    same ttl, get there too?  If a router answers that instead, the refusal
+    was forged on the way.
+
+    A datagram to a closed port comes late when the port under test is UDP:
+    its answer may cost that port its own, where a host limits them.
     """
+
+    # When to try what, in parts of the wait
+    STEPS = {"tcp": ((0.25, "icmp"), (0.5, "udp")),
+             "udp": ((0.25, "icmp"), (0.75, "udp")),
+             "icmp": ((0.25, "udp"), (0.5, "tcp"))}
+    PORTS = {"icmp": (None, None), "udp": (33434, 33435), "tcp": (443, 80)}
 
     def __init__(self, traceroute):
         self.traceroute = traceroute
-        self.plans = []
-        self.steps = [(0.25, IcmpMethod), (0.75, UdpMethod)] \
-            if traceroute.proto == "udp" else []
+        self.began = monotonic()
+        chosen, self.port = decode_control(traceroute.options.control)
+        self.asked_for = chosen in METHODS
+        self.kinds = {"auto": ("icmp", "udp"), "none": ()}.get(
+            chosen, (chosen,))
+        self.steps = [(0, chosen)] if self.asked_for else \
+            list(self.STEPS[traceroute.proto]) if self.kinds else []
+        self.traces = []        # (Traceroute, Plan)
+        self.checks = []        # the same; of one ttl each
 
     def consider(self, engine, plan):
-        traceroute, full = self.traceroute, plan.full
-        wait = traceroute.options.wait_time
-        if not self.steps or full.answers or not full.probes or \
-                monotonic() < full.probes[0].sent + wait * self.steps[0][0]:
-            return
-        part, kind = self.steps.pop(0)
-        target = traceroute.target
-        port = 33434 if target.port != 33434 else 33435
-        closed = target._replace(
-            port=port, payload=None, source_port=None,
-            sockaddr=(target.sockaddr[0], port) + target.sockaddr[2:])
-        try:
-            method = kind(closed, engine.mechanism, engine.raw)
-        except RunError:
-            return
-        other = traceroute.new_plan(wait=wait * (1 - part))
-        engine.add(method, other)
-        self.plans.append((other, port))
+        """Start what is due; return True while it is worth waiting for."""
+        if plan.full.reached and not self.asked_for:
+            return self.consider_check(engine, plan)
+        wait = self.traceroute.options.wait_time
+        part = (monotonic() - self.began) / wait
+        reached = any(other.full.reached for _, other in self.traces)
+        refused = plan.full.final and plan.end is not None
+        while self.steps and not reached and plan.full.probes and \
+                plan.full.outcome != "send-failed" and \
+                (part >= self.steps[0][0] or refused):
+            due, name = self.steps.pop(0)
+            options = self.traceroute.options
+            if self.start(engine, self.traces, name, options.first_hop,
+                          options.max_hops, min(wait, wait * (1.25 - due))):
+                break
+        for _, other in self.traces:
+            self.compare(plan, other)
+        return not all(other.done for _, other in self.traces) or \
+            plan.full.reached and self.consider_check(engine, plan)
 
-    @property
-    def how(self):
-        for plan, port in self.plans:
-            answers = plan.full.answers
-            if answers and OUTCOMES[answers[0].outcome].reached:
-                return "it answers ICMP echo" if \
-                    answers[0].outcome == "echo-reply" else \
-                    "it says that UDP port %d is closed" % port
-        return None
+    @staticmethod
+    def compare(plan, other):
+        """Doubt the hops that answered only the control: each may be a
+        router that limits its ICMP to one a second, and has spent it."""
+        heard = plan.heard
+        for state in plan.states:
+            if heard < state.ttl <= min(heard + 5, other.last):
+                twin = other.states[state.ttl - other.first]
+                if twin.outcome == "time-exceeded":
+                    plan.doubt(state, twin.probes[-1].sent + 1.1)
+
+    def consider_check(self, engine, plan):
+        """The same for a refusal in the destination's name."""
+        full = plan.full
+        if full.outcome == "port-unreachable" and plan.end is None:
+            # It may limit them to one a second, and this was the one.
+            heard = plan.heard
+            for state in plan.states:
+                if heard < state.ttl <= heard + 2:
+                    plan.doubt(state, full.probes[-1].sent +
+                               1.1 * (state.ttl - heard))
+        if plan.end is None or not (plan.lost or full.outcome in (
+                "refused", "port-unreachable")):
+            return False
+        if plan.end not in [other.first for _, other in self.checks]:
+            del self.checks[:]
+            limit = max(0.3, 4 * (plan.slowest or 0))
+            for name in self.kinds:
+                self.start(engine, self.checks, name, plan.end, plan.end,
+                           min(limit, self.traceroute.options.wait_time))
+        states = [other.states[0] for _, other in self.checks]
+        if any(state.reached for state in states):
+            plan.agreed = True
+            return False
+        if not all(state.settled for state in states):
+            return True
+        if any(state.outcome == "time-exceeded" for state in states):
+            self.denounce(plan)
+        return False
+
+    def denounce(self, plan):
+        """What came in the destination's name did not come from it."""
+        words = {"refused": "reset", "port-unreachable": "prohibited"}
+        for state in [plan.full] + plan.states:
+            state.answers[:] = [answer._replace(
+                outcome=words[answer.outcome], notes=answer.notes + (FORGED,))
+                if answer.outcome in words else answer
+                for answer in state.answers]
+
+    def start(self, engine, where, name, first, last, wait):
+        """Begin to probe by another method; return True if it can be."""
+        import copy
+        main = self.traceroute
+        other = copy.copy(main)
+        port = self.port
+        if port is None:
+            port = self.PORTS[name][main.port == self.PORTS[name][0]]
+        other.proto, other.port = name, port
+        other.label = main.format_label(other.proto, other.port)
+        other.target = main.target._replace(
+            port=port, payload=None, source_port=None,
+            sockaddr=(main.target.sockaddr[0], port or 0) +
+            main.target.sockaddr[2:])
+        try:
+            method = METHODS[name](other.target, engine.mechanism,
+                                   engine.raw)
+        except RunError:
+            return False
+        plan = Plan(first, last, wait, 1, main.options.retries,
+                    main.options.gap_limit, main.options.parallel,
+                    0 if method.connects else None)
+        engine.add(method, plan)
+        where.append((other, plan))
+        return True
+
+    def results(self, elapsed):
+        """Return the Traces that were made; a check that showed a forgery
+        counts as one."""
+        found = []
+        for other, plan in self.traces + [
+                check for check in self.checks
+                if check[1].states[0].outcome == "time-exceeded"]:
+            hops = [other.make_hop(state, plan) for state in plan.states
+                    if state.ttl <= (plan.end or plan.heard)]
+            found.append(Trace(other, plan, hops, elapsed))
+        return found
 
 
 def trace(host, port=None, method="tcp", **keywords):
@@ -2919,6 +3188,9 @@ OPTIONS = (
      "silent hops in a row before giving up early; 0 = never (default: 5)"),
     ("Hops and waiting", "-N --parallel", "N", "int", 16,
      "probes in flight (default: 16)"),
+    ("Diagnosis", "--control", "WHAT", "string", "auto",
+     "what to compare with when the port is not reached: auto, none, icmp, "
+     "udp[:PORT] or tcp[:PORT] (default: auto)"),
     ("Output", "-n --no-dns", None, None, False,
      "do not look up hostnames of IP addresses"),
     ("Output", "-v --verbose", None, None, False,

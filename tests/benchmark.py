@@ -473,8 +473,9 @@ class Benchmark(object):
                         "<= %d" % PASTE_LIMIT, pasted <= PASTE_LIMIT)
         longest = max(map(len, data.split(b"\n")))
         odd = sum(not (32 <= octet <= 126 or octet == 10) for octet in data)
-        self.table.line("h", "characters", "longest line %d, %d not ASCII, tab "
-                        "or CR" % (longest, odd), "<= 79, 0", longest <= 79 and odd == 0)
+        self.table.line(
+            "h", "characters", "longest line %d, %d not ASCII, tab or CR" % (
+                longest, odd), "<= 79, 0", longest <= 79 and odd == 0)
 
 
 # Runs on any Python.  Without the garbage collector, so that nothing is
@@ -597,6 +598,10 @@ def main():
     parser.add_argument("--python", default=sys.executable, metavar="PATH",
                         help="the Python that runs potraceroute")
     options = parser.parse_args()
+    rows = options.rows.split(",")
+    for row in rows:
+        if not hasattr(Benchmark, "row_" + row):
+            parser.error("no row %r" % row)
     print("Linux %s, %d processors, load %.2f; Python %s" % (
         os.uname().release, os.cpu_count(), os.getloadavg()[0],
         subprocess.check_output(
@@ -604,7 +609,7 @@ def main():
              "[0])"]).decode().strip()))
     table = Table()
     benchmark = Benchmark(table, options.runs, options.python)
-    for row in options.rows.split(","):
+    for row in rows:
         try:
             if row in LIVE_ROWS:
                 lab.require_tun()

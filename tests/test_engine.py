@@ -65,6 +65,7 @@ class FakeSocket(object):
         self.tsval = 5000
         self.closed_at = None
         self.sent = []
+        self.datagram = None        # that was sent
 
     def fileno(self):
         return self.number
@@ -105,6 +106,7 @@ class FakeSocket(object):
         return self.world.leave(self)
 
     def sendto(self, data, sockaddr):
+        self.datagram = data
         error = self.world.leave(self)
         if error:
             raise socket.error(error, os.strerror(error))
@@ -262,8 +264,8 @@ class World(object):
 
     def leave(self, sock):
         count = self.counts[sock.ttl] = self.counts.get(sock.ttl, 0) + 1
-        error = self.on_send(sock.ttl, count, sock)
-        if error in (None, errno.EINPROGRESS):
+        error = self.on_send(sock.ttl, count, sock) or 0
+        if not error:
             self.sent.append((self.clock.now, sock.ttl, sock))
             return errno.EINPROGRESS if \
                 isinstance(self.method, pt.TcpMethod) else 0
@@ -281,7 +283,7 @@ class World(object):
         else:
             quoted = pt.NOTHING_QUOTED._replace(
                 protocol=17, dest_port=PORT, destination=DESTINATION,
-                payload=self.method.payload)
+                payload=sock.datagram)
         return quoted._replace(**more)
 
     def icmp(self, sock, responder, icmp=(11, 0), received=None, raw=None,
@@ -434,6 +436,27 @@ class MatchingTests(unittest.TestCase):
         world.on_send = on_send
         world.run()
         self.assertEqual(world.answer(1).address, router(1))
+
+    def test_each_udp_probe_has_a_payload_of_its_own(self):
+        world = World(self, last=9)
+        world.run(until=0.1)
+        payloads = [sock.datagram for _, _, sock in world.sent]
+        self.assertEqual(len(set(payloads)), len(payloads))
+        self.assertEqual(len(set(map(len, payloads))), 1)
+
+    def test_answer_to_the_probe_before_on_the_same_port_is_foreign(self):
+        # One flow: the next hop's socket has the port of the last one's.
+        world = World(self, last=2, wait=1.0, retries=0, parallel=1,
+                      one_flow=True)
+
+        def on_send(ttl, count, sock):
+            if ttl == 2:
+                late = world.icmp(world.probes(1)[0], router(1))
+                world.at(0.01, sock.queue.append, late)
+                world.queue(0.02, sock, router(2))
+        world.on_send = on_send
+        world.run()
+        self.assertEqual(world.answer(2).address, router(2))
 
     def test_every_hop_gets_the_answer_to_its_own_probe(self):
         world = World(self, last=9)
@@ -951,6 +974,21 @@ class RawSocketTests(unittest.TestCase):
                         abs(world.answer(1).rtt - 0.02) < 0.005,
                         world.answer(1).rtt)
 
+    def test_errno_heard_as_its_hop_is_given_up_does_not_busy_the_processor(
+            self):
+        # FakePoller fails when the engine spins.
+        world = World(self, FakeTcp, raw=True, last=1, wait=0.9, retries=0,
+                      banner_wait=3.0)
+
+        def on_send(ttl, count, sock):
+            if ttl:
+                world.fail(0.88, sock, errno.EHOSTUNREACH)
+            else:
+                world.accept(0.02, sock)
+        world.on_send = on_send
+        world.run()
+        self.assertTrue(world.state(1).settled)
+
     def test_doubtful_reply_took_no_longer_for_our_doubts(self):
         world = World(self, FakeUdp, last=1, wait=1.0)
         world.on_send = lambda ttl, count, sock: ttl and world.queue(
@@ -1096,9 +1134,10 @@ class ClosingTests(unittest.TestCase):
                 world.queue(0.02, sock, router(ttl))
         world.on_send = on_send
         world.run(until=0.05)
+        self.assertTrue(world.plan.full.held)
         for ttl in range(4, 9):
-            for sock in world.probes(ttl):
-                self.assertIsNotNone(sock.closed_at)
+            sock, = world.probes(ttl)
+            self.assertAlmostEqual(sock.closed_at, 1000.02)
 
     def test_interrupt_while_waiting_leaves_nothing_open_after_close(self):
         world = World(self, FakeTcp, last=3)
@@ -1307,7 +1346,9 @@ class NamesTests(unittest.TestCase):
         start = self.clock.now
         for number in range(1, 30):
             address = "10.0.0.%d" % number
-            while not names.known(address):
+            for _ in range(1000):
+                if names.known(address):
+                    break
                 self.clock.now += 0.01
         self.assertLess(self.clock.now - start, names.LIMIT * 1.5)
 

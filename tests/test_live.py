@@ -234,6 +234,29 @@ class TestChainOfKernelRouters(LiveCase):
                               "address": self.expected(destination)[1]})
             self.assertIsNone(hop_at(result[1], 3)["address"])
 
+    def test_reset_by_a_kernel_router_names_the_device(self):
+        """In the forward hook it acts behind the ttl check, in prerouting
+        before it."""
+        for hook, first in (("forward", 3), ("prerouting", 2)):
+            self.net.nft(self.net.routers[1], "\n".join([
+                "table inet t {", "chain c {",
+                "type filter hook %s priority 0;" % hook,
+                "tcp dport 445 reject with tcp reset", "}", "}", ""]))
+            for destination in self.each_family():
+                result = run_json(self.net, destination, "-p445")
+                self.assert_verdict(result, "reset", 1)
+                self.assertEqual(result[1]["hops"][-1]["ttl"], first)
+                self.assertIn("at hop %d (%s) or just behind it" % (
+                    first - 1, self.expected(destination)[first - 2]),
+                    result[1]["summary"])
+            self.tearDown()
+
+    def test_reset_by_the_local_firewall_is_not_the_destinations(self):
+        self.local_filter("tcp dport 445 reject with tcp reset")
+        result = run_json(self.net, self.net.destination, "-p445")
+        self.assert_verdict(result, "reset", 1)
+        self.assertIn("this host's own firewall", result[1]["summary"])
+
     def test_router_without_a_route_makes_it_unreachable(self):
         result = run_json(self.net, "203.0.113.1", "-w1")
         self.assertEqual(result[0], 1)
@@ -470,7 +493,8 @@ class TestEmulatedPath(PathCase):
         self.assertEqual(status, 1)
         self.assertIn("\n4-8\t*\ttimed out\nCould not reach", out)
         status, out, _ = run(self.net, destination, "-nv", "-w0.6", "-g2")
-        self.assertIn("\n4\t*\ttimed out\n5\t*\ttimed out\nCould not", out)
+        self.assertIn("\n4\t*\ttimed out\n5\t*\ttimed out\nmechanism: "
+                      "error-queue, unprivileged\nCould not", out)
         status, out, _ = run(self.net, destination, "-n", "-w0.5", "-g0",
                              "-m20")
         self.assertIn("\n4-20\t*\ttimed out\n", out)
@@ -677,7 +701,8 @@ class TestContradictions(PathCase):
         result = run_json(self.net, destination, "--banner-wait=0")
         self.assert_verdict(result, "open", 0)
         self.assertIsNone(result[1]["distance"])
-        self.assertIn("a device on the way", result[1]["summary"])
+        self.assertIn("a device on the way reset the probe with ttl 5",
+                      result[1]["summary"])
 
     def test_packet_too_big_is_sent_again_in_fragments(self):
         self.serve("echo-udp", port=7)
@@ -744,6 +769,166 @@ class TestContradictions(PathCase):
                     sys.executable, SCRIPT, destination, redirect)])
             self.assertEqual(status, 0, out + err)
             self.assertIn("TCP port 81 is closed", out)
+
+
+class TestControl(PathCase):
+    """Compared with another protocol: who drops it, who really refuses."""
+
+    def filtered(self, k, action, proto="tcp", **more):
+        rule = dict(more, proto=proto, action=action)
+        return self.make(routers=8, delay=0.01, hops={
+            k: {"filters": [rule]}})
+
+    def summary(self, *flags, **how):
+        status, trace = run_json(self.net, self.net.destination, *flags,
+                                 **how)
+        return status, trace["verdict"], trace["summary"]
+
+    def test_dropped_port_is_named_between_two_hops(self):
+        self.filtered(4, "drop")
+        for address, hop in ((self.net.destination, self.net.hop),
+                             (self.net.destination6, self.net.hop6)):
+            for how in BOTH:
+                result = run_json(self.net, address, "-p445", "-w1", **how)
+                self.assert_verdict(result, "dropped", 1)
+                trace = result[1]
+                self.assertEqual(trace["blocked_after"],
+                                 {"ttl": 4, "address": hop(4)})
+                self.assertEqual(trace["blocked_before"],
+                                 {"ttl": 5, "address": hop(5)})
+                self.assertEqual(trace["summary"], (
+                    "TCP port 445 is dropped between hop 4 (%s) and hop 5 "
+                    "(%s): ICMP echo reaches %s, 9 hops away") % (
+                        hop(4), hop(5), address))
+                self.assertEqual(addresses(trace["control"][0]), [
+                    hop(k) for k in range(1, 10)])
+
+    def test_dropped_without_ping_sockets_is_compared_by_udp(self):
+        self.filtered(4, "drop")
+        self.net.ping_group(self.net.client, "1 0")
+        self.assertEqual(self.summary("-p445", "-w1"), (1, "dropped", (
+            "TCP port 445 is dropped between hop 4 (10.88.4.1) and hop 5 "
+            "(10.88.5.1): UDP port 33434 reaches 192.0.2.7, 9 hops away")))
+
+    def test_dropped_by_the_host_itself_is_named_so(self):
+        self.filtered(8, "drop")
+        self.assertIn("between hop 8 (10.88.8.1) and 192.0.2.7 itself",
+                      self.summary("-p445", "-w1")[2])
+
+    def test_hops_silent_to_both_are_not_blamed(self):
+        self.make(routers=8, delay=0.01, hops={
+            4: {"filters": [{"proto": "tcp", "action": "drop"}]},
+            5: {"silent": True}, 6: {"silent": True}})
+        self.assertIn("between hop 4 (10.88.4.1) and hop 7 (10.88.7.1)",
+                      self.summary("-p445", "-w1")[2])
+
+    def test_path_that_ends_for_all_is_said_to_end(self):
+        self.make(routers=8, delay=0.01, hops={
+            4: {"filters": [{"action": "drop"}]}})
+        status, verdict, text = self.summary("-w1")
+        self.assertEqual((status, verdict), (1, "dropped"))
+        self.assertIn("dropped after hop 4 (10.88.4.1): ICMP echo gets no "
+                      "farther", text)
+
+    def test_control_on_other_routers_proves_no_pair(self):
+        """The control's hop 3 is another router: a balanced path."""
+        self.make(routers=8, delay=0.01, hops={
+            3: {"balance": ["10.88.3.%d" % k for k in range(1, 60)]},
+            4: {"filters": [{"proto": "tcp", "action": "drop"}]}})
+        text = self.summary("-w1")[2]
+        if "other routers" in text:
+            self.assertIn("dropped after hop 4 (10.88.4.1)", text)
+        else:                       # by chance the same one of 59
+            self.assertIn("between hop 4", text)
+
+    def test_control_none_compares_with_nothing(self):
+        self.filtered(4, "drop")
+        status, trace = run_json(self.net, self.net.destination, "-w0.5",
+                                 "--control=none")
+        self.assertEqual(trace["control"], [])
+        self.assertEqual(set(packet.proto for packet in
+                             self.net.captured()), set([6]))
+
+    def test_control_asked_for_runs_by_another_port(self):
+        server = self.serve("tcp", port=443)
+        self.filtered(4, "drop", port=445)
+        self.assertIn("TCP port 443 reaches 192.0.2.7, 9 hops away",
+                      self.summary("-p445", "-w1", "--control=tcp:443")[2])
+        self.assertEqual(server.accepts(), 1)
+
+    def test_open_port_needs_no_control(self):
+        self.serve("tcp", port=80)
+        self.make(routers=3)
+        run_json(self.net, self.net.destination, "--banner-wait=0")
+        self.assertEqual(set(packet.proto for packet in
+                             self.net.captured()), set([6]))
+
+    def test_forged_reset_is_not_the_destinations(self):
+        self.filtered(4, "reset")
+        for address, hop in ((self.net.destination, self.net.hop),
+                             (self.net.destination6, self.net.hop6)):
+            for how in BOTH:
+                result = run_json(self.net, address, "-p445", **how)
+                self.assert_verdict(result, "reset", 1)
+                self.assertEqual(result[1]["blocked_after"],
+                                 {"ttl": 4, "address": hop(4)})
+                self.assertIn("by a device at hop 4 (%s) or just behind it, "
+                              "not by %s" % (hop(4), address),
+                              result[1]["summary"])
+
+    def test_forged_port_unreachable_is_a_rejection_on_the_way(self):
+        for proto, flags in (("tcp", []), ("udp", ["-U"])):
+            self.filtered(4, "icmp_as_destination", proto, port=99)
+            result = run_json(self.net, self.net.destination, "-p99", *flags)
+            self.assert_verdict(result, "rejected", 1)
+            self.assertIn("by a device at hop 4 (10.88.4.1) or just behind "
+                          "it, in the name of 192.0.2.7",
+                          result[1]["summary"])
+
+    def test_honest_refusal_stays_one_at_every_distance(self):
+        for routers in (1, 3, 8):
+            self.make(routers=routers, delay=0.01)
+            for flags in (["-p81"], ["-U"]):
+                for how in BOTH:
+                    result = run_json(self.net, self.net.destination,
+                                      *flags, **how)
+                    self.assert_verdict(result, "refused", 0)
+                    self.assertEqual(result[1]["distance"], routers + 1)
+
+    def test_honest_refusal_of_a_host_without_echo_or_udp(self):
+        self.make(routers=4, delay=0.01, hops={4: {"filters": [
+            {"proto": "icmp", "action": "drop"},
+            {"proto": "udp", "action": "drop"}]}})
+        result = run_json(self.net, self.net.destination, "-p81")
+        self.assert_verdict(result, "refused", 0)
+
+    def test_dropped_udp_port_is_not_called_silent(self):
+        self.filtered(4, "drop", "udp", port=53)
+        result = run_json(self.net, self.net.destination, "-U", "-p53",
+                          "-w1")
+        self.assert_verdict(result, "dropped", 1)
+        self.assertEqual(result[1]["blocked_before"]["ttl"], 5)
+
+    def test_service_for_one_connection_blames_no_device(self):
+        """nc -l: the listener is closed once the connection is there."""
+        self.make(routers=4, delay=0.01)
+        process = self.net.popen(self.net.server, [
+            sys.executable, "-c", "\n".join([
+                "import socket, sys",
+                "listener = socket.socket()",
+                "listener.bind(('', 8099))",
+                "listener.listen(1)",
+                "sys.stdout.write('up\\n')",
+                "sys.stdout.flush()",
+                "peer, _ = listener.accept()",
+                "listener.close()",
+                "peer.recv(1)"])], stdout=subprocess.PIPE)
+        self.addCleanup(lab.close_process, process)
+        process.stdout.readline()
+        result = run_json(self.net, self.net.destination, "-p8099")
+        self.assert_verdict(result, "open", 0)
+        self.assertNotIn("device", result[1]["summary"])
+        self.assertEqual(result[1]["distance"], 5)
 
 
 class TestRoundTripTimes(PathCase):
@@ -889,7 +1074,8 @@ result = [str(hop) for hop in t] + [t.why]
             status, trace = run_json(self.net, self.net.destination, *flags)
             self.assertEqual(addresses(trace), [
                 self.net.hop(k) for k in range(1, 6)])
-            ports = set(packet.sport for packet in self.net.captured())
+            ports = set(packet.sport for packet in self.net.captured()
+                        if packet.dport == trace["port"])
             self.assertEqual(ports, set([int(flags[0][2:])]))
 
     def test_tos_is_set(self):

@@ -191,6 +191,11 @@ class SendingTests(unittest.TestCase):
         self.assertEqual(len(run.state(2).answers), 3)
         self.assertEqual(len(run.times(2)), 4)
 
+    def test_three_queries_ask_the_full_ttl_once(self):
+        run = Simulation(pt.Plan(queries=3), straight(6)).run()
+        self.assertEqual(len(run.times(0)), 1)
+        self.assertLess(run.now, 1.0)
+
     def test_three_queries_of_a_silent_hop_end(self):
         run = Simulation(pt.Plan(queries=3, retries=2), dropping(0)).run()
         self.assertEqual(len(run.times(1)), 3)
@@ -411,7 +416,7 @@ class EndTests(unittest.TestCase):
     def test_gap_does_not_count_when_the_destination_has_answered(self):
         # It answers at ttl 10 and at full ttl; 2 to 9 are silent.
         run = Simulation(
-            pt.Plan(gap=5, parallel=3, full_retries=0),
+            pt.Plan(gap=5, parallel=16, full_retries=0),
             straight(10, silent=tuple(range(2, 10)))).run()
         self.assertEqual(run.plan.end, 10)
 
@@ -489,7 +494,7 @@ class FakeTraceroute(object):
 
 
 def make_trace(full=None, hops=None, proto="tcp", port=443, first=1, last=30,
-               complete=True, reachable=None):
+               complete=True, control=()):
     """Return the Trace of a plan with these answers.
 
     hops: ttl -> Answer; a ttl that is not there was silent.
@@ -500,8 +505,12 @@ def make_trace(full=None, hops=None, proto="tcp", port=443, first=1, last=30,
     for state in plan.states:
         if (hops or {}).get(state.ttl):
             plan.note_answer(state, hops[state.ttl])
-    return pt.Trace(FakeTraceroute(proto, port), plan, [], 0.5, complete,
-                    reachable)
+    listed = [make_hop(*state.answers, ttl=state.ttl, method=proto,
+                       port=port)
+              for state in plan.states
+              if state.ttl <= (plan.end or plan.heard)]
+    return pt.Trace(FakeTraceroute(proto, port), plan, listed, 0.5, complete,
+                    control)
 
 
 def walk(count, **more):
@@ -509,6 +518,15 @@ def walk(count, **more):
     hops = dict((ttl, exceeded(ttl)) for ttl in range(1, count + 1))
     hops.update((int(key[1:]), value) for key, value in more.items())
     return hops
+
+
+def echo_trace(distance, reached=True, **more):
+    """Return the control Trace of an ICMP echo to the same host."""
+    echo = make_answer("echo-reply", DESTINATION, icmp=(0, 0))
+    hops = walk(distance - 1, **more)
+    if reached:
+        hops[distance] = echo
+    return make_trace(echo if reached else None, hops, "icmp", None)
 
 
 class VerdictTests(unittest.TestCase):
@@ -613,6 +631,33 @@ class VerdictTests(unittest.TestCase):
     def test_verdict_rejected_at_a_small_ttl_but_open_is_open(self):
         trace = make_trace(opened(), walk(2, t3=prohibited(router(2))))
         self.assertEqual(trace.verdict, "open")
+        self.assertIsNone(trace.distance)
+
+    def test_verdict_open_though_routers_refused_some_probes_says_so(self):
+        trace = make_trace(opened(), walk(2, t3=prohibited(router(2)),
+                                          t4=opened()))
+        self.check(trace, "open", "TCP port 443 is open: 198.51.100.7 "
+                   "accepted the connection, at most 4 hops away; but "
+                   "10.0.2.1 refused some of the probes", 0)
+
+    def test_verdict_open_but_reset_before_a_farther_hop_is_a_device(self):
+        # Hop 4 lies behind the one in whose place somebody refused.
+        reset = make_answer("refused", DESTINATION)
+        trace = make_trace(opened(), walk(2, t3=reset, t4=exceeded(4),
+                                          t5=opened()))
+        self.assertEqual(trace.verdict, "open")
+        self.assertIsNone(trace.distance)
+        self.assertIn("device on the way", trace.summary)
+
+    def test_verdict_open_of_a_service_for_one_connection_blames_nobody(
+            self):
+        # `nc -l` takes the first connection and refuses the next.
+        reset = make_answer("refused", DESTINATION)
+        for hops in ({1: reset}, walk(3, t4=reset, t5=reset)):
+            trace = make_trace(opened(), hops)
+            self.assertEqual(trace.verdict, "open")
+            self.assertNotIn("in its name", trace.summary)
+            self.assertIn("refused, by it or by a device", trace.summary)
 
     def test_verdict_unreachable_names_the_router_without_a_route(self):
         no = make_answer("unreachable", router(2), icmp=(3, 0))
@@ -634,9 +679,9 @@ class VerdictTests(unittest.TestCase):
 
     def test_verdict_dropped_with_no_hop_heard_claims_nothing(self):
         trace = make_trace(None, {})
-        self.check(trace, "dropped", "TCP port 443 is dropped on its way: "
-                   "no hop answered at all, not even the first; look at "
-                   "this host's own firewall and gateway first", 1)
+        self.check(trace, "dropped", "TCP port 443 is dropped after this "
+                   "host: no hop answered at all, not even the first; look "
+                   "at this host's own firewall and gateway first", 1)
         self.assertIsNone(trace.blocked_after)
 
     def test_verdict_dropped_at_max_hops_suspects_the_limit(self):
@@ -645,12 +690,79 @@ class VerdictTests(unittest.TestCase):
                    "(10.0.3.1): the path is longer than that or loops (see "
                    "-m), and 198.51.100.7 did not answer", 1)
 
+    def test_verdict_dropped_names_the_pair_of_hops_by_the_control(self):
+        trace = make_trace(None, walk(4), control=[echo_trace(7)])
+        self.check(trace, "dropped", "TCP port 443 is dropped between hop 4 "
+                   "(10.0.4.1) and hop 5 (10.0.5.1): ICMP echo reaches "
+                   "198.51.100.7, 7 hops away", 1)
+        self.assertEqual((trace.blocked_after, trace.blocked_before),
+                         ({"ttl": 4, "address": "10.0.4.1"},
+                          {"ttl": 5, "address": "10.0.5.1"}))
+
+    def test_verdict_dropped_right_before_the_destination_says_so(self):
+        trace = make_trace(None, walk(4), control=[echo_trace(5)])
+        self.assertEqual(trace.verdict, "dropped")
+        self.assertIn("between hop 4 (10.0.4.1) and 198.51.100.7",
+                      trace.summary)
+        self.assertEqual(trace.blocked_before,
+                         {"ttl": 5, "address": DESTINATION})
+
+    def test_verdict_dropped_where_the_control_ends_too_blames_no_filter(
+            self):
+        trace = make_trace(None, walk(4), control=[echo_trace(5, False)])
+        self.assertEqual(trace.verdict, "dropped")
+        self.assertIn("after hop 4 (10.0.4.1)", trace.summary)
+        self.assertNotIn("between", trace.summary)
+        self.assertIn("gets no farther", trace.summary)
+        self.assertIsNone(trace.blocked_before)
+
+    def test_verdict_dropped_on_another_path_names_no_pair_of_hops(self):
+        other = echo_trace(7, t3=exceeded(3)._replace(address="10.9.3.1"))
+        trace = make_trace(None, walk(4), control=[other])
+        self.assertNotIn("between", trace.summary)
+        self.assertIn("other routers from hop 3", trace.summary)
+        self.assertIsNone(trace.blocked_before)
+
+    def test_verdict_dropped_takes_the_control_that_got_farthest(self):
+        trace = make_trace(None, walk(4), control=[
+            echo_trace(5, False), echo_trace(9, False), echo_trace(6)])
+        self.assertIn("hop 5 (10.0.5.1): ICMP echo reaches", trace.summary)
+        trace = make_trace(None, walk(4), control=[
+            echo_trace(6, False), echo_trace(9, False)])
+        self.assertIn("hop 8 (10.0.8.1), no farther", trace.summary)
+
+    def forged(self, *controls):
+        """A reset in the destination's name that comes back at ttl 4, where
+        a packet of another kind gets to a router only."""
+        reset = make_answer("reset", DESTINATION, notes=(pt.FORGED,))
+        return make_trace(reset, walk(3, t4=reset), control=controls)
+
+    def test_verdict_reset_by_a_device_on_the_path_names_the_place(self):
+        trace = self.forged(make_trace(None, {4: exceeded(4)}, "icmp", None,
+                                       first=4, last=4))
+        self.check(trace, "reset", "TCP port 443 is reset by a device at "
+                   "hop 3 (10.0.3.1) or just behind it, not by "
+                   "198.51.100.7: with ttl 4 ICMP echo gets to 10.0.4.1 "
+                   "only", 1)
+        self.assertEqual((trace.blocked_after, trace.blocked_before),
+                         ({"ttl": 3, "address": "10.0.3.1"},
+                          {"ttl": 4, "address": "10.0.4.1"}))
+        self.assertIsNone(trace.distance)
+
+    def test_verdict_reset_with_a_whole_control_trace_says_the_same(self):
+        check = make_trace(None, {4: exceeded(4)}, "icmp", None, first=4,
+                           last=4)
+        for controls in ([echo_trace(9)], [echo_trace(9), check]):
+            self.assertEqual(self.forged(*controls).summary,
+                             self.forged(check).summary)
+
     def test_verdict_silent_is_of_a_udp_host_that_is_reachable(self):
         trace = make_trace(None, walk(4), "udp", 514,
-                           reachable="it answers ICMP echo")
+                           control=[echo_trace(5)])
         self.check(trace, "silent", "UDP port 514 is open or filtered: "
-                   "nothing came from it, but 198.51.100.7 is reachable "
-                   "(it answers ICMP echo)", 1)
+                   "nothing came from it, though 198.51.100.7 is up (ICMP "
+                   "echo reaches 198.51.100.7, 5 hops away)", 1)
+        self.assertIsNone(trace.blocked_after)
 
     def test_verdict_error_says_why_and_has_its_exit_status(self):
         failed = make_answer("send-failed", rtt=None,
@@ -680,7 +792,7 @@ class VerdictTests(unittest.TestCase):
             if outcome.reached:
                 self.assertIn(pt.REACHED_VERDICTS[word], pt.VERDICTS)
             elif outcome.final:
-                self.assertIn(word, ("unreachable", "prohibited"))
+                self.assertIn(word, ("unreachable", "prohibited", "reset"))
 
     def test_trace_as_dict_is_what_the_design_describes(self):
         data = make_answer("data", DESTINATION, 0.0231, data=b"\xff\x1b")
@@ -694,8 +806,11 @@ class VerdictTests(unittest.TestCase):
                 ("distance", 4), ("rtt_ms", 23.1),
                 ("responder", DESTINATION), ("blocked_after", None),
                 ("blocked_before", None), ("banner", u"\xff\x1b"),
-                ("elapsed_ms", 500.0), ("error", None), ("hops", [])):
+                ("elapsed_ms", 500.0), ("error", None), ("control", []),
+                ("findings", [])):
             self.assertEqual((key, entry[key]), (key, value))
+        self.assertEqual([hop["ttl"] for hop in entry["hops"]],
+                         [1, 2, 3, 4])
 
 
 def make_hop(*answers, **more):

@@ -79,7 +79,7 @@ EE_ROUTER6 = (struct.pack("=I", 113) + octets("03030000") +
               octets("0000 00000000 20010db8000000000000000000000001"
                      "00000000"))
 EE_LOCAL = struct.pack("=I", 90) + octets("01000000") + b"\0" * 24
-EE_STAMP = struct.pack("=I", 42) + octets("04000000") + b"\0" * 24
+EE_STAMP = struct.pack("=I", 42) + octets("040b0000") + b"\0" * 24
 
 ICMP_FIXTURES = (EXCEEDED_SHORT, EXCEEDED_FULL, EXCEEDED_UDP, EXCEEDED_ECHO,
                  EXCEEDED_MPLS, PROHIBITED, ECHO_REPLY, NETBSD_UDP_1[20:],
@@ -369,6 +369,12 @@ class IcmpTests(unittest.TestCase):
                  reply.quoted.source_port, reply.quoted.payload[:12]),
                 ("icmp", 3, 0, 64, "2001:db8::7", 0x9c41, NONCE))
 
+    def test_time_exceeded_of_ipv6_with_8_octets_tells_the_ports(self):
+        reply = pt.decode_icmp(6, EXCEEDED6[:8 + 40 + 8])
+        self.assertEqual(
+            (reply.quoted.source_port, reply.quoted.dest_port,
+             reply.quoted.payload), (0x9c41, 33434, b""))
+
     def test_prohibition_keeps_its_type_and_code(self):
         reply = pt.decode_icmp(4, PROHIBITED)
         self.assertEqual((reply.icmp_type, reply.icmp_code), (3, 13))
@@ -657,15 +663,12 @@ class AnswersTests(unittest.TestCase):
             self.refuse_each(method, probe, reply, source_port=(0x9c42,),
                              dest_port=(80,), protocol=(17,))
 
-    def make_udp(self, port=33434, payload=None):
-        method = pt.UdpMethod(make_target(port=port, payload=payload),
-                              pt.Mechanism())
-        if payload is None and port != 53:
-            method.payload = NONCE
-        return method
+    def make_udp(self):
+        return (pt.UdpMethod(make_target(port=33434), pt.Mechanism()),
+                make_probe(source_port=0x9c41, payload=NONCE))
 
     def test_udp_quote_from_the_queue_answers_its_probe_only(self):
-        method, probe = self.make_udp(), make_probe(source_port=0x9c41)
+        method, probe = self.make_udp()
         reply = quote(protocol=17, dest_port=33434, payload=NONCE,
                       destination="198.51.100.7")
         self.assertTrue(method.answers(reply, probe))
@@ -674,7 +677,7 @@ class AnswersTests(unittest.TestCase):
             payload=(b"x" + NONCE[1:], NONCE[:11] + b"x", b"x"))
 
     def test_udp_quote_from_a_raw_socket_answers_its_probe_only(self):
-        method, probe = self.make_udp(), make_probe(source_port=0x9c41)
+        method, probe = self.make_udp()
         for version, message in ((4, EXCEEDED_UDP), (4, EXCEEDED_MPLS)):
             reply = pt.decode_icmp(version, message, raw=True)
             self.assertTrue(method.answers(reply, probe))
@@ -684,13 +687,13 @@ class AnswersTests(unittest.TestCase):
                 payload=(b"x" + NONCE[1:],))
 
     def test_udp_quote_of_8_octets_answers_by_its_ports(self):
-        method, probe = self.make_udp(), make_probe(source_port=0x9c41)
+        method, probe = self.make_udp()
         reply = pt.decode_icmp(4, EXCEEDED_UDP[:36], raw=True)
         self.assertEqual(reply.quoted.payload, b"")
         self.assertTrue(method.answers(reply, probe))
 
     def test_udp_quote_of_another_destination_needs_the_nonce(self):
-        method, probe = self.make_udp(), make_probe(source_port=0x9c41)
+        method, probe = self.make_udp()
         reply = quote(protocol=17, dest_port=33434, payload=NONCE,
                       destination="10.99.9.9")
         self.assertTrue(method.answers(reply, probe))
@@ -698,7 +701,7 @@ class AnswersTests(unittest.TestCase):
                          payload=(b"", None, NONCE[:7], b"\0" * 12))
 
     def test_udp_data_must_come_from_the_destination(self):
-        method, probe = self.make_udp(), make_probe(source_port=0x9c41)
+        method, probe = self.make_udp()
         reply = pt.NO_REPLY._replace(kind="data", data=b"hi",
                                      responder="198.51.100.7")
         self.assertTrue(method.answers(reply, probe))
@@ -706,24 +709,28 @@ class AnswersTests(unittest.TestCase):
             reply._replace(responder="198.51.100.8"), probe))
 
     def test_udp_data_with_a_strangers_dns_id_is_no_answer(self):
-        method, probe = self.make_udp(53), make_probe(source_port=0x9c41)
-        ident, = struct.unpack_from("!H", method.payload)
-        for other, expected in ((ident, True), (ident ^ 1, False),
-                                (ident ^ 0x8000, False)):
+        method = pt.UdpMethod(make_target(port=53), pt.Mechanism())
+        probe = make_probe(source_port=0x9c41,
+                           payload=pt.encode_dns_query(0xbeef))
+        for ident, expected in (("beef", True), ("beee", False),
+                                ("3eef", False), ("efbe", False)):
             reply = pt.NO_REPLY._replace(
                 kind="data", responder="198.51.100.7",
-                data=struct.pack("!H", other) + b"\x81\x05" + b"\0" * 8)
-            self.assertEqual(method.answers(reply, probe), expected)
-        for data in (b"", method.payload[:1]):
+                data=octets(ident + "8105 0000 0000 0000 0000"))
+            self.assertEqual((ident, method.answers(reply, probe)),
+                             (ident, expected))
+        for data in (b"", b"\xbe"):
             reply = pt.NO_REPLY._replace(
                 kind="data", responder="198.51.100.7", data=data)
             self.assertFalse(method.answers(reply, probe))
 
     def test_udp_data_to_a_users_payload_is_not_checked_for_a_dns_id(self):
-        method = self.make_udp(53, payload=b"hello")
+        method = pt.UdpMethod(make_target(port=53, payload=b"hello"),
+                              pt.Mechanism())
         reply = pt.NO_REPLY._replace(kind="data", data=b"other",
                                      responder="198.51.100.7")
-        self.assertTrue(method.answers(reply, make_probe(source_port=9)))
+        self.assertTrue(method.answers(reply, make_probe(
+            source_port=9, payload=b"hello")))
 
     def make_icmp(self, version=4):
         method = SocketlessIcmp(make_target(version, None), pt.ErrorQueue())
@@ -1022,7 +1029,6 @@ class HostileInputTests(unittest.TestCase):
         methods = [pt.TcpMethod(make_target(), pt.Mechanism()),
                    pt.UdpMethod(make_target(port=33434), pt.Mechanism()),
                    SocketlessIcmp(make_target(port=None), pt.ErrorQueue())]
-        methods[1].payload = NONCE
         probe = make_probe(source_port=0x9c41, ident=0x1234, seq=7,
                            payload=NONCE)
         count = 0
@@ -1056,8 +1062,7 @@ class HostileInputTests(unittest.TestCase):
     def test_foreign_octets_never_answer_a_probe_of_ours(self):
         # Any one octet of the identity replaced by any other value.
         method = pt.UdpMethod(make_target(port=33434), pt.Mechanism())
-        method.payload = NONCE
-        probe = make_probe(source_port=0x9c41)
+        probe = make_probe(source_port=0x9c41, payload=NONCE)
         identity = [8 + 9] + list(range(28, 32)) + list(range(36, 48))
         for at in identity:
             for value in range(256):
