@@ -264,7 +264,7 @@ class TestChainOfKernelRouters(LiveCase):
                     "/24")
         self.addCleanup(self.net.ip, self.net.routers[1],
                         "route del unreachable 203.0.113.0/24")
-        result = run_json(self.net, "203.0.113.1", "-w1")
+        result = run_json(self.net, "203.0.113.1")
         self.assert_verdict(result, "unreachable", 1)
         self.assertEqual(result[1]["responder"], self.net.hop(2))
 
@@ -724,8 +724,12 @@ class TestContradictions(PathCase):
             2: {"late": 0.6}, 3: {"silent": True}})
         result = run_json(self.net, destination, "-U", "-S5000", "-w0.5",
                           "-r0")
-        self.assertEqual(addresses(result[1]), [
-            self.net.hop(1), None, None, self.net.hop(4), destination])
+        self.assertEqual(addresses(result[1])[2:], [
+            None, self.net.hop(4), destination])
+        late = hop_at(result[1], 2)
+        self.assertIn(late["address"], (None, self.net.hop(2)))
+        if late["address"]:         # by a try that was waited for
+            self.assertGreater(late["rtt_ms"], 600)
 
     def test_loss_never_makes_an_exact_distance_wrong(self):
         self.serve("tcp", port=80)
