@@ -24,9 +24,9 @@ an expired packet answers with ICMP, quoting the packet; on Linux the socket's
 error queue hands that answer to any user.  A raw socket, when privilege
 allows one, adds what the error queue does not show.
 
-A probe is identified by what routers quote and load balancers ignore or the
-kernel checks: TCP and UDP by a source port of their own (TCP's sequence number
-is checked by the kernel), ICMP by id, sequence number and a nonce.
+A probe is identified by what every router quotes: TCP and UDP by a source
+port of their own (the kernel checks TCP's sequence number, UDP also carries a
+nonce), ICMP by id, sequence number and a nonce.
 
 One more probe goes first, with the system's own ttl: it says in one round
 trip what becomes of the port, and is the only real connection a service
@@ -34,15 +34,21 @@ sees.  A SYN with a small ttl that does reach the host is never acknowledged:
 TCP_DEFER_ACCEPT holds the third packet of the handshake back for 200 ms, a
 ttl of 1 stops it should it leave, and a reset clears the server's entry.
 
+When the port is not reached, the path is traced by ICMP or UDP as well: the
+first hop that answers only those lies behind the filter.  When it is refused,
+one of them with the same ttl must get to the host too, or the refusal was
+forged on the way.
+
 Sections, each using only those above it:
 
-    1 Imports and the 2/3 seam    8 Probe methods
-    2 Vocabulary                  9 Plan (what to send when)
-    3 Errors                     10 Engine (sending and hearing)
-    4 Wire formats               11 Names
-    5 Replies                    12 Traceroute (the module's interface)
-    6 Hops and verdicts          13 Report
-    7 Mechanisms                 14 Options and command line
+    1 Imports and the 2/3 seam    9 Plan (what to send when)
+    2 Vocabulary                 10 Engine (sending and hearing)
+    3 Errors                     11 Verdict
+    4 Wire formats               12 Control (comparison)
+    5 Replies                    13 Names and lines
+    6 Hops                       14 Traceroute (the interface)
+    7 Mechanisms                 15 Report
+    8 Probe methods              16 Options and command line
 
 Limits: MTU, TLS and other systems than Linux are not covered yet.
 """
@@ -512,7 +518,7 @@ def same_start(ours, theirs):
 
 
 # ---------------------------------------------------------------------------
-# 6 Hops and verdicts
+# 6 Hops
 # ---------------------------------------------------------------------------
 
 Answer = namedtuple("Answer", "outcome address rtt icmp_type icmp_code "
@@ -2348,7 +2354,151 @@ class Trace(object):
 
 
 # ---------------------------------------------------------------------------
-# 12 Names
+# 12 Control (diagnosis by comparison)
+# ---------------------------------------------------------------------------
+
+class Control(object):
+    """The same path probed by other means, to compare with.
+
+    A trace of its own when the port says nothing for a quarter of the wait,
+    or a router refuses it: how far does something else get?  A check when
+    the destination is said to refuse: does something else, sent with the
+    same ttl, get there too?  If a router answers that instead, the refusal
+    was forged on the way.
+
+    A datagram to a closed port comes late when the port under test is UDP:
+    its answer may cost that port its own, where a host limits them.
+    """
+
+    # When to try what, in parts of the wait
+    STEPS = {"tcp": ((0.25, "icmp"), (0.5, "udp")),
+             "udp": ((0.25, "icmp"), (0.75, "udp")),
+             "icmp": ((0.25, "udp"), (0.5, "tcp"))}
+    PORTS = {"icmp": (None, None), "udp": (33434, 33435), "tcp": (443, 80)}
+
+    def __init__(self, traceroute):
+        self.traceroute = traceroute
+        self.began = monotonic()
+        chosen, self.port = decode_control(traceroute.options.control)
+        self.asked_for = chosen in METHODS
+        self.kinds = {"auto": ("icmp", "udp"), "none": ()}.get(
+            chosen, (chosen,))
+        self.steps = [(0, chosen)] if self.asked_for else \
+            list(self.STEPS[traceroute.proto]) if self.kinds else []
+        self.traces = []        # (Traceroute, Plan)
+        self.checks = []        # the same; of one ttl each
+
+    def consider(self, engine, plan):
+        """Start what is due; return True while it is worth waiting for."""
+        if plan.full.reached and not self.asked_for:
+            return self.consider_check(engine, plan)
+        wait = self.traceroute.options.wait_time
+        part = (monotonic() - self.began) / wait
+        reached = any(other.full.reached for _, other in self.traces)
+        refused = plan.full.final and plan.end is not None
+        while self.steps and not reached and plan.full.probes and \
+                plan.full.outcome != "send-failed" and \
+                (part >= self.steps[0][0] or refused):
+            due, name = self.steps.pop(0)
+            options = self.traceroute.options
+            if self.start(engine, self.traces, name, options.first_hop,
+                          options.max_hops, min(wait, wait * (1.25 - due))):
+                break
+        for _, other in self.traces:
+            self.compare(plan, other)
+        return not all(other.done for _, other in self.traces) or \
+            plan.full.reached and self.consider_check(engine, plan)
+
+    @staticmethod
+    def compare(plan, other):
+        """Doubt the hops that answered only the control: each may be a
+        router that limits its ICMP to one a second, and has spent it."""
+        heard = plan.heard
+        for state in plan.states:
+            if heard < state.ttl <= min(heard + 5, other.last):
+                twin = other.states[state.ttl - other.first]
+                if twin.outcome == "time-exceeded":
+                    plan.doubt(state, twin.probes[-1].sent + 1.1)
+
+    def consider_check(self, engine, plan):
+        """The same for a refusal in the destination's name."""
+        full = plan.full
+        if full.outcome == "port-unreachable" and plan.end is None:
+            # It may limit them to one a second, and this was the one.
+            heard = plan.heard
+            for state in plan.states:
+                if heard < state.ttl <= heard + 2:
+                    plan.doubt(state, full.probes[-1].sent +
+                               1.1 * (state.ttl - heard))
+        if plan.end is None or not (plan.lost or full.outcome in (
+                "refused", "port-unreachable")):
+            return False
+        if plan.end not in [other.first for _, other in self.checks]:
+            del self.checks[:]
+            limit = max(0.3, 4 * (plan.slowest or 0))
+            for name in self.kinds:
+                self.start(engine, self.checks, name, plan.end, plan.end,
+                           min(limit, self.traceroute.options.wait_time))
+        states = [other.states[0] for _, other in self.checks]
+        if any(state.reached for state in states):
+            plan.agreed = True
+            return False
+        if not all(state.settled for state in states):
+            return True
+        if any(state.outcome == "time-exceeded" for state in states):
+            self.denounce(plan)
+        return False
+
+    def denounce(self, plan):
+        """What came in the destination's name did not come from it."""
+        words = {"refused": "reset", "port-unreachable": "prohibited"}
+        for state in [plan.full] + plan.states:
+            state.answers[:] = [answer._replace(
+                outcome=words[answer.outcome], notes=answer.notes + (FORGED,))
+                if answer.outcome in words else answer
+                for answer in state.answers]
+
+    def start(self, engine, where, name, first, last, wait):
+        """Begin to probe by another method; return True if it can be."""
+        import copy
+        main = self.traceroute
+        other = copy.copy(main)
+        port = self.port
+        if port is None:
+            port = self.PORTS[name][main.port == self.PORTS[name][0]]
+        other.proto, other.port = name, port
+        other.label = main.format_label(other.proto, other.port)
+        other.target = main.target._replace(
+            port=port, payload=None, source_port=None,
+            sockaddr=(main.target.sockaddr[0], port or 0) +
+            main.target.sockaddr[2:])
+        try:
+            method = METHODS[name](other.target, engine.mechanism,
+                                   engine.raw)
+        except RunError:
+            return False
+        plan = Plan(first, last, wait, 1, main.options.retries,
+                    main.options.gap_limit, main.options.parallel,
+                    0 if method.connects else None)
+        engine.add(method, plan)
+        where.append((other, plan))
+        return True
+
+    def results(self, elapsed):
+        """Return the Traces that were made; a check that showed a forgery
+        counts as one."""
+        found = []
+        for other, plan in self.traces + [
+                check for check in self.checks
+                if check[1].states[0].outcome == "time-exceeded"]:
+            hops = [other.make_hop(state, plan) for state in plan.states
+                    if state.ttl <= (plan.end or plan.heard)]
+            found.append(Trace(other, plan, hops, elapsed))
+        return found
+
+
+# ---------------------------------------------------------------------------
+# 13 Names and lines
 # ---------------------------------------------------------------------------
 
 def run_beside(function, *args):
@@ -2421,8 +2571,31 @@ class Names(object):
         return None
 
 
+class Writer(object):
+    """Writes lines at once; survives a reader that has gone away."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def line(self, text):
+        if self.stream is None:
+            return
+        try:
+            self.stream.write(text + "\n")
+            self.stream.flush()
+        except (IOError, OSError, ValueError):
+            # What is left in the buffer must not fail again at exit.
+            try:
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self.stream.fileno())
+                os.close(null)
+            except (IOError, OSError, ValueError, AttributeError):
+                pass
+            self.stream = None
+
+
 # ---------------------------------------------------------------------------
-# 13 Traceroute (the module's interface)
+# 14 Traceroute (the module's interface)
 # ---------------------------------------------------------------------------
 
 def resolve(hostname, version=None, guard=None):
@@ -2462,7 +2635,7 @@ def resolve(hostname, version=None, guard=None):
         reason = "it has no usable address"
     except socket.gaierror as error:
         reason = error.args[-1]
-    except (UnicodeError, ValueError, TypeError) as error:
+    except (UnicodeError, ValueError, TypeError):
         reason = "not a host name"
     name, _, port = hostname.rpartition(":")
     cure = "give the port by -p %s" % port if name and port.isdigit() else \
@@ -2562,29 +2735,6 @@ def check_destination(sockaddr):
         raise RunError("host %s is a link-local address: give its "
                        "interface too, like %s%%eth0" % (quote(address),
                                                          address))
-
-
-class Writer(object):
-    """Writes lines at once; survives a reader that has gone away."""
-
-    def __init__(self, stream):
-        self.stream = stream
-
-    def line(self, text):
-        if self.stream is None:
-            return
-        try:
-            self.stream.write(text + "\n")
-            self.stream.flush()
-        except (IOError, OSError, ValueError):
-            # What is left in the buffer must not fail again at exit.
-            try:
-                null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, self.stream.fileno())
-                os.close(null)
-            except (IOError, OSError, ValueError, AttributeError):
-                pass
-            self.stream = None
 
 
 class Traceroute(object):
@@ -2912,146 +3062,6 @@ class Traceroute(object):
                    more)
 
 
-class Control(object):
-    """The same path probed by other means, to compare with.
-
-    A trace of its own when the port says nothing for a quarter of the wait,
-    or a router refuses it: how far does something else get?  A check when
-    the destination is said to refuse: does something else, sent with the
-    same ttl, get there too?  If a router answers that instead, the refusal
-    was forged on the way.
-
-    A datagram to a closed port comes late when the port under test is UDP:
-    its answer may cost that port its own, where a host limits them.
-    """
-
-    # When to try what, in parts of the wait
-    STEPS = {"tcp": ((0.25, "icmp"), (0.5, "udp")),
-             "udp": ((0.25, "icmp"), (0.75, "udp")),
-             "icmp": ((0.25, "udp"), (0.5, "tcp"))}
-    PORTS = {"icmp": (None, None), "udp": (33434, 33435), "tcp": (443, 80)}
-
-    def __init__(self, traceroute):
-        self.traceroute = traceroute
-        self.began = monotonic()
-        chosen, self.port = decode_control(traceroute.options.control)
-        self.asked_for = chosen in METHODS
-        self.kinds = {"auto": ("icmp", "udp"), "none": ()}.get(
-            chosen, (chosen,))
-        self.steps = [(0, chosen)] if self.asked_for else \
-            list(self.STEPS[traceroute.proto]) if self.kinds else []
-        self.traces = []        # (Traceroute, Plan)
-        self.checks = []        # the same; of one ttl each
-
-    def consider(self, engine, plan):
-        """Start what is due; return True while it is worth waiting for."""
-        if plan.full.reached and not self.asked_for:
-            return self.consider_check(engine, plan)
-        wait = self.traceroute.options.wait_time
-        part = (monotonic() - self.began) / wait
-        reached = any(other.full.reached for _, other in self.traces)
-        refused = plan.full.final and plan.end is not None
-        while self.steps and not reached and plan.full.probes and \
-                plan.full.outcome != "send-failed" and \
-                (part >= self.steps[0][0] or refused):
-            due, name = self.steps.pop(0)
-            options = self.traceroute.options
-            if self.start(engine, self.traces, name, options.first_hop,
-                          options.max_hops, min(wait, wait * (1.25 - due))):
-                break
-        for _, other in self.traces:
-            self.compare(plan, other)
-        return not all(other.done for _, other in self.traces) or \
-            plan.full.reached and self.consider_check(engine, plan)
-
-    @staticmethod
-    def compare(plan, other):
-        """Doubt the hops that answered only the control: each may be a
-        router that limits its ICMP to one a second, and has spent it."""
-        heard = plan.heard
-        for state in plan.states:
-            if heard < state.ttl <= min(heard + 5, other.last):
-                twin = other.states[state.ttl - other.first]
-                if twin.outcome == "time-exceeded":
-                    plan.doubt(state, twin.probes[-1].sent + 1.1)
-
-    def consider_check(self, engine, plan):
-        """The same for a refusal in the destination's name."""
-        full = plan.full
-        if full.outcome == "port-unreachable" and plan.end is None:
-            # It may limit them to one a second, and this was the one.
-            heard = plan.heard
-            for state in plan.states:
-                if heard < state.ttl <= heard + 2:
-                    plan.doubt(state, full.probes[-1].sent +
-                               1.1 * (state.ttl - heard))
-        if plan.end is None or not (plan.lost or full.outcome in (
-                "refused", "port-unreachable")):
-            return False
-        if plan.end not in [other.first for _, other in self.checks]:
-            del self.checks[:]
-            limit = max(0.3, 4 * (plan.slowest or 0))
-            for name in self.kinds:
-                self.start(engine, self.checks, name, plan.end, plan.end,
-                           min(limit, self.traceroute.options.wait_time))
-        states = [other.states[0] for _, other in self.checks]
-        if any(state.reached for state in states):
-            plan.agreed = True
-            return False
-        if not all(state.settled for state in states):
-            return True
-        if any(state.outcome == "time-exceeded" for state in states):
-            self.denounce(plan)
-        return False
-
-    def denounce(self, plan):
-        """What came in the destination's name did not come from it."""
-        words = {"refused": "reset", "port-unreachable": "prohibited"}
-        for state in [plan.full] + plan.states:
-            state.answers[:] = [answer._replace(
-                outcome=words[answer.outcome], notes=answer.notes + (FORGED,))
-                if answer.outcome in words else answer
-                for answer in state.answers]
-
-    def start(self, engine, where, name, first, last, wait):
-        """Begin to probe by another method; return True if it can be."""
-        import copy
-        main = self.traceroute
-        other = copy.copy(main)
-        port = self.port
-        if port is None:
-            port = self.PORTS[name][main.port == self.PORTS[name][0]]
-        other.proto, other.port = name, port
-        other.label = main.format_label(other.proto, other.port)
-        other.target = main.target._replace(
-            port=port, payload=None, source_port=None,
-            sockaddr=(main.target.sockaddr[0], port or 0) +
-            main.target.sockaddr[2:])
-        try:
-            method = METHODS[name](other.target, engine.mechanism,
-                                   engine.raw)
-        except RunError:
-            return False
-        plan = Plan(first, last, wait, 1, main.options.retries,
-                    main.options.gap_limit, main.options.parallel,
-                    0 if method.connects else None)
-        engine.add(method, plan)
-        where.append((other, plan))
-        return True
-
-    def results(self, elapsed):
-        """Return the Traces that were made; a check that showed a forgery
-        counts as one."""
-        found = []
-        for other, plan in self.traces + [
-                check for check in self.checks
-                if check[1].states[0].outcome == "time-exceeded"]:
-            hops = [other.make_hop(state, plan) for state in plan.states
-                    if state.ttl <= (plan.end or plan.heard)]
-            found.append(Trace(other, plan, hops, elapsed))
-        return found
-
-
 def trace(host, port=None, method="tcp", **keywords):
     """Trace the path to a host's port and return the Trace.
 
@@ -3067,7 +3077,7 @@ def trace(host, port=None, method="tcp", **keywords):
 
 
 # ---------------------------------------------------------------------------
-# 14 Report
+# 15 Report
 # ---------------------------------------------------------------------------
 
 class TextReport(object):
@@ -3149,7 +3159,7 @@ class JsonReport(object):
 
 
 # ---------------------------------------------------------------------------
-# 15 Options and command line
+# 16 Options and command line
 # ---------------------------------------------------------------------------
 
 # group, flags, metavar (None: a switch), type, default, help

@@ -8,7 +8,6 @@ distances beyond 30, and what needs a second physical machine.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -428,7 +427,7 @@ class TestEmulatedPath(PathCase):
 
     def test_interrupt_at_any_moment_leaves_nothing_half_open(self):
         destination = self.make(routers=6, delay=0.1)
-        server = self.serve("tcp", port=8020)
+        self.serve("tcp", port=8020)
         printed = 0
         for number, pause in enumerate((0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.6,
                                         0.7)):
@@ -1140,7 +1139,7 @@ class TestNames(PathCase):
     def test_all_names_are_asked_for_at_once(self):
         """The first name is known not to exist; of the others nothing is
         ever heard: they are waited for together, not one by one."""
-        destination = self.make(routers=9, delay=0.01)
+        self.make(routers=9, delay=0.01)
         result = run_module(self.net, """
 import time
 def lookup(address):
