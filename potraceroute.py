@@ -2039,6 +2039,11 @@ def decide(target, method, plan, control=None):
                 if answer.outcome == "send-failed"]
     if failures:        # then silence there proves nothing
         return "error", {"why": failures[0]}, None, None
+    if control and control.verdict == "unreachable" and \
+            plan.heard < control.blocked_at:
+        # So it is for all; this probe's turn at a limit of errors was over.
+        return "unreachable", dict(control.facts, control=" (to %s)" %
+                                   control.label), control.responder, None
     facts = dropped_facts(target, method, plan, control)
     if method == "udp" and control and control.reached and \
             not first_beyond(plan, control, target.address):
@@ -2275,6 +2280,7 @@ class Trace(object):
                 self.blocked_before = {"ttl": beyond.ttl,
                                        "address": beyond.address}
         self.away = self.format_away(plan)
+        self.facts, self.blocked_at = facts, plan.end or plan.last + 1
         facts.update(label=self.label, address=self.address, away=self.away)
         self.summary = VERDICTS[verdict].format(**facts) if self.verdict \
             else "No verdict yet: %s" % (

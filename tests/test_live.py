@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -38,6 +39,31 @@ def run_json(net, *args, **how):
     if not document["traces"]:
         raise AssertionError("no trace: %r" % err)
     return status, document["traces"][0]
+
+
+def run_json_all(net, calls, at_once=4):
+    """Run several at the same time; calls: a list of (arguments, how).
+    -> the list of their (status, trace)."""
+    results = [None] * len(calls)
+    turns = list(range(len(calls)))
+
+    def work():
+        while turns:
+            try:
+                turn = turns.pop()
+            except IndexError:
+                return
+            args, how = calls[turn]
+            results[turn] = run_json(net, *args, **how)
+
+    threads = [threading.Thread(target=work) for _ in range(at_once)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if None in results:
+        raise AssertionError("failed: %r" % (calls[results.index(None)],))
+    return results
 
 
 def run_module(net, code, **how):
@@ -118,8 +144,8 @@ class TestChainOfKernelRouters(LiveCase):
 
     def test_closed_tcp_port_is_refused_by_the_destination(self):
         for destination in self.each_family():
-            for how in BOTH:
-                result = run_json(self.net, destination, "-p81", **how)
+            for result in run_json_all(self.net, [
+                    ([destination, "-p81"], how) for how in BOTH]):
                 self.assert_verdict(result, "refused", 0)
                 self.assertEqual(result[1]["responder"], destination)
                 self.assertEqual(addresses(result[1]),
@@ -127,8 +153,8 @@ class TestChainOfKernelRouters(LiveCase):
 
     def test_closed_udp_port_is_refused_by_the_destination(self):
         for destination in self.each_family():
-            for how in BOTH:
-                result = run_json(self.net, destination, "-U", **how)
+            for result in run_json_all(self.net, [
+                    ([destination, "-U"], how) for how in BOTH]):
                 self.assert_verdict(result, "refused", 0)
                 self.assertEqual(addresses(result[1]),
                                  self.expected(destination))
@@ -136,8 +162,8 @@ class TestChainOfKernelRouters(LiveCase):
     def test_icmp_echo_by_ping_socket_needs_no_privilege(self):
         self.net.ping_group(self.net.client)
         for destination in self.each_family():
-            for how in BOTH:
-                result = run_json(self.net, destination, "-I", **how)
+            for result in run_json_all(self.net, [
+                    ([destination, "-I"], how) for how in BOTH]):
                 self.assert_verdict(result, "answered", 0)
                 self.assertEqual(addresses(result[1]),
                                  self.expected(destination))
@@ -209,18 +235,17 @@ class TestChainOfKernelRouters(LiveCase):
         for word, code4 in (("port-unreachable", 3),
                             ("admin-prohibited", 13)):
             self.filter(2, "meta l4proto tcp reject with icmpx type " + word)
-            for destination in self.each_family():
-                for how in BOTH:
-                    result = run_json(self.net, destination, "-p25", **how)
-                    self.assert_verdict(result, "rejected", 1)
-                    trace = result[1]
-                    blocker = self.expected(destination)[1]
-                    self.assertEqual(trace["responder"], blocker)
-                    self.assertEqual(trace["blocked_after"],
-                                     {"ttl": 2, "address": blocker})
-                    if destination == self.net.destination:
-                        self.assertEqual(trace["hops"][-1]["icmp_code"],
-                                         code4)
+            calls = [([destination, "-p25"], how) for how in BOTH
+                     for destination in self.each_family()]
+            for call, result in zip(calls, run_json_all(self.net, calls)):
+                self.assert_verdict(result, "rejected", 1)
+                trace, destination = result[1], call[0][0]
+                blocker = self.expected(destination)[1]
+                self.assertEqual(trace["responder"], blocker)
+                self.assertEqual(trace["blocked_after"],
+                                 {"ttl": 2, "address": blocker})
+                if destination == self.net.destination:
+                    self.assertEqual(trace["hops"][-1]["icmp_code"], code4)
             self.tearDown()
 
     def test_dropped_port_names_the_last_hop_heard(self):
@@ -548,13 +573,13 @@ class TestEmulatedPath(PathCase):
     def test_late_and_duplicate_answers_change_nothing(self):
         destination = self.make(routers=4, delay=0.01, hops={
             2: {"late": 0.5}, 3: {"duplicate": 3}})
-        for flags in ([], ["-U"], ["-I"]):
-            for how in BOTH:
-                _, trace = run_json(self.net, destination, *flags, **how)
-                self.assertIn(hop_at(trace, 2)["address"],
-                              (None, self.net.hop(2)))
-                self.assertEqual(addresses(trace)[2:], [
-                    self.net.hop(3), self.net.hop(4), destination])
+        calls = [([destination] + flags, how) for how in BOTH
+                 for flags in (["-p81"], ["-U"], ["-I"])]
+        for _, trace in run_json_all(self.net, calls):
+            self.assertIn(hop_at(trace, 2)["address"],
+                          (None, self.net.hop(2)))
+            self.assertEqual(addresses(trace)[2:], [
+                self.net.hop(3), self.net.hop(4), destination])
 
     def test_strangers_are_nobodys_answer(self):
         destination = self.make(routers=4, delay=0.02, strangers=[
@@ -563,12 +588,12 @@ class TestEmulatedPath(PathCase):
             "foreign_echo_reply", "garbage"])
         for address, hop in ((destination, self.net.hop),
                              (self.net.destination6, self.net.hop6)):
-            for flags in (["-p81"], ["-U"], ["-I"]):
-                for how in BOTH:
-                    result = run_json(self.net, address, *flags, **how)
-                    self.assertEqual(result[0], 0, result)
-                    self.assertEqual(addresses(result[1]), [
-                        hop(k) for k in range(1, 6)])
+            calls = [([address] + flags, how) for how in BOTH
+                     for flags in (["-p81"], ["-U"], ["-I"])]
+            for result in run_json_all(self.net, calls):
+                self.assertEqual(result[0], 0, result)
+                self.assertEqual(addresses(result[1]), [
+                    hop(k) for k in range(1, 6)])
 
     def test_every_quoting_style_is_understood(self):
         destination = self.make(routers=6, delay=0.01, hops={
@@ -579,12 +604,13 @@ class TestEmulatedPath(PathCase):
             6: {"quote": "full", "quote_ttl": 0}})
         for address, hop in ((destination, self.net.hop),
                              (self.net.destination6, self.net.hop6)):
-            for flags in (["-p81"], ["-U"], ["-U", "-P", "61" * 300],
-                          ["-I"], ["-I", "-P", "62" * 400]):
-                for how in BOTH:
-                    _, trace = run_json(self.net, address, *flags, **how)
-                    self.assertEqual(addresses(trace), [
-                        hop(k) for k in range(1, 8)], (flags, how))
+            calls = [([address] + flags, how) for how in BOTH for flags in (
+                ["-p81"], ["-U"], ["-U", "-P", "61" * 300], ["-I"],
+                ["-I", "-P", "62" * 400])]
+            for call, (_, trace) in zip(calls, run_json_all(self.net,
+                                                            calls)):
+                self.assertEqual(addresses(trace), [
+                    hop(k) for k in range(1, 8)], call)
 
     def test_quote_changed_by_a_nat_is_shown_with_a_note(self):
         destination = self.make(routers=4, delay=0.01, hops={
@@ -735,8 +761,9 @@ class TestContradictions(PathCase):
         for seed in range(6):
             destination = self.make(routers=4, delay=0.005, loss=0.2,
                                     seed=seed)
-            for flags in (["--banner-wait=0"], ["-I"]):
-                result = run_json(self.net, destination, "-r0", *flags)
+            for result in run_json_all(self.net, [
+                    ([destination, "-r0"] + flags, USER)
+                    for flags in (["--banner-wait=0"], ["-I"])]):
                 self.assertIn(result[1]["distance"], (5, None))
 
     def test_mapped_address_is_traced_as_ipv4(self):
@@ -791,8 +818,8 @@ class TestControl(PathCase):
         self.filtered(4, "drop")
         for address, hop in ((self.net.destination, self.net.hop),
                              (self.net.destination6, self.net.hop6)):
-            for how in BOTH:
-                result = run_json(self.net, address, "-p445", "-w1", **how)
+            for result in run_json_all(self.net, [
+                    ([address, "-p445", "-w1"], how) for how in BOTH]):
                 self.assert_verdict(result, "dropped", 1)
                 trace = result[1]
                 self.assertEqual(trace["blocked_after"],
@@ -891,12 +918,11 @@ class TestControl(PathCase):
     def test_honest_refusal_stays_one_at_every_distance(self):
         for routers in (1, 3, 8):
             self.make(routers=routers, delay=0.01)
-            for flags in (["-p81"], ["-U"]):
-                for how in BOTH:
-                    result = run_json(self.net, self.net.destination,
-                                      *flags, **how)
-                    self.assert_verdict(result, "refused", 0)
-                    self.assertEqual(result[1]["distance"], routers + 1)
+            for result in run_json_all(self.net, [
+                    ([self.net.destination] + flags, how) for how in BOTH
+                    for flags in (["-p81"], ["-U"])]):
+                self.assert_verdict(result, "refused", 0)
+                self.assertEqual(result[1]["distance"], routers + 1)
 
     def test_honest_refusal_of_a_host_without_echo_or_udp(self):
         self.make(routers=4, delay=0.01, hops={4: {"filters": [
@@ -925,7 +951,7 @@ class TestControl(PathCase):
                 "sys.stdout.flush()",
                 "peer, _ = listener.accept()",
                 "listener.close()",
-                "peer.recv(1)"])], stdout=subprocess.PIPE)
+                "peer.recv(1)", "peer.close()"])], stdout=subprocess.PIPE)
         self.addCleanup(lab.close_process, process)
         process.stdout.readline()
         result = run_json(self.net, self.net.destination, "-p8099")
@@ -1083,11 +1109,11 @@ result = [str(hop) for hop in t] + [t.why]
 
     def test_tos_is_set(self):
         for address in (self.net.destination, self.net.destination6):
-            for flags in (["-p81"], ["-U"], ["-I"]):
-                self.make(routers=2)
-                run_json(self.net, address, "-t40", *flags)
-                tos = set(packet.tos for packet in self.net.captured())
-                self.assertEqual(tos, set([40]), flags)
+            self.make(routers=2)
+            run_json_all(self.net, [([address, "-t40"] + flags, USER)
+                                    for flags in (["-p81"], ["-U"], ["-I"])])
+            tos = set(packet.tos for packet in self.net.captured())
+            self.assertEqual(tos, set([40]))
 
     def test_icmp_probes_keep_their_checksum_constant(self):
         self.make(routers=5)
@@ -1100,6 +1126,7 @@ result = [str(hop) for hop in t] + [t.why]
         self.serve("banner", port=25, banner=b"220 hello\r\n")
         result = run_module(self.net, """
 import os
+os.urandom(1)               # Python 2.7 keeps a file open for it
 before = len(os.listdir("/proc/self/fd"))
 options, args = p.parse_options(["-n", "--port", "25", "192.0.2.7"])
 t = p.Traceroute(options, args[0])
@@ -1238,11 +1265,10 @@ class TestRealServers(PathCase):
         key = os.path.join(folder, "key")
         subprocess.check_call(["/usr/bin/ssh-keygen", "-q", "-t", "ed25519",
                                "-N", "", "-f", key])
-        if not os.path.isdir("/run/sshd"):
-            os.mkdir("/run/sshd", 0o755)
-            self.addCleanup(os.rmdir, "/run/sshd")
-        self.start(["/usr/sbin/sshd", "-D", "-e", "-f", "/dev/null", "-p",
-                    "22", "-h", key], 22, "tcp")
+        self.start(["unshare", "-m", "sh", "-c",   # a /run of its own
+                    "mount -t tmpfs none /run && mkdir -m 755 /run/sshd && "
+                    "exec /usr/sbin/sshd -D -e -f /dev/null -p 22 -h " +
+                    key], 22, "tcp")
         for how in BOTH:
             status, out, err = run(self.net, destination, "-n", "-p", "ssh",
                                    **how)
