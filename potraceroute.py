@@ -2235,9 +2235,9 @@ class Trace(object):
     hops        list of Hop
     elapsed     seconds the trace took
     error       why nothing could be sent, or None
+    findings    list of {"kind", "hop", "text"}: what else was noticed; hop
+                is a ttl, or None
     """
-
-    findings = ()
 
     def __init__(self, traceroute, plan, hops, elapsed, complete=True,
                  control=()):
@@ -2252,6 +2252,7 @@ class Trace(object):
         self.privileged = traceroute.privileged
         self.hops = hops
         self.complete = complete
+        self.findings = []
         self.elapsed = elapsed
         self.label = traceroute.label
         self.control = list(control)
@@ -2286,6 +2287,10 @@ class Trace(object):
             else "No verdict yet: %s" % (
                 "no hop has answered so far" if plan.heard < plan.first else
                 "so far hop %d is the last that answered" % plan.heard)
+
+    def find(self, kind, text, hop=None):
+        """Add a finding."""
+        self.findings.append({"kind": kind, "hop": hop, "text": text})
 
     @property
     def last_heard(self):
@@ -3028,6 +3033,8 @@ class Traceroute(object):
             elapsed = monotonic() - began
             self.result = Trace(self, plan, hops, elapsed, done,
                                 control.results(elapsed))
+        for check in CHECKS:
+            check(self, self.result)
 
     @staticmethod
     def ready_states(plan, count, done):
@@ -3066,6 +3073,11 @@ class Traceroute(object):
                    tuple(answers), name, self.destination,
                    self.target.family.version, bool(self.options.verbose),
                    more)
+
+
+# What is looked at once the trace is done: functions of the Traceroute and
+# its Trace, to which they add; each looks at the options first.
+CHECKS = []
 
 
 def trace(host, port=None, method="tcp", **keywords):
@@ -3122,6 +3134,8 @@ class TextReport(object):
                 result.mechanism, "" if result.privileged else "un"))
         if not result.complete:
             self.writer.line("Interrupted: not all hops are known")
+        for finding in result.findings:
+            self.writer.line("Finding: " + finding["text"])
         if result.verdict is not None:
             self.writer.line("Successfully reached destination"
                              if result.reached else
