@@ -289,6 +289,7 @@ FORGED = "sent in the destination's name by a device on the way"
 DATA_LIMIT = 512                # octets of a banner that are kept
 DATA_SHOWN = 120                # octets of a banner that are printed
 BUFFER = 4096
+MOST_PORTS = 1024
 TOO_BIG = {4: (3, 4), 6: (2, 0)}    # ICMP type, code
 # Send errors that pass: of resources, not of the path.
 TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
@@ -1474,6 +1475,13 @@ class Plan(object):
             state.settled for state in self.states
             if state.ttl <= horizon or state.beyond and state.probes)
 
+    def look(self, first, last):
+        """Probe these ttls, or probe these now."""
+        known = dict((state.ttl, state) for state in self.states)
+        self.first, self.last = first, last
+        self.states = [known.get(ttl) or State(ttl)
+                       for ttl in range(first, last + 1)]
+
     # Sending
 
     def due(self, now, most=4):
@@ -1980,6 +1988,13 @@ class Engine(object):
             self.unwatch(probe)
         method.release(probe)
 
+    def retire(self, run):
+        """Have done with a plan, and close what its method has open."""
+        for other, _, probe in list(self.watched.values()):
+            if other is run:
+                self.forget(run[0], probe)
+        self.runs.remove(run)
+
     def close(self):
         """Close everything; no connection stays half-open."""
         for run, _, probe in list(self.watched.values()):
@@ -2064,7 +2079,10 @@ def format_reach(control):
 
 def first_beyond(plan, control, destination=None):
     """Return the first Hop behind plan's last that answered the control,
-    the destination itself not counted if it is given."""
+    the destination itself not counted if it is given; None if it is not
+    known which that last one is."""
+    if plan.heard < plan.first != 1:
+        return None
     for hop in control.hops if control else ():
         if hop.ttl > plan.heard and hop.address and \
                 (hop.reached or hop.outcome == "time-exceeded") and \
@@ -2166,11 +2184,9 @@ def dropped_facts(target, method, plan, control=None):
     if heard:
         place = "hop %d (%s)" % (plan.heard,
                                  heard[0].answer.address or "not visible")
-    elif plan.first > 1:
-        place = "hop %d" % (plan.first - 1)
     else:
         place = "this host"
-    where = "after " + place
+    where = "after " + place if heard or plan.first == 1 else "on the way"
     differ = other_routers(plan, control) if control else None
     if beyond and differ is None:
         where = "between %s and %s" % (
@@ -2190,7 +2206,10 @@ def dropped_facts(target, method, plan, control=None):
         why = "neither %s nor any hop behind that one answered" % \
             target.address
     elif plan.first > 1:
-        why = "no hop from %d on answered" % plan.first
+        why = "no hop from %d to %d answered, perhaps because " \
+            "they limit their ICMP" % (plan.first, plan.horizon)
+        if control:
+            why += "; " + format_reach(control)
     else:
         why = "no hop answered at all, not even the first; look at this " \
             "host's own firewall and gateway first"
@@ -2471,18 +2490,10 @@ class Control(object):
 
     def start(self, engine, where, name, first, last, wait):
         """Begin to probe by another method; return True if it can be."""
-        import copy
-        main = self.traceroute
-        other = copy.copy(main)
-        port = self.port
+        main, port = self.traceroute, self.port
         if port is None:
             port = self.PORTS[name][main.port == self.PORTS[name][0]]
-        other.proto, other.port = name, port
-        other.label = main.format_label(other.proto, other.port)
-        other.target = main.target._replace(
-            port=port, payload=None, source_port=None,
-            sockaddr=(main.target.sockaddr[0], port or 0) +
-            main.target.sockaddr[2:])
+        other = main.sibling(name, port, payload=None, source_port=None)
         try:
             method = METHODS[name](other.target, engine.mechanism,
                                    engine.raw)
@@ -2495,17 +2506,157 @@ class Control(object):
         where.append((other, plan))
         return True
 
-    def results(self, elapsed):
+    def results(self, elapsed, checks_only=False):
         """Return the Traces that were made; a check that showed a forgery
         counts as one."""
         found = []
-        for other, plan in self.traces + [
+        for other, plan in ([] if checks_only else self.traces) + [
                 check for check in self.checks
                 if check[1].states[0].outcome == "time-exceeded"]:
-            hops = [other.make_hop(state, plan) for state in plan.states
-                    if state.ttl <= (plan.end or plan.heard)]
-            found.append(Trace(other, plan, hops, elapsed))
+            found.append(Trace(other, plan, other.make_hops(plan), elapsed))
         return found
+
+
+# ---------------------------------------------------------------------------
+# 13 Several ports
+# ---------------------------------------------------------------------------
+
+class PortRun(object):
+    """One more port: what is under way, and what is known of it."""
+
+    def __init__(self, traceroute, engine=None):
+        self.traceroute = traceroute
+        self.plan = traceroute.new_plan()       # the full ttl, for now
+        self.entry = None
+        self.edge = None        # the ttl at which it should end
+        self.control = None     # a Control, once the whole path is probed
+        self.began = monotonic()
+        self.elapsed = None     # seconds, once it is done
+        if engine:
+            method = METHODS[traceroute.proto](
+                traceroute.target, engine.mechanism, engine.raw)
+            engine.add(method, self.plan)
+            self.entry = engine.runs[-1]
+
+    def widen(self, peers):
+        """Probe the whole path: what is known of it does not fit."""
+        options = self.traceroute.options
+        self.control = Control(self.traceroute)
+        self.control.steps, self.control.traces = [], peers
+        self.plan.look(options.first_hop, options.max_hops)
+
+    @property
+    def fits(self):
+        """True if the port ends where it should."""
+        if self.plan.full.final:
+            return self.plan.end == self.edge and not self.plan.lost
+        return self.plan.heard < self.edge
+
+
+class Ports(object):
+    """Further ports of the same host, probed in the same event loop.
+
+    Each is asked once with the system's own ttl, then at two ttls only:
+    where it should end, judged by what else has come there, and one less.
+    If it does not fit, the whole path is probed for it.  So a thousand
+    ports do not use up what the routers allow themselves to say.
+    """
+
+    IN_FLIGHT = 64
+
+    def __init__(self, lead, ports):
+        self.lead = lead
+        self.waiting = [lead.sibling(lead.proto, port) for port in ports]
+        self.runs = []
+        self.scout = None       # the Plan that shows where silence begins
+
+    def consider(self, engine, plan, control):
+        """Start and look after them; return True until all are done.
+
+        plan and control are those of the first port.
+        """
+        peers = list(control.traces)
+        if plan.full.reached:
+            peers.append((self.lead, plan))
+        flying = [run for run in self.runs if run.elapsed is None]
+        while self.waiting and len(flying) < self.IN_FLIGHT and \
+                plan.full.probes:
+            flying.append(PortRun(self.waiting.pop(0), engine))
+            self.runs.append(flying[-1])
+        for run in flying:
+            self.look_after(engine, run, plan, peers)
+        return bool(flying)
+
+    def look_after(self, engine, run, lead_plan, peers):
+        plan = run.plan
+        if run.edge is None and not run.control:
+            edge = self.expect(engine, run, lead_plan, peers)
+            if edge is None and not (plan.done and lead_plan.done):
+                return
+            if edge:
+                run.edge = edge
+                plan.look(max(run.traceroute.options.first_hop, edge - 1),
+                          edge)
+            else:
+                run.widen(peers)
+        if not run.control:
+            for _, other in peers:
+                Control.compare(plan, other)
+            if plan.done and not run.fits:
+                run.widen(peers)
+        busy = run.control and run.control.consider(engine, plan)
+        if plan.done and not busy:
+            run.elapsed = monotonic() - run.began
+            engine.retire(run.entry)
+
+    def expect(self, engine, run, lead_plan, peers):
+        """Return the ttl at which the port should end, 0 if the whole path
+        has to be probed, None if that is not known yet."""
+        full, last = run.plan.full, run.traceroute.options.max_hops
+        if full.reached:
+            ends = [plan.end for _, plan in peers
+                    if plan.full.reached and plan.end and not plan.lost]
+            return min(ends) if ends else None
+        if full.final:
+            places = [state.ttl for _, plan in peers for state in plan.states
+                      if state.answer.address == full.answer.address and
+                      state.outcome == "time-exceeded"]
+            return min(places[0] + 1, last) if places else 0
+        if not full.probes or full.outcome == "send-failed":
+            return None
+        part = (engine.clock() - full.probes[0].sent) / run.plan.wait
+        if self.scout is None or self.scout.full.final:
+            self.scout = run.plan if lead_plan.full.final else lead_plan
+        if part < (0.25 if self.scout is run.plan else 0.5):
+            return None
+        return 0 if self.scout is run.plan else min(self.scout.heard + 1,
+                                                    last)
+
+    def results(self, controls):
+        """Return the Traces of all, in the order asked for; controls are
+        the Traces to compare with."""
+        found = []
+        for run in self.runs + [PortRun(other) for other in self.waiting]:
+            other, plan = run.traceroute, run.plan
+            done = run.elapsed is not None
+            found.append(Trace(
+                other, plan, other.make_hops(plan), run.elapsed if done else
+                monotonic() - run.began, done, controls + (
+                    run.control.results(0, True) if run.control else [])))
+            found[-1].control = []      # they stand with the first port
+        return found
+
+
+def format_ports(ports):
+    """Return port numbers as -p takes them, ranges put together."""
+    runs = []
+    for port in ports:
+        if runs and port == runs[-1][1] + 1:
+            runs[-1][1] = port
+        else:
+            runs.append([port, port])
+    return ",".join("%d" % low if low == high else "%d-%d" % (low, high)
+                    for low, high in runs)
 
 
 # ---------------------------------------------------------------------------
@@ -2789,14 +2940,17 @@ class Traceroute(object):
         self.stderr = Writer(sys.stderr)
         self.names = None
         self.result = None
-        self.port = self.choose_port()
+        self.results = []
+        self.ports = self.choose_ports()
+        self.port = self.ports[0]
         self.target = self.choose_target()
         self.destination_addr = self.target.address
         self.label = self.format_label(self.proto, self.port)
         self.header = "%s traceroute to %s [%s]%s" % (
             self.proto.upper(), format_text(destination),
             self.destination_addr,
-            "" if self.port is None else " port %d" % self.port)
+            "" if self.port is None else " port%s %s" % (
+                "s"[:len(self.ports) > 1], format_ports(self.ports)))
         self.mechanism_name, self.why = "none", ""
         self.privileged = False
 
@@ -2816,6 +2970,18 @@ class Traceroute(object):
     def format_label(proto, port):
         return "ICMP echo" if port is None else "%s port %d" % (
             proto.upper(), port)
+
+    def sibling(self, proto, port, **target):
+        """Return a Traceroute to another port of the same address."""
+        import copy
+        other = copy.copy(self)
+        other.proto, other.port, other.result = proto, port, None
+        other.label = self.format_label(proto, port)
+        sockaddr = self.target.sockaddr
+        other.target = self.target._replace(
+            port=port, sockaddr=(sockaddr[0], port or 0) + sockaddr[2:],
+            **target)
+        return other
 
     # Choosing
 
@@ -2841,13 +3007,31 @@ class Traceroute(object):
                                                                 number))
         return number
 
-    def choose_port(self):
+    def choose_ports(self):
+        """Return the list of ports to probe, in the order asked for."""
         if self.options.source_port is not None:
             self.options.source_port = self.portnumber_of(
                 self.options.source_port, "-S")
-        if self.options.port is not None:
-            return self.portnumber_of(self.options.port)
-        return METHODS[self.proto].default_port
+        asked, ports = self.options.port, []
+        if asked is None:
+            return [METHODS[self.proto].default_port]
+        if isinstance(asked, (bytes, text_type)):
+            asked = format_text(asked).split(",")
+        for word in asked if isinstance(asked, (list, tuple)) else [asked]:
+            low, _, high = str(word).partition("-")
+            if low.strip().isdigit() and high.strip().isdigit():
+                low, high = map(self.portnumber_of, (low, high))
+                if low > high:
+                    raise PortError("port %s: give the smaller one of a "
+                                    "range first" % quote(word))
+                ports += range(low, high + 1)
+            else:
+                ports.append(self.portnumber_of(word))
+        count = len(set(ports))
+        if count > MOST_PORTS:
+            raise PortError("-p %s: %d ports, but at most %d at once" % (
+                format_ports(ports), count, MOST_PORTS))
+        return sorted(set(ports), key=ports.index)
 
     def choose_target(self):
         """Return the Target: the first address of the host that this host
@@ -2996,27 +3180,35 @@ class Traceroute(object):
         it is known that they are not just the end of the list."""
         began = monotonic()
         plan = self.new_plan(self.options.first_hop, self.options.max_hops)
-        hops, control, done = [], Control(self), False
+        hops, control, done, rest = [], Control(self), False, True
+        shown = False
+        others = Ports(self, self.ports[1:])
         if not self.target.own_address:
             plan.full.answers.append(NO_ANSWER._replace(
                 outcome="send-failed", error="this host has no route to %s "
                 "(%s)" % (self.target.address, self.route_error)))
-            self.result = Trace(self, plan, hops, monotonic() - began)
+            self.results = [Trace(other, plan, hops, monotonic() - began)
+                            for other in [self] + others.waiting]
+            self.result = self.results[0]
             return
         names = self.look_up_names()
         engine, method = self.open_engine()
         keeper = open_keeper()
         try:
             engine.add(method, plan)
-            while not done:
+            while not shown or rest:
                 # Names and Control are looked after between turns.
                 engine.turn(0.01 if names and names.asked else 0.1)
                 for state in plan.states if names else ():
                     names.ask(state.answer.address)
                 done = not control.consider(engine, plan) and plan.done
-                for state in self.ready_states(plan, len(hops), done):
+                rest = others.consider(engine, plan, control)
+                ready = [] if shown else self.ready_states(
+                    plan, len(hops), done)
+                shown = shown or done
+                for state in ready:
                     if names and not names.known(state.answer.address):
-                        done = False
+                        shown = False
                         break
                     hops.append(self.make_hop(state, plan))
                     yield hops[-1]
@@ -3024,17 +3216,20 @@ class Traceroute(object):
             engine.close()
             if keeper:
                 keeper.close()
-            if not done:                # interrupted: show what is known
+            if not shown:               # interrupted: show what is known
                 hops += [self.make_hop(state, plan)
                          for state in plan.states[len(hops):]
                          if state.answers or state.ttl <= plan.heard]
             if method.blind:
                 self.mechanism_name, self.why = Mechanism.name, Mechanism.why
             elapsed = monotonic() - began
-            self.result = Trace(self, plan, hops, elapsed, done,
-                                control.results(elapsed))
-        for check in CHECKS:
-            check(self, self.result)
+            controls = control.results(elapsed)
+            self.result = Trace(self, plan, hops, elapsed, shown, controls)
+            self.results = [self.result] + others.results(
+                [self.result] * self.result.reached + controls)
+        for each in self.results:
+            for check in CHECKS:
+                check(self.sibling(self.proto, each.port), each)
 
     @staticmethod
     def ready_states(plan, count, done):
@@ -3051,6 +3246,12 @@ class Traceroute(object):
         if done and lost:
             ready.append(plan.full)
         return ready
+
+    def make_hops(self, plan):
+        """Return the Hops of a plan, up to its end or the last heard."""
+        return [self.make_hop(state, plan) for state in plan.states + [
+            plan.full] * plan.lost if state is plan.full or state.probes and
+            state.ttl <= (plan.end or plan.heard)]
 
     def make_hop(self, state, plan=None):
         """Return the Hop of a state; the destination's line says what the
@@ -3136,13 +3337,65 @@ class TextReport(object):
             self.writer.line("Interrupted: not all hops are known")
         for finding in result.findings:
             self.writer.line("Finding: " + finding["text"])
+        results = traceroute.results
+        for line in format_table(results) if len(results) > 1 else ():
+            self.writer.line(line)
+        missed = sum(not each.reached for each in results)
         if result.verdict is not None:
-            self.writer.line("Successfully reached destination"
-                             if result.reached else
-                             "Could not reach destination")
+            self.writer.line(
+                "Could not reach destination" + " on %d of %d ports" % (
+                    missed, len(results)) * (missed < len(results))
+                if missed else "Successfully reached destination")
         if traceroute.why and result.verdict != "error":
             self.writer.line("Note: " + traceroute.why)
-        self.writer.line(result.summary)
+        for line in format_summaries(results):
+            self.writer.line(line)
+
+
+def format_table(results):
+    """Return the lines of a table, one row a port."""
+    rows = [("Port", "Service", "Verdict", "Hops", "Time", "Who or where")]
+    for each in results:
+        try:
+            service = socket.getservbyport(each.port, each.method)
+        except (socket.error, OverflowError):
+            service = "-"
+        who = each.facts.get("where") or each.responder or "-"
+        if each.banner:
+            who += "  " + format_data(each.banner)
+        rows.append((
+            str(each.port), format_text(service), each.verdict or "?",
+            str(each.distance or "-"), "-" if each.rtt is None else
+            "%.3f ms" % (each.rtt * 1e3), who))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(word.ljust(width) for word, width in
+                      zip(row, widths)).rstrip() for row in rows]
+
+
+def format_summaries(results):
+    """Return the verdicts as sentences: one for all ports that share it,
+    and of several ports only of those that were not reached."""
+    if len(results) == 1:
+        return [results[0].summary]
+    groups = []
+    for each in results:
+        text = each.summary.replace(each.label, "each", 1)
+        for ports, members, other in groups:
+            if other == text:
+                members.append(each)
+                ports.append(each.port)
+                break
+        else:
+            groups.append(([each.port], [each], text))
+    lines = []
+    for ports, members, text in groups:
+        if not members[0].reached:
+            lines.append(members[0].summary if len(ports) == 1 else
+                         "%s ports %s: %s" % (members[0].method.upper(),
+                                              format_ports(ports), text))
+    count = sum(each.reached for each in results)
+    return lines + ["%d of %d ports of %s were reached" % (
+        count, len(results), results[0].address)]
 
 
 class JsonReport(object):
@@ -3168,7 +3421,8 @@ class JsonReport(object):
     hop = begin
 
     def end(self, traceroute, result):
-        self.document["traces"].append(result.as_dict())
+        self.document["traces"] += [each.as_dict()
+                                    for each in traceroute.results]
 
     def close(self, status, error=None):
         import json
@@ -3189,8 +3443,8 @@ OPTIONS = (
     ("Probes", "-U --udp", None, None, False, "probe with UDP"),
     ("Probes", "-I --icmp", None, None, False, "probe with ICMP echo"),
     ("Probes", "-p --port", "PORT", "string", None,
-     "port number or service name for UDP or TCP (default: 80 TCP, 33434 "
-     "UDP)"),
+     "port number or service name for UDP or TCP, or several like "
+     "22,http,8000-8010 (default: 80 TCP, 33434 UDP)"),
     ("Probes", "-P --payload", "HEX", "string", None,
      "data in UDP or ICMP probes; in TCP, data sent once connected"),
     ("Probes", "-s --source-ip", "IP", "string", None,
@@ -3408,7 +3662,7 @@ def run_command(options, host, argv, signals):
         report.begin(traceroute)
         for hop in traceroute:
             report.hop(hop)
-        status = traceroute.result.exit_status
+        status = max(each.exit_status for each in traceroute.results)
     except KeyboardInterrupt:
         status = 128 + (signals.number or 2)
         if traceroute is None or traceroute.result is None:
