@@ -1540,7 +1540,8 @@ class Plan(object):
             return last.sent
         spacing = self.wait / (self.retries + 1)
         if state.farther is not None and not state.answers:
-            spacing = max(state.farther / 4, 0.005)
+            spacing = max(state.farther / 4, 0.005) if not self.one_flow \
+                else state.farther * 1.5 + self.FLOOR   # one in flight
         return last.sent + spacing
 
     def deadline(self, state):
@@ -1585,6 +1586,8 @@ class Plan(object):
         if answer.rtt is not None:
             self.slowest = max(answer.rtt, self.slowest or 0)
         farther, end = None, self.end
+        if self.one_flow and self.full.reached:
+            farther = self.full.answer.rtt  # one at a time: no other clue
         cut = self.full.final and not self.full.reached
         for other in reversed(self.states):
             other.farther = farther
@@ -2267,6 +2270,7 @@ class Trace(object):
         self.method = traceroute.proto
         self.port = traceroute.port
         self.source_address = target.own_address
+        self.source_port, self.flow = target.source_port, traceroute.flow
         self.mechanism = traceroute.mechanism_name
         self.privileged = traceroute.privileged
         self.hops = hops
@@ -2370,6 +2374,7 @@ class Trace(object):
             "address": self.address, "family": self.version,
             "method": self.method, "port": self.port,
             "source_address": self.source_address,
+            "source_port": self.source_port,
             "mechanism": self.mechanism, "privileged": self.privileged,
             "reached": self.reached, "verdict": self.verdict,
             "summary": self.summary, "distance": self.distance,
@@ -2538,11 +2543,11 @@ class PortRun(object):
             engine.add(method, self.plan)
             self.entry = engine.runs[-1]
 
-    def widen(self, peers):
+    def widen(self):
         """Probe the whole path: what is known of it does not fit."""
         options = self.traceroute.options
         self.control = Control(self.traceroute)
-        self.control.steps, self.control.traces = [], peers
+        self.control.steps = []
         self.plan.look(options.first_hop, options.max_hops)
 
     @property
@@ -2564,9 +2569,10 @@ class Ports(object):
 
     IN_FLIGHT = 64
 
-    def __init__(self, lead, ports):
+    def __init__(self, lead):
         self.lead = lead
-        self.waiting = [lead.sibling(lead.proto, port) for port in ports]
+        self.waiting = [lead.sibling(lead.proto, port)
+                        for port in lead.ports[1:]]
         self.runs = []
         self.scout = None       # the Plan that shows where silence begins
 
@@ -2598,12 +2604,14 @@ class Ports(object):
                 plan.look(max(run.traceroute.options.first_hop, edge - 1),
                           edge)
             else:
-                run.widen(peers)
-        if not run.control:
+                run.widen()
+        if run.control:
+            run.control.traces = peers
+        else:
             for _, other in peers:
                 Control.compare(plan, other)
             if plan.done and not run.fits:
-                run.widen(peers)
+                run.widen()
         busy = run.control and run.control.consider(engine, plan)
         if plan.done and not busy:
             run.elapsed = monotonic() - run.began
@@ -2632,6 +2640,10 @@ class Ports(object):
         return 0 if self.scout is run.plan else min(self.scout.heard + 1,
                                                     last)
 
+    @staticmethod
+    def compare(results):
+        """Add what the Traces say together to the first of them."""
+
     def results(self, controls):
         """Return the Traces of all, in the order asked for; controls are
         the Traces to compare with."""
@@ -2645,6 +2657,61 @@ class Ports(object):
                     run.control.results(0, True) if run.control else [])))
             found[-1].control = []      # they stand with the first port
         return found
+
+
+class Flows(Ports):
+    """The same port from further source ports, the whole path for each:
+    what shares a load balancer's way with the first, and what does not."""
+
+    def __init__(self, lead):
+        Ports.__init__(self, lead)
+        for number, port in enumerate(lead.flows[1:], 2):
+            other = lead.sibling(lead.proto, lead.port, source_port=port)
+            other.set_flow(port or number)
+            self.waiting.append(other)
+
+    def expect(self, engine, run, lead_plan, peers):
+        return 0
+
+    @staticmethod
+    def compare(results):
+        """Add where the paths part and join to the first Trace."""
+        routers = [dict((hop.ttl, hop.address) for hop in each.hops
+                        if hop.outcome == "time-exceeded")
+                   for each in results]
+        ttls = sorted(set(sum(map(list, routers), [])))
+        branches, before = {}, None
+        for ttl in ttls:
+            ways = {}
+            for known, each in zip(routers, results):
+                if known.get(ttl):
+                    ways.setdefault(known[ttl], []).append(each)
+            if len(ways) > 1:
+                text = " and ".join("%s (%s)" % (
+                    address, format_flows(ways[address]))
+                    for address in sorted(ways))
+                results[0].find("flows", "the flows part %s: hop %d is %s" % (
+                    "after hop %d (%s)" % before if before else "at once",
+                    ttl, text) if not branches else
+                    "hop %d is %s" % (ttl, text), ttl)
+                branches[ttl] = ways
+            elif branches and len(ways) == 1:
+                results[0].find("flows", "the flows join at hop %d (%s)" % (
+                    ttl, list(ways)[0]), ttl)
+                branches = {}
+            if len(ways) == 1:
+                before = ttl, list(ways)[0]
+            for address, members in sorted(ways.items()):
+                if len(ways) > 1 and set(members) == set(
+                        each for each in results if not each.reached):
+                    results[0].find("flows", "just the flows by %s at hop "
+                                    "%d are not reached" % (address, ttl),
+                                    ttl)
+
+
+def format_flows(results):
+    return "flow%s %s" % ("s"[:len(results) > 1], format_ports(
+        each.flow for each in results))
 
 
 def format_ports(ports):
@@ -2826,7 +2893,7 @@ NUMBERS = (                     # option, flag, smallest, largest
                                        3600),
     ("queries", "-q", 1, 100), ("retries", "-r", 0, 100),
     ("gap_limit", "-g", 0, 255), ("parallel", "-N", 1, 512),
-    ("tos", "-t", 0, 255))
+    ("tos", "-t", 0, 255), ("flows", "--flows", 1, 64))
 
 
 def check_options(options):
@@ -2946,6 +3013,10 @@ class Traceroute(object):
         self.target = self.choose_target()
         self.destination_addr = self.target.address
         self.label = self.format_label(self.proto, self.port)
+        self.flow, self.flows = None, self.choose_flows()
+        if len(self.flows) > 1:
+            self.target = self.target._replace(source_port=self.flows[0])
+            self.set_flow(self.flows[0] or 1)
         self.header = "%s traceroute to %s [%s]%s" % (
             self.proto.upper(), format_text(destination),
             self.destination_addr,
@@ -2970,6 +3041,35 @@ class Traceroute(object):
     def format_label(proto, port):
         return "ICMP echo" if port is None else "%s port %d" % (
             proto.upper(), port)
+
+    def set_flow(self, flow):
+        """Make this one of several flows, told by its source port or, if it
+        has none, its number."""
+        self.flow = flow
+        self.label = self.format_label(self.proto, self.port) + (
+            " from source port %d" if self.port else " by flow %d") % flow
+
+    def choose_flows(self):
+        """Return the source port of each flow, [None] * n without ports.
+
+        Raises OptionError if there are not so many.
+        """
+        options = self.options
+        first, count = options.source_port, options.flows
+        if count > 1 and len(self.ports) > 1:
+            raise OptionError("--flows %d does not go with several ports: "
+                              "give one by -p" % count)
+        if count == 1 or self.proto == "icmp":
+            return [first] * count
+        if first:
+            if first + count > 65536:
+                raise PortError("-S %d with --flows %d: there are no ports "
+                                "above 65535" % (first, count))
+            return list(range(first, first + count))
+        # Neighbours: the kernel itself gives odd ones only, and a balancer
+        # may look at the last bits.
+        first = struct.unpack("!H", os.urandom(2))[0] % 20000 + 33000
+        return list(range(first, first + count))
 
     def sibling(self, proto, port, **target):
         """Return a Traceroute to another port of the same address."""
@@ -3133,7 +3233,7 @@ class Traceroute(object):
     def new_plan(self, first=1, last=0, wait=None):
         options = self.options
         full = 0 if METHODS[self.proto].connects else None
-        one_flow = options.source_port is not None
+        one_flow = self.target.source_port is not None
         return Plan(first, last, wait or options.wait_time, options.queries,
                     options.retries, options.gap_limit,
                     1 if one_flow else options.parallel, full, one_flow)
@@ -3182,7 +3282,7 @@ class Traceroute(object):
         plan = self.new_plan(self.options.first_hop, self.options.max_hops)
         hops, control, done, rest = [], Control(self), False, True
         shown = False
-        others = Ports(self, self.ports[1:])
+        others = (Flows if self.options.flows > 1 else Ports)(self)
         if not self.target.own_address:
             plan.full.answers.append(NO_ANSWER._replace(
                 outcome="send-failed", error="this host has no route to %s "
@@ -3227,6 +3327,7 @@ class Traceroute(object):
             self.result = Trace(self, plan, hops, elapsed, shown, controls)
             self.results = [self.result] + others.results(
                 [self.result] * self.result.reached + controls)
+            others.compare(self.results)
         for each in self.results:
             for check in CHECKS:
                 check(self.sibling(self.proto, each.port), each)
@@ -3343,8 +3444,9 @@ class TextReport(object):
         missed = sum(not each.reached for each in results)
         if result.verdict is not None:
             self.writer.line(
-                "Could not reach destination" + " on %d of %d ports" % (
-                    missed, len(results)) * (missed < len(results))
+                "Could not reach destination" + " by %d of %d %s" % (
+                    missed, len(results), "flows" if result.flow else
+                    "ports") * (missed < len(results))
                 if missed else "Successfully reached destination")
         if traceroute.why and result.verdict != "error":
             self.writer.line("Note: " + traceroute.why)
@@ -3353,49 +3455,53 @@ class TextReport(object):
 
 
 def format_table(results):
-    """Return the lines of a table, one row a port."""
-    rows = [("Port", "Service", "Verdict", "Hops", "Time", "Who or where")]
+    """Return the lines of a table, one row a port or flow."""
+    flows = results[0].flow
+    rows = [("Flow" if flows else "Port", "Service", "Verdict", "Hops",
+             "Time", "Who or where")]
     for each in results:
         try:
             service = socket.getservbyport(each.port, each.method)
-        except (socket.error, OverflowError):
+        except (socket.error, OverflowError, TypeError):
             service = "-"
         who = each.facts.get("where") or each.responder or "-"
         if each.banner:
             who += "  " + format_data(each.banner)
         rows.append((
-            str(each.port), format_text(service), each.verdict or "?",
-            str(each.distance or "-"), "-" if each.rtt is None else
-            "%.3f ms" % (each.rtt * 1e3), who))
+            str(each.flow or each.port), format_text(service),
+            each.verdict or "?", str(each.distance or "-"),
+            "-" if each.rtt is None else "%.3f ms" % (each.rtt * 1e3), who))
     widths = [max(map(len, column)) for column in zip(*rows)]
     return ["  ".join(word.ljust(width) for word, width in
                       zip(row, widths)).rstrip() for row in rows]
 
 
 def format_summaries(results):
-    """Return the verdicts as sentences: one for all ports that share it,
-    and of several ports only of those that were not reached."""
+    """Return the verdicts as sentences: one for all ports or flows that
+    share it, and of several only of those that were not reached."""
     if len(results) == 1:
         return [results[0].summary]
     groups = []
     for each in results:
         text = each.summary.replace(each.label, "each", 1)
-        for ports, members, other in groups:
-            if other == text:
-                members.append(each)
-                ports.append(each.port)
-                break
+        group = [members for members, other in groups if other == text]
+        if group:
+            group[0].append(each)
         else:
-            groups.append(([each.port], [each], text))
+            groups.append(([each], text))
     lines = []
-    for ports, members, text in groups:
+    for members, text in groups:
         if not members[0].reached:
-            lines.append(members[0].summary if len(ports) == 1 else
-                         "%s ports %s: %s" % (members[0].method.upper(),
-                                              format_ports(ports), text))
+            lines.append(members[0].summary if len(members) == 1 else
+                         "%s: %s" % (format_flows(members).capitalize() if
+                                     members[0].flow else "%s ports %s" % (
+                                         members[0].method.upper(),
+                                         format_ports(each.port for each in
+                                                      members)), text))
     count = sum(each.reached for each in results)
-    return lines + ["%d of %d ports of %s were reached" % (
-        count, len(results), results[0].address)]
+    return lines + ["%d of %d %s %s were reached" % (
+        count, len(results), "flows to" if results[0].flow else "ports of",
+        results[0].address)]
 
 
 class JsonReport(object):
@@ -3475,6 +3581,9 @@ OPTIONS = (
     ("Diagnosis", "--control", "WHAT", "string", "auto",
      "what to compare with when the port is not reached: auto, none, icmp, "
      "udp[:PORT] or tcp[:PORT] (default: auto)"),
+    ("Diagnosis", "--flows", "N", "int", 1,
+     "repeat the trace from N source ports (ICMP: idents), each one constant "
+     "flow: where a load balancer parts them (default: 1)"),
     ("Output", "-n --no-dns", None, None, False,
      "do not look up hostnames of IP addresses"),
     ("Output", "-v --verbose", None, None, False,

@@ -480,6 +480,7 @@ class FakeTraceroute(object):
     destination = "mail.example.com"
     mechanism_name = "error-queue"
     privileged = False
+    flow = None
 
     def __init__(self, proto="tcp", port=443, version=4):
         values = dict.fromkeys(pt.Target._fields)
