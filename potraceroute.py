@@ -1653,6 +1653,11 @@ class Poller(object):
             return []
 
 
+def wait_for(function, seconds):
+    """Return function(seconds): a guard that stops nothing."""
+    return function(seconds)
+
+
 class Engine(object):
     """Carries out plans with real sockets, several at once.
 
@@ -1672,7 +1677,7 @@ class Engine(object):
         self.debug = debug or Mechanism.debug
         self.clock = clock
         self.poller = poller or Poller()
-        self.guard = guard or (lambda wait, seconds: wait(seconds))
+        self.guard = guard or wait_for
         self.runs = []          # (method, plan)
         self.watched = {}       # file number -> (run, state, probe)
         self.banners = []       # (run, state, probe, deadline)
@@ -2025,6 +2030,13 @@ def decide(target, method, plan, control=None):
         if OUTCOMES[answer.outcome].reached:
             facts = reached_facts(target, answer)
             facts["mixed"] = format_mixed(plan)
+            near = answer.outcome in ("open", "data") and \
+                nearer_than(plan, control)
+            if near:
+                facts["proxy"] = "something at hop %d (%s) or just before " \
+                    "it" % (near.ttl, near.address)
+                facts["address"] = "%s, not %s itself," % (
+                    facts["proxy"], target.address)
             return REACHED_VERDICTS[answer.outcome], facts, \
                 answer.address, None
     for answer in candidates:
@@ -2125,6 +2137,15 @@ def arrival(plan, control):
         if hop.ttl == plan.end and hop.outcome == "time-exceeded":
             return hop
     return None
+
+
+def nearer_than(plan, control):
+    """Return the Hop of a control that a probe had only come to when it
+    was accepted, None if it may have been at the destination.  One hop of
+    difference may be that of paths of unequal length."""
+    near = control and control.reached and not other_routers(
+        plan, control) and plan.end and arrival(plan, control)
+    return near if near and (control.distance or 0) > plan.end + 1 else None
 
 
 def format_arrival(plan, control):
@@ -2305,7 +2326,11 @@ class Trace(object):
                                        "address": beyond.address}
         self.away = self.format_away(plan)
         self.facts, self.blocked_at = facts, plan.end or plan.last + 1
-        facts.update(label=self.label, address=self.address, away=self.away)
+        facts.update(label=self.label, away=self.away)
+        facts.setdefault("address", self.address)
+        if "proxy" in facts:
+            self.find("proxy", "%s answers for %s (transparent proxy): %s" % (
+                facts["proxy"], self.address, format_reach(best)), plan.end)
         self.summary = VERDICTS[verdict].format(**facts) if self.verdict \
             else "No verdict yet: %s" % (
                 "no hop has answered so far" if plan.heard < plan.first else
@@ -2425,7 +2450,9 @@ class Control(object):
 
     def consider(self, engine, plan):
         """Start what is due; return True while it is worth waiting for."""
-        if plan.full.reached and not self.asked_for:
+        if plan.full.reached and not (
+                self.asked_for or self.kinds and
+                self.traceroute.options.verbose):
             return self.consider_check(engine, plan)
         wait = self.traceroute.options.wait_time
         part = (monotonic() - self.began) / wait
@@ -2471,9 +2498,10 @@ class Control(object):
         if plan.end not in [other.first for _, other in self.checks]:
             del self.checks[:]
             limit = max(0.3, 4 * (plan.slowest or 0))
-            for name in self.kinds:
+            for name in self.kinds:     # UDP on several paths, if there are
                 self.start(engine, self.checks, name, plan.end, plan.end,
-                           min(limit, self.traceroute.options.wait_time))
+                           min(limit, self.traceroute.options.wait_time),
+                           1 if name == "icmp" else 4)
         states = [other.states[0] for _, other in self.checks]
         if any(state.reached for state in states):
             plan.agreed = True
@@ -2493,7 +2521,7 @@ class Control(object):
                 if answer.outcome in words else answer
                 for answer in state.answers]
 
-    def start(self, engine, where, name, first, last, wait):
+    def start(self, engine, where, name, first, last, wait, queries=1):
         """Begin to probe by another method; return True if it can be."""
         main, port = self.traceroute, self.port
         if port is None:
@@ -2504,7 +2532,7 @@ class Control(object):
                                    engine.raw)
         except RunError:
             return False
-        plan = Plan(first, last, wait, 1, main.options.retries,
+        plan = Plan(first, last, wait, queries, main.options.retries,
                     main.options.gap_limit, main.options.parallel,
                     0 if method.connects else None)
         engine.add(method, plan)
@@ -2855,8 +2883,7 @@ def resolve(hostname, version=None, guard=None):
             pass
         result = run_beside(find, 0)
         while not result:       # so that Ctrl-C is heard meanwhile
-            (guard or (lambda wait, seconds: wait(seconds)))(time.sleep,
-                                                             0.002)
+            (guard or wait_for)(time.sleep, 0.002)
         if isinstance(result[0], Exception):
             raise result[0]
         if result[0]:
@@ -3377,9 +3404,97 @@ class Traceroute(object):
                    more)
 
 
+# ---------------------------------------------------------------------------
+# Who sent the reset
+# ---------------------------------------------------------------------------
+
+def count_back(reply_ttl):
+    """Return how many routers a reply has passed, if it began with one of
+    the usual ttls."""
+    return min(start - reply_ttl for start in (64, 128, 255)
+               if start >= reply_ttl)
+
+
+def name_forger(traceroute, trace):
+    """Say which of two hops a reset came from, if its ttl can tell."""
+    if trace.verdict != "reset" or not trace.blocked_before:
+        return
+    ttl = trace.blocked_before["ttl"]
+    near, far, reset = [[hop for each in traces for hop in each.hops
+                         if hop.ttl == place and hop.outcome == outcome and
+                         hop.reply_ttl]
+                        for traces, place, outcome in (
+                            ([trace], ttl - 1, "time-exceeded"),
+                            (trace.control, ttl, "time-exceeded"),
+                            ([trace], ttl, "reset"))]
+    if not near or not far or \
+            count_back(near[0].reply_ttl) == count_back(far[0].reply_ttl):
+        return
+    reply_ttl = reset[0].reply_ttl if reset else measure_reset_ttl(
+        traceroute, 0.2 + 3 * max(hop.rtt or 0 for hop in near + far))
+    place = reply_ttl and {
+        count_back(near[0].reply_ttl): "at hop %d (%s)" % (
+            ttl - 1, near[0].address),
+        count_back(far[0].reply_ttl): "at hop %d (%s) or just before it" % (
+            ttl, far[0].address)}.get(count_back(reply_ttl))
+    if place:
+        trace.facts["where"] = place
+        trace.facts["why"] += ", and the reset arrives with ttl %d" % (
+            reply_ttl)
+        trace.summary = VERDICTS["reset"].format(**trace.facts)
+
+
+def measure_reset_ttl(traceroute, wait):
+    """Return the ttl with which the port's resets arrive, None if they no
+    longer do: more and more of them are shut out (Linux ip(7) IP_MINTTL,
+    IPV6_MINHOPCOUNT).  wait: seconds for a reset to come."""
+    low, high = 0, 256          # a reset passes the one, not the other
+    for step in (16, 1, 1):     # twice, lest a lost packet misleads
+        passed = resets_above(traceroute, range(low + step, high, step), wait)
+        low = max(passed + [low])
+        high = high if step == 1 else min(low + step, high)
+    return low or None
+
+
+def resets_above(traceroute, limits, wait):
+    """Return those of the limits for a ttl that the port's resets pass."""
+    family = traceroute.target.family
+    method = TcpMethod(traceroute.target._replace(source_port=None),
+                       Mechanism())
+    poller, trying, passed = Poller(), {}, []
+    until = monotonic() + wait
+    try:
+        for limit in limits:
+            sock = method.open_socket(socket.SOCK_STREAM)
+            trying[sock.fileno()] = sock, limit
+            sock.setsockopt(family.level, 21 if family.version == 4 else 73,
+                            limit)
+            if sock.connect_ex(traceroute.target.sockaddr) == \
+                    errno.ECONNREFUSED:
+                passed.append(limit)
+            else:
+                poller.add(sock.fileno(), write=True)
+        while len(passed) < len(trying) and monotonic() < until:
+            for number in (traceroute.guard or wait_for)(
+                    poller.wait, until - monotonic()):
+                poller.remove(number)
+                sock, limit = trying[number]
+                if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == \
+                        errno.ECONNREFUSED:
+                    passed.append(limit)
+    except socket.error:
+        pass                    # as far as we have come
+    finally:
+        for sock, _ in trying.values():
+            sock.close()
+    return passed
+
+
 # What is looked at once the trace is done: functions of the Traceroute and
 # its Trace, to which they add; each looks at the options first.
-CHECKS = []
+CHECKS = [
+    name_forger,
+]
 
 
 def trace(host, port=None, method="tcp", **keywords):

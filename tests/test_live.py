@@ -277,20 +277,54 @@ class TestChainOfKernelRouters(LiveCase):
 
     def test_reset_by_a_kernel_router_names_the_device(self):
         """In the forward hook it acts behind the ttl check, in prerouting
-        before it."""
+        before it: the ttl of the reset tells, with and without root."""
         for hook, first in (("forward", 3), ("prerouting", 2)):
             self.net.nft(self.net.routers[1], "\n".join([
                 "table inet t {", "chain c {",
                 "type filter hook %s priority 0;" % hook,
                 "tcp dport 445 reject with tcp reset", "}", "}", ""]))
-            for destination in self.each_family():
-                result = run_json(self.net, destination, "-p445")
+            calls = [([destination, "-p445"], how) for how in BOTH
+                     for destination in self.each_family()]
+            for call, result in zip(calls, run_json_all(self.net, calls)):
                 self.assert_verdict(result, "reset", 1)
                 self.assertEqual(result[1]["hops"][-1]["ttl"], first)
-                self.assertIn("at hop %d (%s) or just behind it" % (
-                    first - 1, self.expected(destination)[first - 2]),
+                self.assertIn("by a device at hop 2 (%s)%s, not by" % (
+                    self.expected(call[0][0])[1],
+                    "" if hook == "forward" else " or just before it"),
                     result[1]["summary"])
+                self.assertIn("the reset arrives with ttl 63",
+                              result[1]["summary"])
             self.tearDown()
+
+    def test_proxy_on_the_way_is_found_with_v_or_control(self):
+        proxy = self.net.serve(self.net.routers[1], "tcp", port=3128)
+        self.addCleanup(proxy.close)
+        self.net.nft(self.net.routers[1], "\n".join([
+            "table inet t {", "chain c {",
+            "type nat hook prerouting priority -100;",
+            "tcp dport 443 redirect to :3128", "}", "}", ""]))
+        calls = [([destination, "-p443"] + flags, how) for how in BOTH
+                 for destination in self.each_family()
+                 for flags in (["-v"], ["--control=udp"])]
+        for call, result in zip(calls, run_json_all(self.net, calls)):
+            self.assert_verdict(result, "open", 0)
+            place = "something at hop 2 (%s) or just before it" % \
+                self.expected(call[0][0])[1]
+            self.assertIn(place + ", not %s itself, accepted the connection"
+                          % call[0][0], result[1]["summary"])
+            finding, = result[1]["findings"]
+            self.assertEqual((finding["kind"], finding["hop"]), ("proxy", 2))
+            self.assertIn(place + " answers for", finding["text"])
+            self.assertIn("4 hops away", finding["text"])
+
+    def test_open_port_is_no_proxy(self):
+        self.serve("tcp", port=80)
+        calls = [([destination, "-p80", "-v", "--banner-wait=0"], how)
+                 for how in BOTH for destination in self.each_family()]
+        for result in run_json_all(self.net, calls):
+            self.assert_verdict(result, "open", 0)
+            self.assertEqual(result[1]["findings"], [])
+            self.assertEqual(result[1]["distance"], 4)
 
     def test_reset_by_the_local_firewall_is_not_the_destinations(self):
         self.local_filter("tcp dport 445 reject with tcp reset")
@@ -930,9 +964,18 @@ class TestControl(PathCase):
                 self.assert_verdict(result, "reset", 1)
                 self.assertEqual(result[1]["blocked_after"],
                                  {"ttl": 4, "address": hop(4)})
-                self.assertIn("by a device at hop 4 (%s) or just behind it, "
-                              "not by %s" % (hop(4), address),
-                              result[1]["summary"])
+                self.assertIn("by a device at hop 4 (%s), not by %s" % (
+                    hop(4), address), result[1]["summary"])
+
+    def test_forged_reset_with_an_odd_ttl_leaves_two_places(self):
+        self.make(routers=8, delay=0.01, hops={4: {"filters": [
+            {"proto": "tcp", "port": 445, "action": "reset", "ttl": 77}]}})
+        for how in BOTH:
+            result = run_json(self.net, self.net.destination, "-p445", **how)
+            self.assert_verdict(result, "reset", 1)
+            self.assertIn("by a device at hop 4 (%s) or just behind it, not "
+                          "by %s" % (self.net.hop(4), self.net.destination),
+                          result[1]["summary"])
 
     def test_forged_port_unreachable_is_a_rejection_on_the_way(self):
         for proto, flags in (("tcp", []), ("udp", ["-U"])):
