@@ -2683,7 +2683,6 @@ class Ports(object):
                 other, plan, other.make_hops(plan), run.elapsed if done else
                 monotonic() - run.began, done, controls + (
                     run.control.results(0, True) if run.control else [])))
-            found[-1].control = []      # they stand with the first port
         return found
 
 
@@ -3358,6 +3357,8 @@ class Traceroute(object):
         for each in self.results:
             for check in CHECKS:
                 check(self.sibling(self.proto, each.port), each)
+            if each is not self.result:
+                each.control = []       # they stand with the first
 
     @staticmethod
     def ready_states(plan, count, done):
