@@ -17,6 +17,8 @@ Rows:
   f  sockets left open after 1000 probes
   g  peak memory
   h  size of the file
+  i  seconds to each verdict, 10 hops, 60 ms away
+  j  16 dropped ports against one and two
 
 For row c the truth is a packet ring on the client's interface: the kernel
 writes a time beside every packet that leaves or comes, without the socket
@@ -476,6 +478,56 @@ class Benchmark(object):
             "h", "characters", "longest line %d, %d not ASCII, tab or CR" % (
                 longest, odd), "<= 79, 0", longest <= 79 and odd == 0)
 
+    # Verdicts
+
+    def row_i(self):
+        ports = {1: "drop", 2: "reject", 3: "reset"}
+        filters = [{"proto": "tcp", "port": port, "action": ports[port]}
+                   for port in ports]
+        filters += [{"proto": "udp", "port": 514, "action": "drop"}]
+        with lab.Path(routers=9, delay=0.030, hops={
+                4: {"filters": filters[:3]}, 9: {"filters": filters[3:]},
+                }) as net:
+            service = net.serve(net.server, "banner", port=25, banner=BANNER)
+            user, to = Inside(net, False), net.destination
+            for verdict, flags in (
+                    ("open", ["-p25"]), ("refused", ["-p26"]),
+                    ("refused", ["-U"]), ("dropped", ["-p1"]),
+                    ("rejected", ["-p2"]), ("reset", ["-p3"]),
+                    ("silent", ["-U", "-p514"])):
+                done = [user.run(self.ours("-n", "--json", to, *flags))
+                        for _ in range(self.runs)]
+                said = json.loads(done[-1].output)["traces"][0]["verdict"]
+                self.table.line("i", " ".join(["potraceroute"] + flags),
+                                "%s in %.2f s, %s" % (
+                                    said, median_seconds(done),
+                                    format_runs(len(done))),
+                                verdict, said == verdict)
+            service.close()
+
+    def row_j(self):
+        filters = [{"proto": "tcp", "port": port, "action": "drop"}
+                   for port in range(101, 117)]
+        with lab.Path(routers=9, delay=0.030,
+                      hops={4: {"filters": filters}}) as net:
+            user, to, base = Inside(net, False), net.destination, None
+            for what in ("101", "101-102", "101-116"):
+                done = [user.run(self.ours("-n", "--json", "-p", what, to))
+                        for _ in range(self.runs)]
+                seconds = median_seconds(done)
+                traces = json.loads(done[-1].output)["traces"]
+                right = sum(trace["blocked_after"] ==
+                            {"ttl": 4, "address": net.hop(4)}
+                            for trace in traces)
+                base = seconds if what == "101-102" else base
+                self.table.line(
+                    "j", "potraceroute -p " + what, "%.2f s, %d of %d placed"
+                    " rightly, %s" % (seconds, right, len(traces),
+                                      format_runs(len(done))),
+                    "1.1 of two" if what == "101-116" else "-",
+                    right == len(traces) and seconds <= 1.1 * (
+                        base or seconds))
+
 
 # Runs on any Python.  Without the garbage collector, so that nothing is
 # closed by chance.
@@ -586,14 +638,14 @@ def find_pythons():
 # Command line
 # --------------------------------------------------------------------------
 
-LIVE_ROWS = "abcefg"
+LIVE_ROWS = "abcefgij"
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--runs", type=int, default=5, metavar="N")
-    parser.add_argument("--rows", default="a,b,c,d,e,f,g,h", metavar="a,b,..")
+    parser.add_argument("--rows", default="a,b,c,d,e,f,g,h,i,j", metavar="a,b,..")
     parser.add_argument("--python", default=sys.executable, metavar="PATH",
                         help="the Python that runs potraceroute")
     options = parser.parse_args()
