@@ -599,6 +599,27 @@ class VerdictTests(unittest.TestCase):
                    "data came from 198.51.100.7, 4 hops away", 0)
         self.assertEqual(trace.banner, b"12345")
 
+    def test_open_from_nearer_than_the_control_is_a_proxy(self):
+        opened = make_answer("open", DESTINATION)
+        trace = make_trace(opened, walk(2, t3=opened),
+                           control=[echo_trace(6)])
+        self.assertEqual((trace.verdict, trace.reached), ("open", True))
+        self.assertEqual([(found["kind"], found["hop"])
+                          for found in trace.findings], [("proxy", 3)])
+        self.assertIn("something at hop 3 (%s) or just before it, not "
+                      "%s itself, accepted" % (router(3), DESTINATION),
+                      trace.summary)
+
+    def test_open_on_a_path_one_hop_shorter_or_of_others_is_no_proxy(self):
+        opened = make_answer("open", DESTINATION)
+        other = echo_trace(6, t2=exceeded(2)._replace(address="10.9.9.9"))
+        for control in (echo_trace(4), echo_trace(3), echo_trace(6, False),
+                        other):
+            trace = make_trace(opened, walk(2, t3=opened), control=[control])
+            self.assertEqual(trace.findings, [])
+            self.assertIn("%s accepted the connection" % DESTINATION,
+                          trace.summary)
+
     def test_verdict_answered_by_an_echo_reply(self):
         echo = make_answer("echo-reply", DESTINATION, icmp=(0, 0))
         self.check(make_trace(echo, walk(3, t4=echo), "icmp", None),
