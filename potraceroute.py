@@ -50,7 +50,7 @@ Sections, each using only those above it:
     7 Mechanisms                 15 Report
     8 Probe methods              16 Options and command line
 
-Limits: MTU, TLS and other systems than Linux are not covered yet.
+Limits: TLS and other systems than Linux are not covered yet.
 """
 
 from __future__ import division, print_function
@@ -2237,6 +2237,8 @@ class Trace(object):
     error       why nothing could be sent, or None
     findings    list of {"kind", "hop", "text"}: what else was noticed; hop
                 is a ttl, or None
+    path_mtu    octets of the largest packet that gets to the destination;
+                None if that was not asked (--mtu) or is not known
     """
 
     def __init__(self, traceroute, plan, hops, elapsed, complete=True,
@@ -2253,6 +2255,7 @@ class Trace(object):
         self.hops = hops
         self.complete = complete
         self.findings = []
+        self.path_mtu = None
         self.elapsed = elapsed
         self.label = traceroute.label
         self.control = list(control)
@@ -2361,7 +2364,7 @@ class Trace(object):
             "elapsed_ms": format_ms(self.elapsed), "error": self.error,
             "hops": [hop.as_dict() for hop in self.hops],
             "control": [other.as_dict() for other in self.control],
-            "findings": list(self.findings)}
+            "findings": list(self.findings), "path_mtu": self.path_mtu}
 
 
 # ---------------------------------------------------------------------------
@@ -3095,6 +3098,344 @@ def trace(host, port=None, method="tcp", **keywords):
 
 
 # ---------------------------------------------------------------------------
+# Path MTU
+# ---------------------------------------------------------------------------
+
+class SizeQueue(ErrorQueue):
+    """The error queue of sockets that never fragment and pay no heed to an
+    MTU the kernel has learned; in Reply.data the MTU that was told."""
+
+    def prepare(self, sock, version):
+        ErrorQueue.prepare(self, sock, version)
+        # IP_MTU_DISCOVER, IPV6_MTU_DISCOVER: PROBE
+        sock.setsockopt(*{4: (0, 10, 3), 6: (41, 23, 3)}[version])
+
+    @staticmethod
+    def decode_error(value, version, quoted, facts):
+        reply = ErrorQueue.decode_error(value, version, quoted, facts)
+        return reply and reply._replace(
+            data=struct.unpack_from("=I", value, 8)[0])
+
+
+class PathMtu(object):
+    """Finds the largest packet that gets to the destination, in octets.
+
+    Who finds one too big tells the MTU (RFC 1191, RFC 8201); where nobody
+    does, 16 sizes at once narrow it down.  A size counts as lost when it
+    was sent three times or more and a smaller one got an answer meanwhile.
+
+    low, high  the largest that gets there, the smallest that does not
+    why        Reply that refused `high`, None if nothing came
+    told       all such Replies of routers
+    end        0, or the ttl of the hop that is asked in place of a
+               destination that does not answer
+    """
+
+    SMALLEST = {4: 68, 6: 1280}         # RFC 791 3.2, RFC 8200 5
+
+    def __init__(self, traceroute, trace):
+        self.trace = trace
+        self.target = target = traceroute.target._replace(source_port=None)
+        self.guard = traceroute.guard or (lambda wait, seconds:
+                                          wait(seconds))
+        self.version = target.family.version
+        self.smallest = self.SMALLEST[self.version]
+        self.header = 8 + {4: 20, 6: 40}[self.version]
+        self.filler = os.urandom(65535)
+        hops = [hop for one in [trace] + trace.control for hop in one.hops]
+        self.places = dict((hop.ttl, hop.address) for hop in hops
+                           if hop.address)
+        slowest = max([hop.rtt or 0 for hop in hops] + [trace.rtt or 0])
+        self.gap = min(max(0.2, 2 * slowest), traceroute.options.wait_time)
+        self.methods, self.flying, self.heard = [], [], {}
+        self.alive = set()              # methods the destination answers
+        self.poller, self.raw, self.end = Poller(), None, 0
+
+    def open(self):
+        for name in "icmp", "udp":
+            port = (name == "udp") * (33434 + (self.target.port == 33434))
+            try:
+                method = METHODS[name](self.target._replace(
+                    port=port, sockaddr=self.target.sockaddr[:1] + (port,) +
+                    self.target.sockaddr[2:]), SizeQueue())
+            except RunError:            # no ICMP echo for this user
+                continue
+            self.methods.append(method)
+            if name == "icmp" and not method.by_ping:
+                self.raw = RawSocket(self.version, self.target.sockaddr,
+                                     False)
+                self.poller.add(self.raw.sockets[0].fileno())
+
+    def close(self):
+        self.land()
+        for one in self.methods + [self.raw]:
+            if one:
+                one.close()
+
+    def land(self):
+        for method, probe, _ in self.flying:
+            if probe.sock and method.sock is not probe.sock:
+                self.poller.remove(probe.sock.fileno())
+            method.release(probe)
+        self.flying = []
+
+    # Asking
+
+    def send(self, method, pair):
+        """Send a packet of (size, ttl)."""
+        probe = Probe(pair[1], False)
+        self.flying.append((method, probe, pair))
+        method.payload = self.filler[:pair[0] - self.header]
+        try:
+            method.send(probe)
+        except socket.error as error:
+            if probe.sock is None or error.errno in TRANSIENT:
+                raise
+        self.poller.add(probe.sock.fileno())
+
+    def ask(self, pairs, thorough=False):
+        """Send packets of (size, ttl), up to four times, and note in heard
+        what becomes of them: (arrived, Reply).
+
+        Unless thorough, all is known once the largest has arrived.  The
+        big ones go first, lest the small use up what a router may answer.
+        """
+        self.pairs, self.thorough = sorted(set(pairs), reverse=True), thorough
+        self.heard = {}
+        try:
+            for attempt in range(4):
+                if attempt == 3:        # for who answers once a second
+                    if self.heard and not thorough:
+                        break
+                    self.listen(1.1)
+                for pair in self.missing():
+                    for method in self.methods:
+                        self.send(method, pair)
+                    self.listen(0.001)
+                self.listen(self.gap)
+        finally:
+            self.land()
+
+    def arrived(self):
+        return [pair for pair in self.heard if self.heard[pair][0]]
+
+    def missing(self):
+        best = 0 if self.thorough else max(self.arrived() or [(0, 0)])[0]
+        return [pair for pair in self.pairs
+                if pair not in self.heard and pair[0] > best]
+
+    def listen(self, seconds):
+        until = monotonic() + seconds
+        while self.missing() and monotonic() < until:
+            ready = self.guard(self.poller.wait, until - monotonic())
+            for method, sock in set((method, probe.sock) for method, probe, _
+                                    in self.flying
+                                    if probe.sock.fileno() in ready):
+                self.match(sock, method, method.receive(sock, None))
+            if self.raw:
+                self.match(self.methods[0].sock, self.methods[0], [
+                    reply for reply in self.raw.replies(self.raw.sockets[0])
+                    if reply.kind == "echo"])
+
+    def match(self, sock, method, replies):
+        for reply in replies:
+            outcome = OUTCOMES.get(classify(
+                reply, self.target.address, self.target.own_address)[0])
+            for _, probe, pair in self.flying:
+                if probe.sock is not sock or reply.kind == "failed" or \
+                        not method.answers(reply, probe):
+                    continue
+                late = outcome == OUTCOMES["time-exceeded"] and pair[1] > 0
+                if outcome and outcome.reached:
+                    self.heard[pair[0], 0] = self.heard[pair] = True, reply
+                    self.alive.add(method.name)
+                elif late:
+                    self.heard[pair] = True, reply
+                elif self.refused(reply):
+                    self.heard.setdefault(pair, (False, reply))
+
+    def refused(self, reply):
+        return reply.kind == "unsent" and reply.error == errno.EMSGSIZE or \
+            (reply.icmp_type, reply.icmp_code) == TOO_BIG[self.version]
+
+    # Searching
+
+    def link_mtu(self):
+        """Return what the kernel says to a packet that is far too big."""
+        udp = self.methods[-1]
+        self.send(udp, (65535, 1))
+        try:
+            return min([65535] + [
+                reply.data for reply in
+                udp.receive(self.flying[0][1].sock, None)
+                if reply.kind == "unsent" and reply.data])
+        finally:
+            self.land()
+
+    def search(self):
+        """Find low, high and why; return False if that fails."""
+        self.low, self.high, self.told = self.smallest - 1, \
+            self.link_mtu() + 1, []
+        self.why = NO_REPLY._replace(data=self.high - 1)
+        for count in range(20):
+            if self.high - self.low < 2:
+                break
+            mtu = self.why.data if self.why else 0
+            if self.low < mtu < self.high and count < 8:
+                sizes = [mtu]
+            else:
+                step = (self.high - self.low - 2) // 16 + 1
+                sizes = list(range(self.low + step, self.high, step))
+            self.ask([(size, self.end) for size in
+                      sizes + [max(self.low, self.smallest)]])
+            if not self.arrived():
+                return False
+            self.low = max(self.arrived())[0]
+            bad = [size for size in sizes if size > self.low]
+            if bad:
+                self.high = min(bad)
+                self.why = self.heard.get((self.high, self.end), (0, None))[1]
+                self.told += [self.why] if self.why else []
+            elif self.low == mtu:
+                break
+        return True
+
+    def last(self):
+        return self.end or self.trace.distance or max(
+            list(self.places) or [0]) + 1
+
+    def find_end(self):
+        """Find the last hop that answers; return False if none does."""
+        self.ask([(self.smallest, ttl + 1) for ttl in range(self.last())],
+                 True)
+        self.end = max(self.arrived() or [(0, 0)])[1]
+        return self.end > 0
+
+    def confirm(self):
+        """Look where `high` gets lost; return (last ttl it gets to, next
+        ttl that `low` gets to), None if it does not or can not be seen."""
+        last = self.last()
+        self.ask([(size, ttl) for size in (self.low, self.high)
+                  for ttl in [self.end] + list(range(1, last + 1))], True)
+        here, beyond = [0], []
+        for (size, ttl), (arrived, _) in self.heard.items():
+            if size == self.high:
+                if not arrived or ttl == self.end:
+                    return None
+                here.append(ttl)
+            elif arrived:
+                beyond.append(ttl or last)
+        beyond = [ttl for ttl in beyond if ttl > max(here)]
+        return (max(here), min(beyond)) if beyond else None
+
+    # Reporting
+
+    def run(self):
+        mss = self.ask_mss() if self.trace.verdict == "open" and \
+            self.trace.method == "tcp" else None
+        lost = None
+        for _ in range(3):              # what is lost has to stay lost
+            found = self.search() or not self.end and \
+                self.low < self.smallest and self.find_end() and \
+                self.search()
+            lost = None if self.why or not found else self.confirm()
+            if lost or self.why or not found:
+                break
+        hop, text = self.report(found, lost)
+        sure = lost and (lost[1] < self.last() or len(self.alive) > 1)
+        self.trace.find("black-hole" if sure else "mtu", text, hop)
+        if found and not self.end and (self.why or lost):
+            self.trace.path_mtu = self.low
+        if mss:
+            octets = mss[0] + self.header + 12
+            self.trace.find("mtu", "the server offers an MSS of %s%d (packets"
+                            " of %d octets)%s" % (
+                                "at least " * mss[1], mss[0], octets,
+                                ": connections that send full segments will "
+                                "hang" * bool(sure and octets > self.low)))
+
+    def place(self, ttl):
+        return "hop %d (%s)" % (ttl, self.places[ttl]) \
+            if ttl in self.places else "hop %d" % ttl if ttl else "this host"
+
+    def report(self, found, lost):
+        """Return (hop, text) of the finding."""
+        hops = dict((self.places[ttl], ttl) for ttl in self.places)
+        says, hop = [], None
+        for reply in self.told:
+            hop = hops.get(reply.responder)
+            says.append("%s says %s with MTU %d" % (
+                self.place(hop) if hop else reply.responder or "this host",
+                FAMILIES[self.version].codes[TOO_BIG[self.version]][1],
+                reply.data))
+        says = ", ".join(sorted(set(says), key=says.index))
+        none = "neither ICMP echo nor a closed UDP port"
+        if self.low < self.smallest:
+            return hop, "path MTU unknown: nothing that answers big packets " \
+                "is available: " + none
+        if not lost and not (found and self.why):
+            return hop, "path MTU unknown: too many answers are missing; " \
+                "packets of %d octets get through" % self.low
+        text = "path MTU %d" % self.low
+        if self.end:
+            text = "packets of %d octets get to %s, but %s of %s answers" % (
+                self.low, self.place(self.end), none, self.target.address)
+        if lost:
+            hop, beyond = lost
+            text = "packets of more than %d octets vanish %s, and nobody " \
+                "says why: %s; set the MSS to %d or let ICMP pass" % (
+                    self.low, "after " + self.place(hop)
+                    if beyond == hop + 1 else "between %s and %s" % (
+                        self.place(hop), self.place(beyond)),
+                    "a path MTU black hole" if beyond < self.last() or
+                    len(self.alive) > 1 else "a path MTU black hole, or %s "
+                    "does not answer bigger ones" % self.target.address,
+                    self.low - self.header - 12)
+        elif not says:
+            text += ", the whole way" * (not self.end)
+        return hop, text + (says and ": "[bool(lost):] + says)
+
+    def ask_mss(self):
+        """Return (the MSS that the server offers to a connection of its
+        own, True if it may be more), None if that can not be seen."""
+        method, probe = TcpMethod(self.target, SizeQueue()), Probe(0, True)
+        try:
+            method.send(probe)
+            self.poller.add(probe.sock.fileno(), True)
+            self.guard(self.poller.wait, 2)
+            self.poller.remove(probe.sock.fileno())
+            probe.sock.getpeername()
+            info = method.read_info(probe.sock)
+            # [4] tcpi_snd_mss, [15] tcpi_pmtu; timestamps take 12 octets.
+            stamps = bytearray(probe.sock.getsockopt(6, TCP_INFO, 8))[5] & 1
+            mss = info[4] + 12 * stamps
+            return mss, mss + self.header + 12 >= info[15]
+        except (socket.error, IndexError):
+            return None
+        finally:
+            method.release(probe)
+
+
+def check_mtu(traceroute, trace):
+    """Do what --mtu asks for."""
+    if not traceroute.options.mtu or trace.verdict == "error":
+        return
+    search = PathMtu(traceroute, trace)
+    try:
+        if not ErrorQueue.available():
+            raise socket.error(0, "this system does not tell MTUs")
+        search.open()
+        search.run()
+    except socket.error as error:
+        trace.find("mtu", "path MTU unknown: %s" % format_text(
+            str(error.args[-1])))
+    finally:
+        search.close()
+
+
+CHECKS.append(check_mtu)
+
+# ---------------------------------------------------------------------------
 # 15 Report
 # ---------------------------------------------------------------------------
 
@@ -3221,6 +3562,9 @@ OPTIONS = (
     ("Diagnosis", "--control", "WHAT", "string", "auto",
      "what to compare with when the port is not reached: auto, none, icmp, "
      "udp[:PORT] or tcp[:PORT] (default: auto)"),
+    ("Diagnosis", "--mtu", None, None, False,
+     "find the path MTU: the largest packet that gets there, and who says "
+     "so"),
     ("Output", "-n --no-dns", None, None, False,
      "do not look up hostnames of IP addresses"),
     ("Output", "-v --verbose", None, None, False,
