@@ -3110,6 +3110,13 @@ class SizeQueue(ErrorQueue):
         # IP_MTU_DISCOVER, IPV6_MTU_DISCOVER: PROBE
         sock.setsockopt(*{4: (0, 10, 3), 6: (41, 23, 3)}[version])
 
+    def receive(self, sock, flags=0):
+        heard = ErrorQueue.receive(self, sock, flags)
+        if not flags and sock.type & 15 == socket.SOCK_RAW and \
+                sock.family == socket.AF_INET:
+            return (decode_ip(heard[0])[1],) + heard[1:]
+        return heard
+
     @staticmethod
     def decode_error(value, version, quoted, facts):
         reply = ErrorQueue.decode_error(value, version, quoted, facts)
@@ -3121,297 +3128,197 @@ class PathMtu(object):
     """Finds the largest packet that gets to the destination, in octets.
 
     Who finds one too big tells the MTU (RFC 1191, RFC 8201); where nobody
-    does, 16 sizes at once narrow it down.  A size counts as lost when it
-    was sent three times or more and a smaller one got an answer meanwhile.
+    does, 16 sizes at once narrow it down.  Lost is what was sent three
+    times or more while something smaller got there.
 
     low, high  the largest that gets there, the smallest that does not
-    why        Reply that refused `high`, None if nothing came
-    told       all such Replies of routers
-    end        0, or the ttl of the hop that is asked in place of a
-               destination that does not answer
+    why        Answer that refused `high`, None if nothing came
+    end        the ttl asked at, DEFAULT_TTL for the destination; if that
+               is silent, of the last hop that answers
     """
 
-    SMALLEST = {4: 68, 6: 1280}         # RFC 791 3.2, RFC 8200 5
+    end = DEFAULT_TTL
 
     def __init__(self, traceroute, trace):
-        self.trace = trace
-        self.target = target = traceroute.target._replace(source_port=None)
-        self.guard = traceroute.guard or (lambda wait, seconds:
-                                          wait(seconds))
-        self.version = target.family.version
-        self.smallest = self.SMALLEST[self.version]
-        self.header = 8 + {4: 20, 6: 40}[self.version]
-        self.filler = os.urandom(65535)
+        self.traceroute, self.trace = traceroute, trace
+        self.target = traceroute.target._replace(source_port=None)
+        self.version = self.target.family.version
+        self.smallest, self.header = {4: (68, 28), 6: (1280, 48)}[
+            self.version]               # RFC 791 3.2, RFC 8200 5
         hops = [hop for one in [trace] + trace.control for hop in one.hops]
         self.places = dict((hop.ttl, hop.address) for hop in hops
                            if hop.address)
-        slowest = max([hop.rtt or 0 for hop in hops] + [trace.rtt or 0])
-        self.gap = min(max(0.2, 2 * slowest), traceroute.options.wait_time)
-        self.methods, self.flying, self.heard = [], [], {}
-        self.alive = set()              # methods the destination answers
-        self.poller, self.raw, self.end = Poller(), None, 0
+        self.last = trace.distance or max(self.places or [0]) + 1
+        self.wait = min(traceroute.options.wait_time, max(
+            [0.6] + [4 * hop.rtt for hop in hops if hop.rtt]))
 
-    def open(self):
-        for name in "icmp", "udp":
-            port = (name == "udp") * (33434 + (self.target.port == 33434))
-            try:
-                method = METHODS[name](self.target._replace(
-                    port=port, sockaddr=self.target.sockaddr[:1] + (port,) +
-                    self.target.sockaddr[2:]), SizeQueue())
-            except RunError:            # no ICMP echo for this user
-                continue
-            self.methods.append(method)
-            if name == "icmp" and not method.by_ping:
-                self.raw = RawSocket(self.version, self.target.sockaddr,
-                                     False)
-                self.poller.add(self.raw.sockets[0].fileno())
-
-    def close(self):
-        self.land()
-        for one in self.methods + [self.raw]:
-            if one:
-                one.close()
-
-    def land(self):
-        for method, probe, _ in self.flying:
-            if probe.sock and method.sock is not probe.sock:
-                self.poller.remove(probe.sock.fileno())
-            method.release(probe)
-        self.flying = []
-
-    # Asking
-
-    def send(self, method, pair):
-        """Send a packet of (size, ttl)."""
-        probe = Probe(pair[1], False)
-        self.flying.append((method, probe, pair))
-        method.payload = self.filler[:pair[0] - self.header]
+    def ask(self, sizes, last=0):
+        """Send packets of some sizes with the ttl `end`, and with 1 to
+        `last`; return {size: list of Plan}.  The big ones go first, lest
+        the small use up what a router may answer."""
+        found, main = {}, self.traceroute
+        engine = Engine(self.target, SizeQueue(), None, 0, main.debug,
+                        guard=main.guard)
         try:
-            method.send(probe)
-        except socket.error as error:
-            if probe.sock is None or error.errno in TRANSIENT:
-                raise
-        self.poller.add(probe.sock.fileno())
-
-    def ask(self, pairs, thorough=False):
-        """Send packets of (size, ttl), up to four times, and note in heard
-        what becomes of them: (arrived, Reply).
-
-        Unless thorough, all is known once the largest has arrived.  The
-        big ones go first, lest the small use up what a router may answer.
-        """
-        self.pairs, self.thorough = sorted(set(pairs), reverse=True), thorough
-        self.heard = {}
-        try:
-            for attempt in range(4):
-                if attempt == 3:        # for who answers once a second
-                    if self.heard and not thorough:
-                        break
-                    self.listen(1.1)
-                for pair in self.missing():
-                    for method in self.methods:
-                        self.send(method, pair)
-                    self.listen(0.001)
-                self.listen(self.gap)
+            for size in sorted(set(sizes), reverse=True):
+                found[size] = []
+                for name in "icmp", "udp":
+                    port = 33434 + (main.port == 33434)
+                    if name == "icmp":
+                        port = 0
+                    try:
+                        method = METHODS[name](self.target._replace(
+                            port=port, sockaddr=self.target.sockaddr[:1] +
+                            (port,) + self.target.sockaddr[2:],
+                            payload=b"\0" * (size - self.header)),
+                            engine.mechanism)
+                    except RunError:    # no ICMP echo for this user
+                        continue
+                    method.by_ping = True       # see SizeQueue.receive()
+                    plan = Plan(1, last, max(self.wait, 2 * (last > 0)),
+                                gap=0, parallel=64)
+                    plan.full = State(self.end)
+                    for state in [plan.full] + plan.states:
+                        state.too_big = True    # the first word counts
+                    engine.add(method, plan)
+                    found[size].append(plan)
+            while not engine.done and not all(map(self.fate,
+                                                  found.values())):
+                engine.turn()
         finally:
-            self.land()
+            engine.close()
+        return found
 
-    def arrived(self):
-        return [pair for pair in self.heard if self.heard[pair][0]]
+    @staticmethod
+    def reach(plans):
+        """Return the set of ttls at which an answer shows the arrival."""
+        return set(DEFAULT_TTL if state.reached else state.ttl
+                   for plan in plans for state in [plan.full] + plan.states
+                   if state.reached or state.outcome == "time-exceeded")
 
-    def missing(self):
-        best = 0 if self.thorough else max(self.arrived() or [(0, 0)])[0]
-        return [pair for pair in self.pairs
-                if pair not in self.heard and pair[0] > best]
-
-    def listen(self, seconds):
-        until = monotonic() + seconds
-        while self.missing() and monotonic() < until:
-            ready = self.guard(self.poller.wait, until - monotonic())
-            for method, sock in set((method, probe.sock) for method, probe, _
-                                    in self.flying
-                                    if probe.sock.fileno() in ready):
-                self.match(sock, method, method.receive(sock, None))
-            if self.raw:
-                self.match(self.methods[0].sock, self.methods[0], [
-                    reply for reply in self.raw.replies(self.raw.sockets[0])
-                    if reply.kind == "echo"])
-
-    def match(self, sock, method, replies):
-        for reply in replies:
-            outcome = OUTCOMES.get(classify(
-                reply, self.target.address, self.target.own_address)[0])
-            for _, probe, pair in self.flying:
-                if probe.sock is not sock or reply.kind == "failed" or \
-                        not method.answers(reply, probe):
-                    continue
-                late = outcome == OUTCOMES["time-exceeded"] and pair[1] > 0
-                if outcome and outcome.reached:
-                    self.heard[pair[0], 0] = self.heard[pair] = True, reply
-                    self.alive.add(method.name)
-                elif late:
-                    self.heard[pair] = True, reply
-                elif self.refused(reply):
-                    self.heard.setdefault(pair, (False, reply))
-
-    def refused(self, reply):
-        return reply.kind == "unsent" and reply.error == errno.EMSGSIZE or \
-            (reply.icmp_type, reply.icmp_code) == TOO_BIG[self.version]
-
-    # Searching
-
-    def link_mtu(self):
-        """Return what the kernel says to a packet that is far too big."""
-        udp = self.methods[-1]
-        self.send(udp, (65535, 1))
-        try:
-            return min([65535] + [
-                reply.data for reply in
-                udp.receive(self.flying[0][1].sock, None)
-                if reply.kind == "unsent" and reply.data])
-        finally:
-            self.land()
+    def fate(self, plans):
+        """Return True if a packet arrived, else the Answer of who found it
+        too big, else None."""
+        if self.end in self.reach(plans):
+            return True
+        for plan in plans:
+            for state in [plan.full] + plan.states:
+                if state.answer.error == format_errno(errno.EMSGSIZE) or (
+                        state.answer.icmp_type, state.answer.icmp_code
+                        ) == TOO_BIG[self.version]:
+                    return state.answer
 
     def search(self):
-        """Find low, high and why; return False if that fails."""
-        self.low, self.high, self.told = self.smallest - 1, \
-            self.link_mtu() + 1, []
-        self.why = NO_REPLY._replace(data=self.high - 1)
+        """Find end, low, high and why; return False if that fails."""
+        self.low, self.high, self.why = self.smallest, 65536, None
+        self.told, self.end = [], DEFAULT_TTL
+        self.end = max(self.reach(self.ask([self.low], self.last)[self.low])
+                       or [0])
+        sizes = [1500, 1501, 9000, 9001, 65535]
         for count in range(20):
-            if self.high - self.low < 2:
+            mtu = self.why and self.why.data or 0
+            if not self.end or self.high - self.low < 2 or mtu == self.low:
                 break
-            mtu = self.why.data if self.why else 0
-            if self.low < mtu < self.high and count < 8:
-                sizes = [mtu]
-            else:
+            if count:
                 step = (self.high - self.low - 2) // 16 + 1
                 sizes = list(range(self.low + step, self.high, step))
-            self.ask([(size, self.end) for size in
-                      sizes + [max(self.low, self.smallest)]])
-            if not self.arrived():
+            if self.low < mtu < self.high and count < 8:
+                sizes = [mtu]
+            found = self.ask(sizes + [self.low])
+            fates = dict((size, self.fate(found[size])) for size in found)
+            passed = [size for size in found if fates[size] is True]
+            if not passed:
                 return False
-            self.low = max(self.arrived())[0]
+            self.low = max(passed)
             bad = [size for size in sizes if size > self.low]
             if bad:
                 self.high = min(bad)
-                self.why = self.heard.get((self.high, self.end), (0, None))[1]
-                self.told += [self.why] if self.why else []
-            elif self.low == mtu:
-                break
-        return True
-
-    def last(self):
-        return self.end or self.trace.distance or max(
-            list(self.places) or [0]) + 1
-
-    def find_end(self):
-        """Find the last hop that answers; return False if none does."""
-        self.ask([(self.smallest, ttl + 1) for ttl in range(self.last())],
-                 True)
-        self.end = max(self.arrived() or [(0, 0)])[1]
+                self.why = fates[self.high]
+                entry = self.why and (self.why.address, self.why.data)
+                if entry and entry[0] and entry not in self.told:
+                    self.told.append(entry)
         return self.end > 0
 
     def confirm(self):
         """Look where `high` gets lost; return (last ttl it gets to, next
         ttl that `low` gets to), None if it does not or can not be seen."""
-        last = self.last()
-        self.ask([(size, ttl) for size in (self.low, self.high)
-                  for ttl in [self.end] + list(range(1, last + 1))], True)
-        here, beyond = [0], []
-        for (size, ttl), (arrived, _) in self.heard.items():
-            if size == self.high:
-                if not arrived or ttl == self.end:
-                    return None
-                here.append(ttl)
-            elif arrived:
-                beyond.append(ttl or last)
-        beyond = [ttl for ttl in beyond if ttl > max(here)]
-        return (max(here), min(beyond)) if beyond else None
+        found = self.ask([self.low, self.high], self.last)
+        here = max(self.reach(found[self.high]) or [0])
+        beyond = [ttl for ttl in self.reach(found[self.low]) if ttl > here]
+        if beyond and not self.fate(found[self.high]):
+            return here, min(beyond)
 
     # Reporting
 
-    def run(self):
-        mss = self.ask_mss() if self.trace.verdict == "open" and \
-            self.trace.method == "tcp" else None
-        lost = None
-        for _ in range(3):              # what is lost has to stay lost
-            found = self.search() or not self.end and \
-                self.low < self.smallest and self.find_end() and \
-                self.search()
-            lost = None if self.why or not found else self.confirm()
-            if lost or self.why or not found:
-                break
-        hop, text = self.report(found, lost)
-        sure = lost and (lost[1] < self.last() or len(self.alive) > 1)
-        self.trace.find("black-hole" if sure else "mtu", text, hop)
-        if found and not self.end and (self.why or lost):
-            self.trace.path_mtu = self.low
-        if mss:
-            octets = mss[0] + self.header + 12
-            self.trace.find("mtu", "the server offers an MSS of %s%d (packets"
-                            " of %d octets)%s" % (
-                                "at least " * mss[1], mss[0], octets,
-                                ": connections that send full segments will "
-                                "hang" * bool(sure and octets > self.low)))
-
     def place(self, ttl):
-        return "hop %d (%s)" % (ttl, self.places[ttl]) \
-            if ttl in self.places else "hop %d" % ttl if ttl else "this host"
+        return "hop %d (%s)" % (ttl, self.places.get(ttl, "silent")) if \
+            0 < ttl < DEFAULT_TTL else self.target.address if ttl else \
+            "this host"
 
-    def report(self, found, lost):
-        """Return (hop, text) of the finding."""
+    def run(self):
+        if self.trace.verdict == "open":
+            self.ask_mss()
         hops = dict((self.places[ttl], ttl) for ttl in self.places)
-        says, hop = [], None
-        for reply in self.told:
-            hop = hops.get(reply.responder)
-            says.append("%s says %s with MTU %d" % (
-                self.place(hop) if hop else reply.responder or "this host",
-                FAMILIES[self.version].codes[TOO_BIG[self.version]][1],
-                reply.data))
-        says = ", ".join(sorted(set(says), key=says.index))
+        for _ in range(3):              # what is lost has to stay lost
+            found, lost, hop, kind = self.search(), None, None, "mtu"
+            if not found or self.why:
+                break
+            found = lost = self.confirm()
+            if lost:
+                break
         none = "neither ICMP echo nor a closed UDP port"
-        if self.low < self.smallest:
-            return hop, "path MTU unknown: nothing that answers big packets " \
-                "is available: " + none
-        if not lost and not (found and self.why):
-            return hop, "path MTU unknown: too many answers are missing; " \
-                "packets of %d octets get through" % self.low
-        text = "path MTU %d" % self.low
-        if self.end:
-            text = "packets of %d octets get to %s, but %s of %s answers" % (
-                self.low, self.place(self.end), none, self.target.address)
+        text = "path MTU unknown: nothing that answers big packets is " \
+            "available: " + none
         if lost:
-            hop, beyond = lost
-            text = "packets of more than %d octets vanish %s, and nobody " \
-                "says why: %s; set the MSS to %d or let ICMP pass" % (
-                    self.low, "after " + self.place(hop)
-                    if beyond == hop + 1 else "between %s and %s" % (
-                        self.place(hop), self.place(beyond)),
-                    "a path MTU black hole" if beyond < self.last() or
-                    len(self.alive) > 1 else "a path MTU black hole, or %s "
-                    "does not answer bigger ones" % self.target.address,
-                    self.low - self.header - 12)
-        elif not says:
-            text += ", the whole way" * (not self.end)
-        return hop, text + (says and ": "[bool(lost):] + says)
+            hop, kind = lost[0], "black-hole"
+            text = "packets of more than %d octets vanish between %s and " \
+                "%s, and nobody says why: a path MTU black hole" % (
+                    self.low, self.place(hop), self.place(lost[1]))
+            if lost[1] == DEFAULT_TTL:
+                kind, text = "mtu", text + ", or the host answers none " \
+                    "that big"
+            text += "; set the MSS to %d or let ICMP pass" % (
+                self.low - self.header - 12)
+        elif self.end and not found:
+            text = "path MTU unknown: too many answers are missing; " \
+                "packets of %d octets get through" % self.low
+        elif self.end == DEFAULT_TTL:
+            text = "path MTU %d" % self.low + (
+                "" if self.told else ", the whole way")
+        elif found:
+            text = "packets of %d octets get to %s; behind it %s answers" % (
+                self.low, self.place(self.end), none)
+        for who, mtu in self.told:
+            hop = hops.get(who)
+            text += ": %s says %s with MTU %d" % (
+                self.place(hop) if hop else who, FAMILIES[
+                    self.version].codes[TOO_BIG[self.version]][1], mtu)
+        if found and self.end == DEFAULT_TTL:
+            self.trace.path_mtu = self.low
+        self.trace.find(kind, text, hop if lost is None else lost[0])
 
     def ask_mss(self):
-        """Return (the MSS that the server offers to a connection of its
-        own, True if it may be more), None if that can not be seen."""
+        """Tell the MSS of a connection of its own."""
         method, probe = TcpMethod(self.target, SizeQueue()), Probe(0, True)
+        poller = Poller()
         try:
             method.send(probe)
-            self.poller.add(probe.sock.fileno(), True)
-            self.guard(self.poller.wait, 2)
-            self.poller.remove(probe.sock.fileno())
+            poller.add(probe.sock.fileno(), True)
+            (self.traceroute.guard or (lambda wait, seconds: wait(
+                seconds)))(poller.wait, 2)
             probe.sock.getpeername()
             info = method.read_info(probe.sock)
-            # [4] tcpi_snd_mss, [15] tcpi_pmtu; timestamps take 12 octets.
-            stamps = bytearray(probe.sock.getsockopt(6, TCP_INFO, 8))[5] & 1
-            mss = info[4] + 12 * stamps
-            return mss, mss + self.header + 12 >= info[15]
+            # tcpi_snd_mss, less 12 octets if tcpi_options has timestamps
+            mss = info[4] + 12 * (bytearray(struct.pack(
+                "=I", info[1]))[1] & 1)
+            size = mss + self.header + 12
+            self.trace.find("mtu", "TCP MSS %d, packets of %d octets: %s" % (
+                mss, size, "the server offers that"
+                if size < info[15] else     # tcpi_pmtu
+                "what this host's link or a learned path MTU allows; the "
+                "server offers no less"))
         except (socket.error, IndexError):
-            return None
+            pass
         finally:
             method.release(probe)
 
@@ -3420,17 +3327,10 @@ def check_mtu(traceroute, trace):
     """Do what --mtu asks for."""
     if not traceroute.options.mtu or trace.verdict == "error":
         return
-    search = PathMtu(traceroute, trace)
-    try:
-        if not ErrorQueue.available():
-            raise socket.error(0, "this system does not tell MTUs")
-        search.open()
-        search.run()
-    except socket.error as error:
-        trace.find("mtu", "path MTU unknown: %s" % format_text(
-            str(error.args[-1])))
-    finally:
-        search.close()
+    if ErrorQueue.available():
+        PathMtu(traceroute, trace).run()
+    else:
+        trace.find("mtu", "path MTU unknown: this system does not tell MTUs")
 
 
 CHECKS.append(check_mtu)
