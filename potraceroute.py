@@ -998,6 +998,7 @@ class Method(object):
     """
 
     name = protocol = kind = None
+    tcp_info = ()               # of a connection that came about
     default_port = None
     repeats = None
     connects = False
@@ -1144,6 +1145,7 @@ class TcpMethod(Method):
             if peer == sock.getsockname():      # connected to itself
                 return [NO_REPLY._replace(kind="reset",
                                           responder=self.target.address)]
+            self.tcp_info = info
             probe.kernel_rtt = info[17] * 1e-6 if info and info[17] else None
             return [NO_REPLY._replace(kind="accepted",
                                       responder=self.target.address)]
@@ -3033,7 +3035,7 @@ class Traceroute(object):
                          if state.answers or state.ttl <= plan.heard]
             if method.blind:
                 self.mechanism_name, self.why = Mechanism.name, Mechanism.why
-            elapsed = monotonic() - began
+            elapsed, self.tcp_info = monotonic() - began, method.tcp_info
             self.result = Trace(self, plan, hops, elapsed, done,
                                 control.results(elapsed))
         for check in CHECKS:
@@ -3102,8 +3104,8 @@ def trace(host, port=None, method="tcp", **keywords):
 # ---------------------------------------------------------------------------
 
 class SizeQueue(ErrorQueue):
-    """The error queue of sockets that never fragment and pay no heed to an
-    MTU the kernel has learned; in Reply.data the MTU that was told."""
+    """For sockets that never fragment and pay no heed to an MTU the kernel
+    has learned; Reply.data is the MTU an ICMP error tells."""
 
     def prepare(self, sock, version):
         ErrorQueue.prepare(self, sock, version)
@@ -3128,19 +3130,15 @@ class PathMtu(object):
     """Finds the largest packet that gets to the destination, in octets.
 
     Who finds one too big tells the MTU (RFC 1191, RFC 8201); where nobody
-    does, 16 sizes at once narrow it down.  Lost is what was sent three
-    times or more while something smaller got there.
+    does, 16 sizes at once narrow it down.
 
     low, high  the largest that gets there, the smallest that does not
     why        Answer that refused `high`, None if nothing came
-    end        the ttl asked at, DEFAULT_TTL for the destination; if that
-               is silent, of the last hop that answers
+    end        ttl asked at; if the destination is silent, the last hop's
     """
 
-    end = DEFAULT_TTL
-
     def __init__(self, traceroute, trace):
-        self.traceroute, self.trace = traceroute, trace
+        self.traceroute = traceroute
         self.target = traceroute.target._replace(source_port=None)
         self.version = self.target.family.version
         self.smallest, self.header = {4: (68, 28), 6: (1280, 48)}[
@@ -3149,6 +3147,8 @@ class PathMtu(object):
         self.places = dict((hop.ttl, hop.address) for hop in hops
                            if hop.address)
         self.last = trace.distance or max(self.places or [0]) + 1
+        self.places[0] = "this host"
+        self.places[DEFAULT_TTL] = self.target.address
         self.wait = min(traceroute.options.wait_time, max(
             [0.6] + [4 * hop.rtt for hop in hops if hop.rtt]))
 
@@ -3162,16 +3162,12 @@ class PathMtu(object):
         try:
             for size in sorted(set(sizes), reverse=True):
                 found[size] = []
-                for name in "icmp", "udp":
-                    port = 33434 + (main.port == 33434)
-                    if name == "icmp":
-                        port = 0
+                for name, port in ("icmp", 0), ("udp", 33434):
                     try:
                         method = METHODS[name](self.target._replace(
-                            port=port, sockaddr=self.target.sockaddr[:1] +
-                            (port,) + self.target.sockaddr[2:],
-                            payload=b"\0" * (size - self.header)),
-                            engine.mechanism)
+                            port=port, payload=os.urandom(size - self.header),
+                            sockaddr=(self.target.sockaddr[0], port) +
+                            self.target.sockaddr[2:]), engine.mechanism)
                     except RunError:    # no ICMP echo for this user
                         continue
                     method.by_ping = True       # see SizeQueue.receive()
@@ -3191,10 +3187,10 @@ class PathMtu(object):
 
     @staticmethod
     def reach(plans):
-        """Return the set of ttls at which an answer shows the arrival."""
-        return set(DEFAULT_TTL if state.reached else state.ttl
-                   for plan in plans for state in [plan.full] + plan.states
-                   if state.reached or state.outcome == "time-exceeded")
+        """Return the ttls at which an answer shows the arrival."""
+        return [DEFAULT_TTL if state.reached else state.ttl
+                for plan in plans for state in [plan.full] + plan.states
+                if state.reached or state.outcome == "time-exceeded"]
 
     def fate(self, plans):
         """Return True if a packet arrived, else the Answer of who found it
@@ -3203,41 +3199,38 @@ class PathMtu(object):
             return True
         for plan in plans:
             for state in [plan.full] + plan.states:
-                if state.answer.error == format_errno(errno.EMSGSIZE) or (
-                        state.answer.icmp_type, state.answer.icmp_code
-                        ) == TOO_BIG[self.version]:
-                    return state.answer
+                answer = state.answer
+                if answer.error == format_errno(errno.EMSGSIZE) or (
+                        answer.icmp_type, answer.icmp_code) == TOO_BIG[
+                            self.version]:
+                    return answer
 
     def search(self):
         """Find end, low, high and why; return False if that fails."""
-        self.low, self.high, self.why = self.smallest, 65536, None
-        self.told, self.end = [], DEFAULT_TTL
-        self.end = max(self.reach(self.ask([self.low], self.last)[self.low])
-                       or [0])
-        sizes = [1500, 1501, 9000, 9001, 65535]
+        self.end, low, high, why = DEFAULT_TTL, self.smallest, 65536, None
+        self.end = max(self.reach(self.ask([low], self.last)[low]) or [0])
+        sizes, self.why = [1500, 1501, 9000, 9001, 65535], None
         for count in range(20):
-            mtu = self.why and self.why.data or 0
-            if not self.end or self.high - self.low < 2 or mtu == self.low:
+            mtu = why and why.data or 0
+            self.low, self.high, self.why = low, high, why
+            if not self.end or high - low < 2 or mtu == low:
                 break
-            if count:
-                step = (self.high - self.low - 2) // 16 + 1
-                sizes = list(range(self.low + step, self.high, step))
-            if self.low < mtu < self.high and count < 8:
+            step = (high - low - 2) // 16 + 1
+            if low < mtu < high and count < 8:
                 sizes = [mtu]
-            found = self.ask(sizes + [self.low])
-            fates = dict((size, self.fate(found[size])) for size in found)
-            passed = [size for size in found if fates[size] is True]
+            elif count:
+                sizes = list(range(low + step, high, step))
+            found = self.ask(sizes + [low])
+            passed = [size for size in found
+                      if self.fate(found[size]) is True]
             if not passed:
                 return False
-            self.low = max(passed)
-            bad = [size for size in sizes if size > self.low]
+            low = max(passed)
+            bad = [size for size in sizes if size > low]
             if bad:
-                self.high = min(bad)
-                self.why = fates[self.high]
-                entry = self.why and (self.why.address, self.why.data)
-                if entry and entry[0] and entry not in self.told:
-                    self.told.append(entry)
-        return self.end > 0
+                high = min(bad)
+                why = self.fate(found[high])
+        return self.end
 
     def confirm(self):
         """Look where `high` gets lost; return (last ttl it gets to, next
@@ -3248,89 +3241,64 @@ class PathMtu(object):
         if beyond and not self.fate(found[self.high]):
             return here, min(beyond)
 
-    # Reporting
-
-    def place(self, ttl):
-        return "hop %d (%s)" % (ttl, self.places.get(ttl, "silent")) if \
-            0 < ttl < DEFAULT_TTL else self.target.address if ttl else \
-            "this host"
-
     def run(self):
-        if self.trace.verdict == "open":
-            self.ask_mss()
-        hops = dict((self.places[ttl], ttl) for ttl in self.places)
+        """Return the kind, text and ttl of a finding, and the path MTU."""
         for _ in range(3):              # what is lost has to stay lost
-            found, lost, hop, kind = self.search(), None, None, "mtu"
+            found, lost = self.search(), None
             if not found or self.why:
                 break
             found = lost = self.confirm()
             if lost:
                 break
         none = "neither ICMP echo nor a closed UDP port"
-        text = "path MTU unknown: nothing that answers big packets is " \
-            "available: " + none
+        hop, who = None, self.why and self.why.address
+        if not self.end:
+            return "mtu", "path MTU unknown: nothing that answers big " \
+                "packets is available: " + none, hop, None
+        if not found:
+            return "mtu", "path MTU unknown: too many answers are missing; " \
+                "packets of %d octets get through" % self.low, hop, None
+        mtu = self.low if self.end == DEFAULT_TTL else None
         if lost:
-            hop, kind = lost[0], "black-hole"
-            text = "packets of more than %d octets vanish between %s and " \
-                "%s, and nobody says why: a path MTU black hole" % (
-                    self.low, self.place(hop), self.place(lost[1]))
-            if lost[1] == DEFAULT_TTL:
-                kind, text = "mtu", text + ", or the host answers none " \
-                    "that big"
-            text += "; set the MSS to %d or let ICMP pass" % (
-                self.low - self.header - 12)
-        elif self.end and not found:
-            text = "path MTU unknown: too many answers are missing; " \
-                "packets of %d octets get through" % self.low
-        elif self.end == DEFAULT_TTL:
-            text = "path MTU %d" % self.low + (
-                "" if self.told else ", the whole way")
-        elif found:
-            text = "packets of %d octets get to %s; behind it %s answers" % (
-                self.low, self.place(self.end), none)
-        for who, mtu in self.told:
-            hop = hops.get(who)
-            text += ": %s says %s with MTU %d" % (
-                self.place(hop) if hop else who, FAMILIES[
-                    self.version].codes[TOO_BIG[self.version]][1], mtu)
-        if found and self.end == DEFAULT_TTL:
-            self.trace.path_mtu = self.low
-        self.trace.find(kind, text, hop if lost is None else lost[0])
+            return "black-hole", "packets of more than %d octets vanish " \
+                "between %s and %s, and nobody says why: a path MTU black " \
+                "hole%s; connections with an MSS above %d will hang: set " \
+                "it to that or let ICMP pass" % (
+                    self.low, self.place(lost[0]), self.place(lost[1]),
+                    ", or the host answers none that big" *
+                    (lost[1] == DEFAULT_TTL),
+                    self.low - self.header - 12), lost[0], mtu
+        text = "path MTU %d%s" % (self.low, ", the whole way" * (not who)) \
+            if mtu else "packets of %d octets get to %s; behind it %s " \
+            "answers" % (self.low, self.place(self.end), none)
+        if who:
+            hop = min([ttl for ttl in self.places if self.places[ttl] == who]
+                      or [None])
+            text += ": %s says %s, with MTU %d" % (
+                format_who(who, hop, self.target),
+                format_icmp(self.version, self.why), self.why.data)
+        return "mtu", text, hop, mtu
 
-    def ask_mss(self):
-        """Tell the MSS of a connection of its own."""
-        method, probe = TcpMethod(self.target, SizeQueue()), Probe(0, True)
-        poller = Poller()
-        try:
-            method.send(probe)
-            poller.add(probe.sock.fileno(), True)
-            (self.traceroute.guard or (lambda wait, seconds: wait(
-                seconds)))(poller.wait, 2)
-            probe.sock.getpeername()
-            info = method.read_info(probe.sock)
-            # tcpi_snd_mss, less 12 octets if tcpi_options has timestamps
-            mss = info[4] + 12 * (bytearray(struct.pack(
-                "=I", info[1]))[1] & 1)
-            size = mss + self.header + 12
-            self.trace.find("mtu", "TCP MSS %d, packets of %d octets: %s" % (
-                mss, size, "the server offers that"
-                if size < info[15] else     # tcpi_pmtu
-                "what this host's link or a learned path MTU allows; the "
-                "server offers no less"))
-        except (socket.error, IndexError):
-            pass
-        finally:
-            method.release(probe)
+    def place(self, ttl):
+        return format_who(self.places.get(ttl, "a router"), ttl, self.target)
 
 
 def check_mtu(traceroute, trace):
     """Do what --mtu asks for."""
     if not traceroute.options.mtu or trace.verdict == "error":
         return
-    if ErrorQueue.available():
-        PathMtu(traceroute, trace).run()
-    else:
+    if not ErrorQueue.available():
         trace.find("mtu", "path MTU unknown: this system does not tell MTUs")
+        return
+    search, info = PathMtu(traceroute, trace), traceroute.tcp_info
+    kind, text, hop, trace.path_mtu = search.run()
+    trace.find(kind, text, hop)
+    if trace.verdict == "open" and info[15:]:
+        # tcpi_snd_mss, less 12 octets if tcpi_options has timestamps
+        mss = info[4] + 12 * (bytearray(struct.pack("=I", info[1]))[1] & 1)
+        size = mss + search.header + 12
+        trace.find("mtu", "the server offers an MSS of %d%s (packets of %d "
+                   "octets)" % (mss, " or more" * (size >= info[15]), size))
 
 
 CHECKS.append(check_mtu)
