@@ -1798,8 +1798,9 @@ class Engine(object):
             if len(probe.doubtful) < 8:
                 probe.doubtful.append((reply, now, real_now))
             return
-        if not state.too_big and (reply.icmp_type, reply.icmp_code) == \
-                TOO_BIG[self.target.family.version]:
+        if not state.too_big and reply.data is None and TOO_BIG[
+                self.target.family.version] == (reply.icmp_type,
+                                                reply.icmp_code):
             # The kernel has learned the path's MTU from it: once more.
             state.too_big = probe.gone = True
             self.forget(method, probe)
@@ -3138,11 +3139,10 @@ class PathMtu(object):
     """
 
     def __init__(self, traceroute, trace):
-        self.traceroute = traceroute
-        self.target = traceroute.target._replace(source_port=None)
-        self.version = self.target.family.version
-        self.smallest, self.header = {4: (68, 28), 6: (1280, 48)}[
-            self.version]               # RFC 791 3.2, RFC 8200 5
+        self.traceroute, self.target = traceroute, traceroute.target
+        version = self.target.family.version
+        self.too_big = TOO_BIG[version]
+        self.least, self.header = {4: (68, 28), 6: (1280, 48)}[version]
         hops = [hop for one in [trace] + trace.control for hop in one.hops]
         self.places = dict((hop.ttl, hop.address) for hop in hops
                            if hop.address)
@@ -3156,16 +3156,16 @@ class PathMtu(object):
         """Send packets of some sizes with the ttl `end`, and with 1 to
         `last`; return {size: list of Plan}.  The big ones go first, lest
         the small use up what a router may answer."""
-        found, main = {}, self.traceroute
-        engine = Engine(self.target, SizeQueue(), None, 0, main.debug,
-                        guard=main.guard)
+        found = dict((size, []) for size in sizes)
+        engine = Engine(self.target, SizeQueue(), None, 0,
+                        self.traceroute.debug, guard=self.traceroute.guard)
         try:
-            for size in sorted(set(sizes), reverse=True):
-                found[size] = []
+            for size in sorted(found, reverse=True):
                 for name, port in ("icmp", 0), ("udp", 33434):
                     try:
                         method = METHODS[name](self.target._replace(
                             port=port, payload=os.urandom(size - self.header),
+                            source_port=None,
                             sockaddr=(self.target.sockaddr[0], port) +
                             self.target.sockaddr[2:]), engine.mechanism)
                     except RunError:    # no ICMP echo for this user
@@ -3174,8 +3174,6 @@ class PathMtu(object):
                     plan = Plan(1, last, max(self.wait, 2 * (last > 0)),
                                 gap=0, parallel=64)
                     plan.full = State(self.end)
-                    for state in [plan.full] + plan.states:
-                        state.too_big = True    # the first word counts
                     engine.add(method, plan)
                     found[size].append(plan)
             while not engine.done and not all(map(self.fate,
@@ -3198,38 +3196,36 @@ class PathMtu(object):
         if self.end in self.reach(plans):
             return True
         for plan in plans:
-            for state in [plan.full] + plan.states:
-                answer = state.answer
-                if answer.error == format_errno(errno.EMSGSIZE) or (
-                        answer.icmp_type, answer.icmp_code) == TOO_BIG[
-                            self.version]:
+            for answer in [state.answer for state in
+                           [plan.full] + plan.states]:
+                if answer.error == format_errno(errno.EMSGSIZE) or \
+                        self.too_big == (answer.icmp_type, answer.icmp_code):
                     return answer
 
     def search(self):
         """Find end, low, high and why; return False if that fails."""
-        self.end, low, high, why = DEFAULT_TTL, self.smallest, 65536, None
-        self.end = max(self.reach(self.ask([low], self.last)[low]) or [0])
-        sizes, self.why = [1500, 1501, 9000, 9001, 65535], None
-        for count in range(20):
-            mtu = why and why.data or 0
-            self.low, self.high, self.why = low, high, why
-            if not self.end or high - low < 2 or mtu == low:
-                break
-            step = (high - low - 2) // 16 + 1
-            if low < mtu < high and count < 8:
-                sizes = [mtu]
-            elif count:
-                sizes = list(range(low + step, high, step))
-            found = self.ask(sizes + [low])
+        self.end, self.low, self.high = DEFAULT_TTL, self.least, 65536
+        found = self.ask([self.low], self.last)
+        self.end = max(self.reach(found[self.low]) or [0])
+        self.why, sizes, count = None, [1500, 1501, 9000, 9001, 65535], 0
+        while self.end:
+            found = self.ask(sizes + [self.low])
             passed = [size for size in found
                       if self.fate(found[size]) is True]
             if not passed:
                 return False
-            low = max(passed)
-            bad = [size for size in sizes if size > low]
+            self.low = max(passed)
+            bad = [size for size in sizes if size > self.low]
             if bad:
-                high = min(bad)
-                why = self.fate(found[high])
+                self.high = min(bad)
+                self.why = self.fate(found[self.high])
+            mtu = self.why and self.why.data or 0
+            if mtu == self.low or self.high - self.low < 2:
+                break
+            step = (self.high - self.low - 2) // 16 + 1
+            sizes = list(range(self.low + step, self.high, step))
+            if self.low < mtu < self.high and count < 8:
+                sizes, count = [mtu], count + 1
         return self.end
 
     def confirm(self):
@@ -3245,39 +3241,39 @@ class PathMtu(object):
         """Return the kind, text and ttl of a finding, and the path MTU."""
         for _ in range(3):              # what is lost has to stay lost
             found, lost = self.search(), None
-            if not found or self.why:
+            if found and not self.why:
+                found = lost = self.confirm()
+            if found or not self.end:
                 break
-            found = lost = self.confirm()
-            if lost:
-                break
-        none = "neither ICMP echo nor a closed UDP port"
-        hop, who = None, self.why and self.why.address
-        if not self.end:
-            return "mtu", "path MTU unknown: nothing that answers big " \
-                "packets is available: " + none, hop, None
+        kind, hop, who = "mtu", None, self.why and self.why.address
+        text = "path MTU %d" % self.low
         if not found:
-            return "mtu", "path MTU unknown: too many answers are missing; " \
-                "packets of %d octets get through" % self.low, hop, None
-        mtu = self.low if self.end == DEFAULT_TTL else None
+            text = "path MTU unknown"
+            if self.end:
+                text += ": too many answers are missing; packets of %d " \
+                    "octets get through" % self.low
+        if self.end < DEFAULT_TTL:
+            text += " as far as %s: behind it neither ICMP echo nor a " \
+                "closed UDP port answers" % self.place(self.end)
         if lost:
-            return "black-hole", "packets of more than %d octets vanish " \
-                "between %s and %s, and nobody says why: a path MTU black " \
-                "hole%s; connections with an MSS above %d will hang: set " \
-                "it to that or let ICMP pass" % (
-                    self.low, self.place(lost[0]), self.place(lost[1]),
-                    ", or the host answers none that big" *
-                    (lost[1] == DEFAULT_TTL),
-                    self.low - self.header - 12), lost[0], mtu
-        text = "path MTU %d%s" % (self.low, ", the whole way" * (not who)) \
-            if mtu else "packets of %d octets get to %s; behind it %s " \
-            "answers" % (self.low, self.place(self.end), none)
-        if who:
+            hop, beyond = lost
+            kind = "black-hole" if beyond < DEFAULT_TTL else kind
+            text += ": bigger packets vanish between %s and %s, and nobody " \
+                "says why: a path MTU black hole%s; connections with an MSS " \
+                "above %d may hang: set it to that or let ICMP pass" % (
+                    self.place(hop), self.place(beyond),
+                    ", or the host answers none that big" * (kind == "mtu"),
+                    self.low - self.header - 12)
+        elif found and who:
             hop = min([ttl for ttl in self.places if self.places[ttl] == who]
                       or [None])
             text += ": %s says %s, with MTU %d" % (
-                format_who(who, hop, self.target),
-                format_icmp(self.version, self.why), self.why.data)
-        return "mtu", text, hop, mtu
+                format_who(who, hop, self.target), format_icmp(
+                    self.target.family.version, self.why), self.why.data)
+        elif found and self.end == DEFAULT_TTL:
+            text += ", the whole way"
+        return kind, text, hop, self.low if found and \
+            self.end == DEFAULT_TTL else None
 
     def place(self, ttl):
         return format_who(self.places.get(ttl, "a router"), ttl, self.target)
