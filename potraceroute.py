@@ -3164,8 +3164,9 @@ class PathMtu(object):
                 for name, port in ("icmp", 0), ("udp", 33434):
                     try:
                         method = METHODS[name](self.target._replace(
-                            port=port, payload=os.urandom(size - self.header),
-                            source_port=None,
+                            port=port, source_port=None, payload=(
+                                b"\0" * 64 + os.urandom(size))[
+                                    :size - self.header],
                             sockaddr=(self.target.sockaddr[0], port) +
                             self.target.sockaddr[2:]), engine.mechanism)
                     except RunError:    # no ICMP echo for this user
@@ -3207,7 +3208,7 @@ class PathMtu(object):
         self.end, self.low, self.high = DEFAULT_TTL, self.least, 65536
         found = self.ask([self.low], self.last)
         self.end = max(self.reach(found[self.low]) or [0])
-        self.why, sizes, count = None, [1500, 1501, 9000, 9001, 65535], 0
+        self.why, sizes, count = NO_ANSWER, [1500, 1501, 9000, 9001, 65535], 0
         while self.end:
             found = self.ask(sizes + [self.low])
             passed = [size for size in found
@@ -3246,15 +3247,13 @@ class PathMtu(object):
             if found or not self.end:
                 break
         kind, hop, who = "mtu", None, self.why and self.why.address
-        text = "path MTU %d" % self.low
-        if not found:
-            text = "path MTU unknown"
-            if self.end:
-                text += ": too many answers are missing; packets of %d " \
-                    "octets get through" % self.low
+        text = "path MTU %d" % self.low if found else "path MTU unknown"
         if self.end < DEFAULT_TTL:
-            text += " as far as %s: behind it neither ICMP echo nor a " \
-                "closed UDP port answers" % self.place(self.end)
+            text += "%s: neither ICMP echo nor a closed UDP port answers" % (
+                self.end and " as far as " + self.place(self.end) or "")
+        elif not found:
+            text += ": too many answers are missing; packets of %d octets " \
+                "get through" % self.low
         if lost:
             hop, beyond = lost
             kind = "black-hole" if beyond < DEFAULT_TTL else kind
