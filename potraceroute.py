@@ -3152,7 +3152,7 @@ class PathMtu(object):
         self.wait = min(traceroute.options.wait_time, max(
             [0.6] + [4 * hop.rtt for hop in hops if hop.rtt]))
 
-    def ask(self, sizes, last=0):
+    def ask(self, sizes, last=0, wait=None):
         """Send packets of some sizes with the ttl `end`, and with 1 to
         `last`; return {size: list of Plan}.  The big ones go first, lest
         the small use up what a router may answer."""
@@ -3172,8 +3172,8 @@ class PathMtu(object):
                     except RunError:    # no ICMP echo for this user
                         continue
                     method.by_ping = True       # see SizeQueue.receive()
-                    plan = Plan(1, last, max(self.wait, 2 * (last > 0)),
-                                gap=0, parallel=64)
+                    plan = Plan(1, last, wait or self.wait, gap=0,
+                                parallel=64)
                     plan.full = State(self.end)
                     engine.add(method, plan)
                     found[size].append(plan)
@@ -3232,7 +3232,7 @@ class PathMtu(object):
     def confirm(self):
         """Look where `high` gets lost; return (last ttl it gets to, next
         ttl that `low` gets to), None if it does not or can not be seen."""
-        found = self.ask([self.low, self.high], self.last)
+        found = self.ask([self.low, self.high], self.last, 2)
         here = max(self.reach(found[self.high]) or [0])
         beyond = [ttl for ttl in self.reach(found[self.low]) if ttl > here]
         if beyond and not self.fate(found[self.high]):

@@ -173,17 +173,18 @@ class TestEmulatedPath(MtuCase):
                 if trace["family"] == 4 or "labels" not in style:
                     self.assert_told(trace, 1400, 3)
 
-    def test_black_hole_lies_between_the_hops_on_both_sides_of_it(self):
-        self.make(hops={2: {"silent": True},
-                        3: {"mtu": 1383, "blackhole": True}})
-        for trace in self.traces():
-            self.assert_hole(trace, 1383, 3)
-
-    def test_black_hole_of_a_silent_router_is_behind_the_last_that_speaks(
-            self):
-        self.make(hops={1: {"mtu": 1450}, 3: {"silent": True, "mtu": 1400}})
-        for trace in self.traces("-U", how=[USER]):
-            self.assert_hole(trace, 1400, 2, 4)
+    def test_black_hole_is_told_from_a_host_that_drops_what_is_big(self):
+        self.net.ping_group(self.net.client, "1 0")
+        self.make(hops={1: {"mtu": 1450}, 3: {"silent": True, "filters": [
+            {"family": 6, "min_size": 1401, "action": "drop"}]}, 4: {
+                "filters": [{"family": 4, "proto": "udp", "min_size": 1300,
+                             "action": "drop"}]}})
+        host, hole = self.traces("-U", how=[USER])
+        self.assert_hole(hole, 1400, 2, 4)
+        self.assertEqual((only(host)["kind"], host["path_mtu"]),
+                         ("mtu", 1299))
+        self.assertIn("or the host answers none that big",
+                      only(host)["text"])
 
     def test_loss_is_no_black_hole(self):
         self.make(loss=0.15, loss_back=0.15, seed=3, hops={
@@ -203,16 +204,6 @@ class TestEmulatedPath(MtuCase):
                 {"proto": "icmp", "min_size": size, "action": "drop"}]}})
             for trace in self.traces("-U", how=[USER]):
                 self.assert_whole(trace)
-
-    def test_host_that_drops_what_is_big_is_not_called_a_black_hole(self):
-        self.net.ping_group(self.net.client, "1 0")
-        self.make(hops={4: {"filters": [
-            {"proto": "udp", "min_size": 1300, "action": "drop"}]}})
-        for trace in self.traces("-U", how=[USER]):
-            self.assertEqual((only(trace)["kind"], trace["path_mtu"]),
-                             ("mtu", 1299))
-            self.assertIn("or the host answers none that big",
-                          only(trace)["text"])
 
     def test_host_that_answers_nothing_is_said_to(self):
         self.make(hops=SILENT_HOST)
