@@ -3142,7 +3142,8 @@ class PathMtu(object):
         self.traceroute, self.target = traceroute, traceroute.target
         version = self.target.family.version
         self.too_big = TOO_BIG[version]
-        self.least, self.header = {4: (68, 28), 6: (1280, 48)}[version]
+        self.least, self.header = {     # RFC 791 3.2, RFC 8200 5
+            4: (68, 28), 6: (1280, 48)}[version]
         hops = [hop for one in [trace] + trace.control for hop in one.hops]
         self.places = dict((hop.ttl, hop.address) for hop in hops
                            if hop.address)
@@ -3189,7 +3190,8 @@ class PathMtu(object):
         """Return the ttls at which an answer shows the arrival."""
         return [DEFAULT_TTL if state.reached else state.ttl
                 for plan in plans for state in [plan.full] + plan.states
-                if state.reached or state.outcome == "time-exceeded"]
+                if state.reached or state.outcome == "time-exceeded" and
+                state.ttl < DEFAULT_TTL]        # else it is a loop
 
     def fate(self, plans):
         """Return True if a packet arrived, else the Answer of who found it
@@ -3232,7 +3234,8 @@ class PathMtu(object):
     def confirm(self):
         """Look where `high` gets lost; return (last ttl it gets to, next
         ttl that `low` gets to), None if it does not or can not be seen."""
-        found = self.ask([self.low, self.high], self.last, 2)
+        found = self.ask([self.low, self.high], self.last,
+                         max(2, self.wait))
         here = max(self.reach(found[self.high]) or [0])
         beyond = [ttl for ttl in self.reach(found[self.low]) if ttl > here]
         if beyond and not self.fate(found[self.high]):
@@ -3261,7 +3264,8 @@ class PathMtu(object):
                 "says why: a path MTU black hole%s; connections with an MSS " \
                 "above %d may hang: set it to that or let ICMP pass" % (
                     self.place(hop), self.place(beyond),
-                    ", or the host answers none that big" * (kind == "mtu"),
+                    ", or the host or the way back drops them" *
+                    (kind == "mtu"),
                     self.low - self.header - 12)
         elif found and who:
             hop = min([ttl for ttl in self.places if self.places[ttl] == who]

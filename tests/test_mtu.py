@@ -57,6 +57,16 @@ class TestDecoding(unittest.TestCase):
                 self.ICMP[:length], 4, pt.NOTHING_QUOTED, {})
             self.assertEqual(reply is None, length < 16)
 
+    def test_packets_that_only_expire_on_the_way_have_not_arrived(self):
+        state = pt.State(pt.DEFAULT_TTL)
+        state.answers.append(pt.NO_ANSWER._replace(
+            outcome="time-exceeded", address="10.88.2.1"))
+        plan = pt.Plan(1, 0)
+        plan.full = state
+        self.assertEqual(pt.PathMtu.reach([plan]), [])
+        state.answers[0] = state.answer._replace(outcome="echo-reply")
+        self.assertEqual(pt.PathMtu.reach([plan]), [pt.DEFAULT_TTL])
+
     def test_mtu_is_not_looked_for_unless_asked(self):
         class Tracer(object):
             options = pt.default_options()
@@ -183,7 +193,7 @@ class TestEmulatedPath(MtuCase):
         self.assert_hole(hole, 1400, 2, 4)
         self.assertEqual((only(host)["kind"], host["path_mtu"]),
                          ("mtu", 1299))
-        self.assertIn("or the host answers none that big",
+        self.assertIn("or the host or the way back drops them",
                       only(host)["text"])
 
     def test_loss_is_no_black_hole(self):
