@@ -3430,8 +3430,7 @@ OPTIONS = (
      "what to compare with when the port is not reached: auto, none, icmp, "
      "udp[:PORT] or tcp[:PORT] (default: auto)"),
     ("Diagnosis", "--mtu", None, None, False,
-     "find the path MTU: the largest packet that gets there, and who says "
-     "so"),
+     "find the path MTU, and who or what limits it"),
     ("Output", "-n --no-dns", None, None, False,
      "do not look up hostnames of IP addresses"),
     ("Output", "-v --verbose", None, None, False,
