@@ -50,7 +50,7 @@ Sections, each using only those above it:
     7 Mechanisms                 15 Report
     8 Probe methods              16 Options and command line
 
-Limits: MTU, TLS and other systems than Linux are not covered yet.
+Limits: TLS and other systems than Linux are not covered yet.
 """
 
 from __future__ import division, print_function
@@ -999,6 +999,7 @@ class Method(object):
     """
 
     name = protocol = kind = None
+    tcp_info = ()               # of a connection that came about
     default_port = None
     repeats = None
     connects = False
@@ -1145,6 +1146,7 @@ class TcpMethod(Method):
             if peer == sock.getsockname():      # connected to itself
                 return [NO_REPLY._replace(kind="reset",
                                           responder=self.target.address)]
+            self.tcp_info = info
             probe.kernel_rtt = info[17] * 1e-6 if info and info[17] else None
             return [NO_REPLY._replace(kind="accepted",
                                       responder=self.target.address)]
@@ -1812,8 +1814,9 @@ class Engine(object):
             if len(probe.doubtful) < 8:
                 probe.doubtful.append((reply, now, real_now))
             return
-        if not state.too_big and (reply.icmp_type, reply.icmp_code) == \
-                TOO_BIG[self.target.family.version]:
+        if not state.too_big and reply.data is None and TOO_BIG[
+                self.target.family.version] == (reply.icmp_type,
+                                                reply.icmp_code):
             # The kernel has learned the path's MTU from it: once more.
             state.too_big = probe.gone = True
             self.forget(method, probe)
@@ -2280,6 +2283,8 @@ class Trace(object):
     error       why nothing could be sent, or None
     findings    list of {"kind", "hop", "text"}: what else was noticed; hop
                 is a ttl, or None
+    path_mtu    octets of the largest packet that gets to the destination;
+                None if that was not asked (--mtu) or is not known
     """
 
     def __init__(self, traceroute, plan, hops, elapsed, complete=True,
@@ -2297,6 +2302,7 @@ class Trace(object):
         self.hops = hops
         self.complete = complete
         self.findings = []
+        self.path_mtu = None
         self.elapsed = elapsed
         self.label = traceroute.label
         self.control = list(control)
@@ -2410,7 +2416,7 @@ class Trace(object):
             "elapsed_ms": format_ms(self.elapsed), "error": self.error,
             "hops": [hop.as_dict() for hop in self.hops],
             "control": [other.as_dict() for other in self.control],
-            "findings": list(self.findings)}
+            "findings": list(self.findings), "path_mtu": self.path_mtu}
 
 
 # ---------------------------------------------------------------------------
@@ -3348,17 +3354,18 @@ class Traceroute(object):
                          if state.answers or state.ttl <= plan.heard]
             if method.blind:
                 self.mechanism_name, self.why = Mechanism.name, Mechanism.why
-            elapsed = monotonic() - began
+            elapsed, self.tcp_info = monotonic() - began, method.tcp_info
             controls = control.results(elapsed)
             self.result = Trace(self, plan, hops, elapsed, shown, controls)
             self.results = [self.result] + others.results(
                 [self.result] * self.result.reached + controls)
             others.compare(self.results)
-        for each in self.results:
+        for check in CHECKS:
+            check(self, self.result)
+        for each in self.results[1:]:
             for check in CHECKS:
                 check(self.sibling(self.proto, each.port), each)
-            if each is not self.result:
-                each.control = []       # they stand with the first
+            each.control = []           # they stand with the first
 
     @staticmethod
     def ready_states(plan, count, done):
@@ -3491,13 +3498,6 @@ def resets_above(traceroute, limits, wait):
     return passed
 
 
-# What is looked at once the trace is done: functions of the Traceroute and
-# its Trace, to which they add; each looks at the options first.
-CHECKS = [
-    name_forger,
-]
-
-
 def trace(host, port=None, method="tcp", **keywords):
     """Trace the path to a host's port and return the Trace.
 
@@ -3511,6 +3511,213 @@ def trace(host, port=None, method="tcp", **keywords):
     return Traceroute(destination=host, port=port, method=method,
                       **keywords).run()
 
+
+# ---------------------------------------------------------------------------
+# Path MTU
+# ---------------------------------------------------------------------------
+
+class SizeQueue(ErrorQueue):
+    """For sockets that never fragment and pay no heed to an MTU the kernel
+    has learned; Reply.data is the MTU an ICMP error tells."""
+
+    def prepare(self, sock, version):
+        ErrorQueue.prepare(self, sock, version)
+        # IP_MTU_DISCOVER, IPV6_MTU_DISCOVER: PROBE
+        sock.setsockopt(*{4: (0, 10, 3), 6: (41, 23, 3)}[version])
+
+    def receive(self, sock, flags=0):
+        heard = ErrorQueue.receive(self, sock, flags)
+        if not flags and sock.type & 15 == socket.SOCK_RAW and \
+                sock.family == socket.AF_INET:
+            return (decode_ip(heard[0])[1],) + heard[1:]
+        return heard
+
+    @staticmethod
+    def decode_error(value, version, quoted, facts):
+        reply = ErrorQueue.decode_error(value, version, quoted, facts)
+        return reply and reply._replace(
+            data=struct.unpack_from("=I", value, 8)[0])
+
+
+class PathMtu(object):
+    """Finds the largest packet that gets to the destination, in octets.
+
+    Who finds one too big tells the MTU (RFC 1191, RFC 8201); where nobody
+    does, 16 sizes at once narrow it down.
+
+    low, high  the largest that gets there, the smallest that does not
+    why        Answer that refused `high`, None if nothing came
+    end        ttl asked at; if the destination is silent, the last hop's
+    """
+
+    def __init__(self, traceroute, trace):
+        self.traceroute, self.target = traceroute, traceroute.target
+        version = self.target.family.version
+        self.too_big = TOO_BIG[version]
+        self.least, self.header = {     # RFC 791 3.2, RFC 8200 5
+            4: (68, 28), 6: (1280, 48)}[version]
+        hops = [hop for one in [trace] + trace.control for hop in one.hops]
+        self.places = dict((hop.ttl, hop.address) for hop in hops
+                           if hop.address)
+        self.last = trace.distance or max(self.places or [0]) + 1
+        self.places[0] = "this host"
+        self.places[DEFAULT_TTL] = self.target.address
+        self.wait = min(traceroute.options.wait_time, max(
+            [0.6] + [4 * hop.rtt for hop in hops if hop.rtt]))
+
+    def ask(self, sizes, last=0, wait=None):
+        """Send packets of some sizes with the ttl `end`, and with 1 to
+        `last`; return {size: list of Plan}.  The big ones go first, lest
+        the small use up what a router may answer."""
+        found = dict((size, []) for size in sizes)
+        engine = Engine(self.target, SizeQueue(), None, 0,
+                        self.traceroute.debug, guard=self.traceroute.guard)
+        try:
+            for size in sorted(found, reverse=True):
+                for name, port in ("icmp", None), ("udp", 33434):
+                    try:
+                        method = METHODS[name](self.traceroute.sibling(
+                            name, port, source_port=None, payload=(
+                                b"\0" * 64 + os.urandom(size))[
+                                    :size - self.header]).target,
+                            engine.mechanism)
+                    except RunError:    # no ICMP echo for this user
+                        continue
+                    method.by_ping = True       # see SizeQueue.receive()
+                    plan = Plan(1, last, wait or self.wait, gap=0,
+                                parallel=64)
+                    plan.full = State(self.end)
+                    engine.add(method, plan)
+                    found[size].append(plan)
+            while not engine.done and not all(map(self.fate,
+                                                  found.values())):
+                engine.turn()
+        finally:
+            engine.close()
+        return found
+
+    @staticmethod
+    def reach(plans):
+        """Return the ttls at which an answer shows the arrival."""
+        return [DEFAULT_TTL if state.reached else state.ttl
+                for plan in plans for state in [plan.full] + plan.states
+                if state.reached or state.outcome == "time-exceeded" and
+                state.ttl < DEFAULT_TTL]        # else it is a loop
+
+    def fate(self, plans):
+        """Return True if a packet arrived, else the Answer of who found it
+        too big, else None."""
+        if self.end in self.reach(plans):
+            return True
+        for plan in plans:
+            for answer in [state.answer for state in
+                           [plan.full] + plan.states]:
+                if answer.error == format_errno(errno.EMSGSIZE) or \
+                        self.too_big == (answer.icmp_type, answer.icmp_code):
+                    return answer
+
+    def search(self):
+        """Find end, low, high and why; return False if that fails."""
+        self.end, self.low, self.high = DEFAULT_TTL, self.least, 65536
+        found = self.ask([self.low], self.last)
+        self.end = max(self.reach(found[self.low]) or [0])
+        self.why, sizes, count = NO_ANSWER, [1500, 1501, 9000, 9001, 65535], 0
+        while self.end:
+            found = self.ask(sizes + [self.low])
+            passed = [size for size in found
+                      if self.fate(found[size]) is True]
+            if not passed:
+                return False
+            self.low = max(passed)
+            bad = [size for size in sizes if size > self.low]
+            if bad:
+                self.high = min(bad)
+                self.why = self.fate(found[self.high])
+            mtu = self.why and self.why.data or 0
+            if mtu == self.low or self.high - self.low < 2:
+                break
+            step = (self.high - self.low - 2) // 16 + 1
+            sizes = list(range(self.low + step, self.high, step))
+            if self.low < mtu < self.high and count < 8:
+                sizes, count = [mtu], count + 1
+        return self.end
+
+    def confirm(self):
+        """Look where `high` gets lost; return (last ttl it gets to, next
+        ttl that `low` gets to), None if it does not or can not be seen."""
+        found = self.ask([self.low, self.high], self.last,
+                         max(2, self.wait))
+        here = max(self.reach(found[self.high]) or [0])
+        beyond = [ttl for ttl in self.reach(found[self.low]) if ttl > here]
+        if beyond and not self.fate(found[self.high]):
+            return here, min(beyond)
+
+    def run(self):
+        """Return the kind, text and ttl of a finding, and the path MTU."""
+        for _ in range(3):              # what is lost has to stay lost
+            found, lost = self.search(), None
+            if found and not self.why:
+                found = lost = self.confirm()
+            if found or not self.end:
+                break
+        kind, hop, who = "mtu", None, self.why and self.why.address
+        text = "path MTU %d" % self.low if found else "path MTU unknown"
+        if self.end < DEFAULT_TTL:
+            text += "%s: neither ICMP echo nor a closed UDP port answers" % (
+                self.end and " as far as " + self.place(self.end) or "")
+        elif not found:
+            text += ": too many answers are missing; packets of %d octets " \
+                "get through" % self.low
+        if lost:
+            hop, beyond = lost
+            kind = "black-hole" if beyond < DEFAULT_TTL else kind
+            text += ": bigger packets vanish between %s and %s, and nobody " \
+                "says why: a path MTU black hole%s; connections with an MSS " \
+                "above %d may hang: set it to that or let ICMP pass" % (
+                    self.place(hop), self.place(beyond),
+                    ", or the host or the way back drops them" *
+                    (kind == "mtu"),
+                    self.low - self.header - 12)
+        elif found and who:
+            hop = min([ttl for ttl in self.places if self.places[ttl] == who]
+                      or [None])
+            text += ": %s says %s, with MTU %d" % (
+                format_who(who, hop, self.target), format_icmp(
+                    self.target.family.version, self.why), self.why.data)
+        elif found and self.end == DEFAULT_TTL:
+            text += ", the whole way"
+        return kind, text, hop, self.low if found and \
+            self.end == DEFAULT_TTL else None
+
+    def place(self, ttl):
+        return format_who(self.places.get(ttl, "a router"), ttl, self.target)
+
+
+def check_mtu(traceroute, trace):
+    """Do what --mtu asks for."""
+    if not traceroute.options.mtu or trace.verdict == "error" or \
+            trace is not traceroute.result:     # one of several ports
+        return
+    if not ErrorQueue.available():
+        trace.find("mtu", "path MTU unknown: this system does not tell MTUs")
+        return
+    search, info = PathMtu(traceroute, trace), traceroute.tcp_info
+    kind, text, hop, trace.path_mtu = search.run()
+    trace.find(kind, text, hop)
+    if trace.verdict == "open" and info[15:]:
+        # tcpi_snd_mss, less 12 octets if tcpi_options has timestamps
+        mss = info[4] + 12 * (bytearray(struct.pack("=I", info[1]))[1] & 1)
+        size = mss + search.header + 12
+        trace.find("mtu", "the server offers an MSS of %d%s (packets of %d "
+                   "octets)" % (mss, " or more" * (size >= info[15]), size))
+
+
+# What is looked at once the trace is done: functions of the Traceroute and
+# its Trace, to which they add; each looks at the options first.
+CHECKS = [
+    name_forger,
+    check_mtu,
+]
 
 # ---------------------------------------------------------------------------
 # 15 Report
@@ -3700,6 +3907,8 @@ OPTIONS = (
     ("Diagnosis", "--flows", "N", "int", 1,
      "repeat the trace from N source ports (ICMP: idents), each one constant "
      "flow: where a load balancer parts them (default: 1)"),
+    ("Diagnosis", "--mtu", None, None, False,
+     "find the path MTU, and who or what limits it"),
     ("Output", "-n --no-dns", None, None, False,
      "do not look up hostnames of IP addresses"),
     ("Output", "-v --verbose", None, None, False,

@@ -42,6 +42,7 @@ ROUTER settings:
   legacy       extensions without the RFC 4884 length field
   rewrite_tos  the tos or traffic class of what it forwards
   mtu          refuses what is bigger (IPv4: only with DF set)
+  told_mtu     names this MTU instead (RFC 1191: old routers say 0)
   blackhole    does so without a word
   filters      a list of dicts; the first that matches decides
 
@@ -81,7 +82,7 @@ PATH_SETTINGS = set(
 ROUTER_SETTINGS = set(
     "delay jitter loss silent rate burst late duplicate reply_ttl reply_from "
     "balance type code type6 code6 quote quote_ttl quote_dst labels "
-    "interface legacy rewrite_tos mtu blackhole filters".split())
+    "interface legacy rewrite_tos mtu told_mtu blackhole filters".split())
 FILTER_SETTINGS = set(
     "proto port family syn_only data_only min_size first chance action icmp "
     "icmp6 ttl direction".split())
@@ -676,7 +677,8 @@ class Emulator(object):
         mtu = settings.get("mtu", 0)
         if mtu and len(packet.octets) > mtu and packet.dont_fragment:
             if not settings.get("blackhole"):
-                self.send_error(router, packet, now, TOO_BIG, mtu=mtu)
+                self.send_error(router, packet, now, TOO_BIG,
+                                mtu=settings.get("told_mtu", mtu))
             return None
         add_one(router.count["forwarded"], count_name(packet))
         return packet

@@ -1,0 +1,286 @@
+"""--mtu: who says that a packet is too big, and where nobody does.
+
+Not tested here: other systems than Linux, IPsec and other links whose MTU
+the kernel lowers by itself, and paths on which ICMP and UDP part.
+"""
+
+import errno
+import os
+import struct
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.dirname(HERE))
+
+import lab                          # noqa: E402
+import potraceroute as pt           # noqa: E402
+import test_live                    # noqa: E402
+from test_live import BOTH, ROOT, USER, run, run_json_all  # noqa: E402
+
+SILENT_HOST = {4: {"filters": [{"proto": "icmp", "action": "drop"},
+                               {"proto": "udp", "action": "drop"}]}}
+
+
+def setUpModule():
+    test_live.setUpModule()
+
+
+def tearDownModule():
+    test_live.tearDownModule()
+
+
+def only(trace):
+    """The finding that tells of the path MTU."""
+    found = [finding for finding in trace["findings"]
+             if "path MTU" in finding["text"]]
+    if len(found) != 1:
+        raise AssertionError(trace["findings"])
+    return found[0]
+
+
+class TestDecoding(unittest.TestCase):
+
+    ICMP = struct.pack("=IBBBBII", errno.EMSGSIZE, 2, 3, 4, 0, 1400, 0) + \
+        struct.pack("=HH4s8x", 2, 0, b"\x0a\x58\x03\x01")
+
+    def test_mtu_of_a_too_big_message_is_kept(self):
+        reply = pt.SizeQueue.decode_error(self.ICMP, 4, pt.NOTHING_QUOTED, {})
+        self.assertEqual((reply.kind, reply.responder, reply.icmp_type,
+                          reply.icmp_code, reply.data),
+                         ("icmp", "10.88.3.1", 3, 4, 1400))
+
+    def test_mtu_of_a_message_cut_anywhere_does_no_harm(self):
+        for length in range(len(self.ICMP)):
+            reply = pt.SizeQueue.decode_error(
+                self.ICMP[:length], 4, pt.NOTHING_QUOTED, {})
+            self.assertEqual(reply is None, length < 16)
+
+    def test_packets_that_only_expire_on_the_way_have_not_arrived(self):
+        state = pt.State(pt.DEFAULT_TTL)
+        state.answers.append(pt.NO_ANSWER._replace(
+            outcome="time-exceeded", address="10.88.2.1"))
+        plan = pt.Plan(1, 0)
+        plan.full = state
+        self.assertEqual(pt.PathMtu.reach([plan]), [])
+        state.answers[0] = state.answer._replace(outcome="echo-reply")
+        self.assertEqual(pt.PathMtu.reach([plan]), [pt.DEFAULT_TTL])
+
+    def test_mtu_is_not_looked_for_unless_asked(self):
+        class Tracer(object):
+            options = pt.default_options()
+        self.assertFalse(Tracer.options.mtu)
+        self.assertIsNone(pt.check_mtu(Tracer, None))
+
+    def test_mtu_on_a_system_that_does_not_tell_it_is_unknown(self):
+        class Tracer(object):
+            options = pt.default_options(mtu=True)
+
+        class Result(object):
+            verdict, found = "open", []
+
+            def find(self, *finding):
+                self.found.append(finding)
+
+        available = pt.ErrorQueue.available
+        pt.ErrorQueue.available = staticmethod(lambda: False)
+        try:
+            pt.check_mtu(Tracer, Result())
+        finally:
+            pt.ErrorQueue.available = staticmethod(available)
+        self.assertEqual([(kind, text[:16]) for kind, text in Result.found],
+                         [("mtu", "path MTU unknown")])
+
+
+class MtuCase(test_live.LiveCase):
+
+    def tearDown(self):
+        self.net.ping_group(self.net.client)
+
+    def traces(self, *args, **more):
+        """The traces of both families, as root and not."""
+        calls = [([destination, "--mtu", "--banner-wait=0", "-w0.4"] +
+                  list(args), how) for how in more.get("how", BOTH)
+                 for destination in more.get("destinations", (
+                     self.net.destination, self.net.destination6))]
+        return [trace for _, trace in run_json_all(self.net, calls)]
+
+    def hop(self, trace, k):
+        return self.net.hop6(k) if trace["family"] == 6 else self.net.hop(k)
+
+    def assert_told(self, trace, mtu, k):
+        finding = only(trace)
+        self.assertEqual((finding["kind"], finding["hop"],
+                          trace["path_mtu"]), ("mtu", k, mtu), finding)
+        self.assertIn("%s at hop %d says" % (self.hop(trace, k), k),
+                      finding["text"])
+
+    def assert_whole(self, trace, mtu=1500):
+        self.assertEqual((only(trace)["text"], trace["path_mtu"]),
+                         ("path MTU %d, the whole way" % mtu, mtu))
+
+    def assert_hole(self, trace, mtu, k, beyond=None):
+        finding = only(trace)
+        self.assertEqual((finding["kind"], finding["hop"],
+                          trace["path_mtu"]), ("black-hole", k, mtu),
+                         finding)
+        beyond = beyond or k + 1
+        self.assertIn("between %s at hop %d and %s at hop %d" % (
+            self.hop(trace, k), k, self.hop(trace, beyond), beyond),
+            finding["text"])
+        self.assertIn("MSS above %d " % (
+            mtu - (60 if trace["family"] == 6 else 40)), finding["text"])
+
+
+class TestEmulatedPath(MtuCase):
+
+    require = staticmethod(lab.require_tun)
+
+    @staticmethod
+    def build():
+        return lab.Path(routers=4)
+
+    def setUp(self):
+        self.net.ping_group(self.net.client)
+
+    def make(self, **settings):
+        self.net.configure(clear=True, **settings)
+
+    def test_mtu_that_a_router_tells_is_named_and_forgotten_when_mended(self):
+        self.serve("tcp", port=80)
+        for _ in range(2):              # the second with what was learned
+            self.make(hops={2: {"mtu": 1450}, 3: {"mtu": 1400}})
+            for trace in self.traces():
+                self.assert_told(trace, 1400, 3)
+        self.make()
+        for trace in self.traces():
+            self.assert_whole(trace)
+
+    def test_mtu_by_udp_or_raw_socket_where_ping_is_not_allowed(self):
+        self.net.ping_group(self.net.client, "1 0")
+        self.make(hops={3: {"mtu": 1333}})
+        for trace in self.traces():
+            self.assert_told(trace, 1333, 3)
+        self.make(hops={4: {"filters": [{"proto": "udp",
+                                         "action": "drop"}]}})
+        for trace in self.traces(how=[ROOT]):
+            self.assert_whole(trace)
+
+    def test_router_that_tells_no_mtu_or_a_wrong_one_is_measured(self):
+        for told in (0, 60, 1400, 3000):
+            self.make(hops={3: {"mtu": 1371, "told_mtu": told}})
+            for trace in self.traces(how=[USER]):
+                self.assert_told(trace, 1371, 3)
+
+    def test_quotes_of_any_style_tell_the_mtu(self):
+        for style in ({"quote": 8}, {"labels": [[16, 0, 1, 1]]},
+                      {"quote": 28, "labels": [[16, 0, 1, 1]],
+                       "legacy": True}):
+            self.make(hops={3: dict(style, mtu=1400)})
+            for trace in self.traces(how=[USER]):
+                # RFC 4443 has no place for both: the length is told then.
+                if trace["family"] == 4 or "labels" not in style:
+                    self.assert_told(trace, 1400, 3)
+
+    def test_black_hole_is_told_from_a_host_that_drops_what_is_big(self):
+        self.net.ping_group(self.net.client, "1 0")
+        self.make(hops={1: {"mtu": 1450}, 3: {"silent": True, "filters": [
+            {"family": 6, "min_size": 1401, "action": "drop"}]}, 4: {
+                "filters": [{"family": 4, "proto": "udp", "min_size": 1300,
+                             "action": "drop"}]}})
+        host, hole = self.traces("-U", how=[USER])
+        self.assert_hole(hole, 1400, 2, 4)
+        self.assertEqual((only(host)["kind"], host["path_mtu"]),
+                         ("mtu", 1299))
+        self.assertIn("or the host or the way back drops them",
+                      only(host)["text"])
+
+    def test_loss_is_no_black_hole(self):
+        self.make(loss=0.15, loss_back=0.15, seed=3, hops={
+            k: {"loss": 0.3} for k in range(1, 5)})
+        for trace in self.traces(how=[USER]):
+            self.assertEqual(only(trace)["kind"], "mtu", trace["findings"])
+            self.assertIn(trace["path_mtu"], (1500, None))
+
+    def test_rate_limits_are_no_black_hole(self):
+        self.make(hops={k: {"rate": 1} for k in range(1, 5)})
+        for trace in self.traces():
+            self.assert_whole(trace)
+
+    def test_host_that_drops_big_pings_is_measured_by_udp(self):
+        for size in (0, 1000):
+            self.make(hops={4: {"filters": [
+                {"proto": "icmp", "min_size": size, "action": "drop"}]}})
+            for trace in self.traces("-U", how=[USER]):
+                self.assert_whole(trace)
+
+    def test_host_that_answers_nothing_is_said_to(self):
+        self.make(hops=SILENT_HOST)
+        self.serve("tcp", port=80)
+        trace, = self.traces(how=[USER], destinations=[self.net.destination])
+        self.assertEqual(only(trace)["text"], (
+            "path MTU 1500 as far as 10.88.4.1 at hop 4: neither ICMP echo "
+            "nor a closed UDP port answers"))
+        self.assertIsNone(trace["path_mtu"])
+
+    def test_path_that_answers_nothing_at_all_is_unknown(self):
+        self.make(hops={1: {"silent": True, "filters": [
+            {"action": "drop"}]}})
+        trace, = self.traces(how=[USER], destinations=[self.net.destination])
+        self.assertIn("path MTU unknown: ", only(trace)["text"])
+        self.assertIsNone(trace["path_mtu"])
+
+    def test_text_report_tells_the_mss_that_the_server_offers(self):
+        self.make()
+        self.serve("tcp", port=80)
+        self.net.ip(self.net.server, "route change default dev tun0 src %s "
+                    "advmss 1000" % self.net.destination)
+        self.addCleanup(self.net.ip, self.net.server,
+                        "route change default dev tun0 src %s" %
+                        self.net.destination)
+        self.net.ip(self.net.client, "route flush cache")   # learned MTUs
+        status, out, err = run(self.net, self.net.destination, "-n", "--mtu",
+                               "--banner-wait=0")
+        self.assertEqual((status, err), (0, ""))
+        self.assertIn("\nFinding: path MTU 1500, the whole way\n", out)
+        self.assertIn("\nFinding: the server offers an MSS of 1000 (packets "
+                      "of 1040 octets)\n", out)
+
+    def test_own_host_takes_whatever_a_packet_can_be(self):
+        for destination in ("127.0.0.1", "::1"):
+            trace, = self.traces(how=[USER], destinations=[destination])
+            self.assert_whole(trace, 65535)
+
+
+class TestChainOfKernelRouters(MtuCase):
+    """client - r1 - r2 -(1400)- r3 - server, all of them Linux kernels."""
+
+    require = staticmethod(lab.require_live)
+
+    @staticmethod
+    def build():
+        return lab.Chain(routers=3)
+
+    def setUp(self):
+        self.net.ping_group(self.net.client)
+        for name, device in (("r2", "toserver"), ("r3", "toclient")):
+            self.net.ip(name, "link set %s mtu 1400" % device)
+
+    def test_router_before_the_narrow_link_tells_its_mtu(self):
+        self.serve("tcp", port=80)
+        for trace in self.traces():
+            self.assert_told(trace, 1400, 2)
+
+    def test_black_hole_where_a_filter_eats_the_message_is_found(self):
+        self.net.nft("r2", "table inet t {\nchain c {\n"
+                     "type filter hook output priority 0;\n"
+                     "icmp code 4 drop\nicmpv6 type packet-too-big drop\n"
+                     "}\n}\n")
+        self.addCleanup(self.net.nft, "r2", "flush ruleset\n")
+        for trace in self.traces():
+            self.assert_hole(trace, 1400, 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
