@@ -333,6 +333,8 @@ Quoted = namedtuple("Quoted", "protocol source destination source_port "
                               "dest_port ident seq ttl tos tsval payload")
 NOTHING_QUOTED = Quoted(*[None] * len(Quoted._fields))
 
+Label = namedtuple("Label", "label exp ttl")    # RFC 4950
+
 
 def checksum(data):
     """Return the Internet checksum of octets (RFC 1071)."""
@@ -428,6 +430,11 @@ def decode_tsval(header):
     return None
 
 
+def unpadded(payload):
+    """Return a quoted payload, b"" if it is nothing but padding."""
+    return payload if payload[:64].strip(b"\0") else b""
+
+
 def decode_transport(quoted, rest):
     """Return `quoted` with the fields of its TCP, UDP or ICMP header.
 
@@ -442,11 +449,51 @@ def decode_transport(quoted, rest):
                                tsval=decode_tsval(rest))
     if quoted.protocol == socket.IPPROTO_UDP:
         return quoted._replace(source_port=one, dest_port=two,
-                               payload=rest[8:])
+                               payload=unpadded(rest[8:]))
     if quoted.protocol in (1, 58):
         ident, seq = struct.unpack_from("!HH", rest, 4)
-        return quoted._replace(ident=ident, seq=seq, payload=rest[8:])
+        return quoted._replace(ident=ident, seq=seq,
+                               payload=unpadded(rest[8:]))
     return quoted
+
+
+def decode_extension(data, told):
+    """Return the labels and interfaces of an ICMP extension (RFC 4884 7).
+
+    told: the reply says where it begins.  Old routers do not; what is found
+    behind 128 octets is only believed if it has a checksum.
+    """
+    labels, interfaces, rest = (), (), data[4:]
+    if bytearray(data[:1] or b"0")[0] >> 4 != 2 or checksum(data) and not (
+            told and data[2:4] == b"\0\0"):
+        rest = b""
+    while len(rest) > 3:
+        size, kind, subkind = struct.unpack_from("!HBB", rest)
+        if not 4 <= size <= len(rest):
+            break
+        body, rest = rest[4:size], rest[size:]
+        if (kind, subkind) == (1, 1):
+            words = struct.unpack_from("!%dI" % (len(body) // 4), body)
+            labels += tuple(Label(word >> 12, word >> 9 & 7, word & 255)
+                            for word in words)
+        elif kind == 2 and subkind < 64:        # where our packet arrived
+            interfaces += (decode_interface(subkind, body),)
+    return {"labels": labels[:16], "interfaces": interfaces[:4]}
+
+
+def decode_interface(flags, body):
+    """Return an interface (RFC 5837 4) in words: name or index, address."""
+    name = address = ""
+    if flags & 8:
+        name = "interface %d" % int(format_hex(body[:4]) or "0", 16)
+        body = body[4:]
+    if flags & 4:
+        size = 8 if body[:2] == b"\0\1" else 20
+        address, body = format_address(body[4:size]), body[size:]
+    if flags & 2:
+        size = min(bytearray(body[:1] or b"0")[0], 64)
+        name = format_text(body[1:size].rstrip(b"\0"))
+    return (name + " " + address).strip()
 
 
 def encode_dns_query(ident):
@@ -467,8 +514,8 @@ def encode_dns_query(ident):
 # last two with an errno in error.
 # received: time.time() of the kernel, or None.  raw: from a raw socket.
 Reply = namedtuple("Reply", "kind responder icmp_type icmp_code reply_ttl "
-                            "received quoted data error raw")
-NO_REPLY = Reply(*[None] * len(Reply._fields))
+                            "received quoted data error raw extension")
+NO_REPLY = Reply(*[None] * 10 + [{}])
 
 
 def decode_icmp(version, message, **known):
@@ -476,7 +523,7 @@ def decode_icmp(version, message, **known):
     family = FAMILIES[version]
     if len(message) < 8:
         return None
-    head = bytearray(message[:2])
+    head = bytearray(message[:8])
     kind, code = head[0], head[1]
     if kind == family.reply:
         ident, seq = struct.unpack_from("!HH", message, 4)
@@ -489,8 +536,11 @@ def decode_icmp(version, message, **known):
     quoted, rest = decode_ip(message[8:])
     if quoted is None:
         return None
-    return NO_REPLY._replace(kind="icmp", icmp_type=kind, icmp_code=code,
-                             quoted=decode_transport(quoted, rest), **known)
+    length = head[5] * 4 if version == 4 else head[4] * 8
+    return NO_REPLY._replace(
+        kind="icmp", icmp_type=kind, icmp_code=code, extension=
+        decode_extension(message[8 + max(length, 128):], length),
+        quoted=decode_transport(quoted, rest), **known)
 
 
 def decode_segment(segment, **known):
@@ -522,8 +572,9 @@ def same_start(ours, theirs):
 # ---------------------------------------------------------------------------
 
 Answer = namedtuple("Answer", "outcome address rtt icmp_type icmp_code "
-                              "reply_ttl data error quoted notes")
-NO_ANSWER = Answer("timeout", *[None] * 8 + [()])
+                              "reply_ttl data error quoted notes labels "
+                              "interfaces")
+NO_ANSWER = Answer("timeout", *[None] * 8 + [(), (), ()])
 
 IpFields = namedtuple("IpFields", "ip_source_address ip_ttl")
 IcmpFields = namedtuple("IcmpFields", "icmp_type icmp_code")
@@ -593,12 +644,14 @@ def format_data(data):
 
 
 class Hop(namedtuple("Hop", "ttl method port destination answers name "
-                            "destination_name version verbose more")):
+                            "destination_name version verbose more sent "
+                            "lost")):
     """What is known of one ttl: a record; what is absent is None.
 
     answers  tuple of Answer, the first is the one shown; empty if silent
     name     the responder's host name, None if not known
     more     True for the destination when it lies farther than max_hops
+    sent, lost  probes sent, and those of them that no answer came to
     str(hop) is the printed line without the time.
     """
 
@@ -615,6 +668,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     icmp_code = property(lambda self: self.answer.icmp_code)
     reply_ttl = property(lambda self: self.answer.reply_ttl)
     rxdata = property(lambda self: self.answer.data)
+    labels = property(lambda self: self.answer.labels)
     reached = property(lambda self: OUTCOMES[self.outcome].reached)
     final = property(lambda self: OUTCOMES[self.outcome].final)
 
@@ -664,6 +718,11 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
                 line, shown = line + "  " + self.format_answer(answer), answer
             if answer.rtt is not None:
                 line += "  %.3f ms" % (answer.rtt * 1e3)
+            words = "".join("  [%s]" % text for text in answer.interfaces)
+            if answer.labels:
+                words = "  [MPLS%s]" % "".join(
+                    " %d/%d" % label[:2] for label in answer.labels) + words
+            line += words if words not in line else ""
         if self.verbose:
             if self.reply_ttl is not None:
                 line += "  reply ttl %d" % self.reply_ttl
@@ -680,7 +739,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
         """Return the hop as section 6 of the design describes it."""
         probes = [answer_dict(answer) for answer in self.answers]
         name = self.name and format_text(self.name)
-        entry = {"ttl": self.ttl, "name": name, "labels": [],
+        entry = {"ttl": self.ttl, "name": name,
                  "notes": list(self.answer.notes), "probes": probes}
         entry.update(answer_dict(self.answer))
         for key in ("quoted_ttl", "quoted_tos"):
@@ -695,7 +754,13 @@ def answer_dict(answer):
             "rtt_ms": format_ms(answer.rtt), "icmp_type": answer.icmp_type,
             "icmp_code": answer.icmp_code, "reply_ttl": answer.reply_ttl,
             "error": answer.error, "quoted_ttl": quoted.ttl,
-            "quoted_tos": quoted.tos}
+            "quoted_tos": quoted.tos, "interfaces": list(answer.interfaces),
+            "labels": [label._asdict() for label in answer.labels]}
+
+
+def format_hop(hop):
+    """Return a Hop, or a State, in words."""
+    return "hop %d (%s)" % (hop.ttl, hop.answer.address)
 
 
 def format_ms(seconds):
@@ -787,9 +852,10 @@ class ErrorQueue(Mechanism):
     why = ""
     stamp_option = (1, 35)              # SO_TIMESTAMPNS
     MSG_ERRQUEUE = 0x2000
-    # IP_RECVERR, IP_RECVTTL; IPV6_RECVERR, IPV6_RECVHOPLIMIT; stamps
-    options = {4: ((0, 11), (0, 12), stamp_option),
-               6: ((41, 25), (41, 51), stamp_option)}
+    # IP_RECVERR, IP_RECVTTL; IPV6_RECVERR, IPV6_RECVHOPLIMIT; stamps;
+    # IP_RECVERR_RFC4884, IPV6_RECVERR_RFC4884
+    options = {4: ((0, 11), (0, 12), stamp_option, (0, 26)),
+               6: ((41, 25), (41, 51), stamp_option, (41, 31))}
     error_items = ((0, 11), (41, 25))
 
     @staticmethod
@@ -807,14 +873,20 @@ class ErrorQueue(Mechanism):
             quoted = NOTHING_QUOTED._replace(
                 protocol=protocol, destination=address or None)
             if protocol == socket.IPPROTO_UDP:  # the queue holds the payload
-                quoted = quoted._replace(dest_port=port, payload=data)
+                quoted = quoted._replace(dest_port=port,
+                                         payload=unpadded(data))
             else:
                 quoted = decode_transport(quoted, data)
             for level, kind, value in items:
                 if (level, kind) in self.error_items:
                     reply = self.decode_error(value, version, quoted, facts)
                     if reply:
-                        replies.append(reply)
+                        # Where an extension begins in data, if told
+                        told = struct.unpack_from("=H", value, 12)[0]
+                        place = told or (108 if version == 4 else 88) - (
+                            protocol == socket.IPPROTO_UDP) * 8
+                        replies.append(reply._replace(
+                            extension=decode_extension(data[place:], told)))
         return replies
 
     @staticmethod
@@ -1376,6 +1448,25 @@ class State(object):
     final = property(lambda self: OUTCOMES[self.outcome].final)
 
 
+def find_loop(states):
+    """Return the States (or Hops) that begin and end a routing loop, and
+    the last by which that is known; None if there is no loop.
+
+    It is one if all routers come twice, and six answers agree: where paths
+    are of unequal length, one may be met at two ttls.
+    """
+    seen = [state.outcome == "time-exceeded" and state.answer.address
+            for state in states]
+    for at in range(len(seen)):
+        for period in range(2, (len(seen) - at) // 2 + 1):
+            end = at + max(6, 2 * period)
+            if seen[at] == seen[at + period] != seen[at + 1] and \
+                    all(seen[at:end]) and \
+                    seen[at:end - period] == seen[at + period:end]:
+                return states[at], states[at + period - 1], states[end - 1]
+    return None
+
+
 class Plan(object):
     """Decides which ttl to probe when, and when to stop; knows no sockets.
 
@@ -1407,6 +1498,7 @@ class Plan(object):
         self.states = [State(ttl) for ttl in range(first, last + 1)]
         self.slowest = None     # the longest rtt seen, in seconds
         self.agreed = False     # what ended the path is the destination
+        self.loop = None        # as find_loop() has it; `last` is then less
 
     # What is known so far
 
@@ -1414,7 +1506,7 @@ class Plan(object):
     def heard(self):
         """The ttl of the farthest hop that answered, first - 1 if none."""
         for state in reversed(self.states):
-            if state.heard:
+            if state.heard and state.ttl <= self.last:
                 return state.ttl
         return self.first - 1
 
@@ -1583,6 +1675,10 @@ class Plan(object):
             other.beyond = bool(cut and end is not None and other.ttl > end)
             if other.heard:
                 farther = min(other.answer.rtt or self.wait, self.wait)
+        self.loop = self.loop or not self.full.final and find_loop(
+            self.states)
+        if self.loop:
+            self.last = self.loop[2].ttl
 
     def update(self, now):
         """Settle what is answered or given up."""
@@ -1853,7 +1949,8 @@ class Engine(object):
             rtt=run[0].rtt(probe, reply, elapsed),
             icmp_type=reply.icmp_type, icmp_code=reply.icmp_code,
             reply_ttl=reply.reply_ttl, data=reply.data, error=reason,
-            quoted=reply.quoted if reply.raw else None)
+            quoted=reply.quoted if reply.raw else None,
+            **reply.extension)
 
     def answer(self, run, state, probe, answer):
         method, plan = run
@@ -2044,11 +2141,20 @@ def decide(target, method, plan, control=None):
         # So it is for all; this probe's turn at a limit of errors was over.
         return "unreachable", dict(control.facts, control=" (to %s)" %
                                    control.label), control.responder, None
+    if plan.loop:
+        return "dropped", {"where": "on the way", "why": format_loop(
+            plan.loop) + ("; %s" % format_reach(control) if control and
+                          control.reached else "")}, None, plan.loop[1].ttl
     facts = dropped_facts(target, method, plan, control)
     if method == "udp" and control and control.reached and \
             not first_beyond(plan, control, target.address):
         return "silent", {"why": format_reach(control)}, None, None
     return "dropped", facts, None, None
+
+
+def format_loop(loop):
+    return "the path loops between %s and %s" % tuple(
+        map(format_hop, loop[:2]))
 
 
 def format_reach(control):
@@ -2506,6 +2612,105 @@ class Control(object):
                     if state.ttl <= (plan.end or plan.heard)]
             found.append(Trace(other, plan, hops, elapsed))
         return found
+
+
+# ---------------------------------------------------------------------------
+# What changed on the way
+# ---------------------------------------------------------------------------
+
+def note_quote(answer, target):
+    """Return an Answer with notes on what is odd in its quote."""
+    quoted, notes = answer.quoted or NOTHING_QUOTED, answer.notes
+    if quoted.source not in (None, target.own_address):
+        notes += ("quotes %s as the source: NAT on the way" % quoted.source,)
+    if quoted.ttl not in (None, 1) and answer.outcome == "time-exceeded":
+        notes += ("quotes a ttl of %d, not 1: %s" % (
+            quoted.ttl, "routers on the way do not count it (MPLS?)"
+            if quoted.ttl else "it counts before it quotes, or the router "
+            "before it passes on a ttl of 0"),)
+    return answer._replace(notes=notes)
+
+
+def check_quotes(traceroute, trace):
+    """What the hops' notes say of NAT, and of hops that are not counted."""
+    for kind, word in (("nat", "NAT"), ("quoted-ttl", "a ttl of")):
+        for hop, note in [(hop, note) for hop in trace.hops
+                          for note in hop.answer.notes if word in note][:1]:
+            trace.find(kind, format_hop(hop) + " " + note, hop.ttl)
+
+
+def check_tos(traceroute, trace):
+    """Where the TOS byte is rewritten.  A router that does so may quote the
+    old or the new one.  Linux keeps the ECN bits of TCP to itself."""
+    tos, before = traceroute.options.tos, "this host"
+    if trace.method == "tcp":
+        tos &= 252
+    hops = [hop for hop in trace.hops if hop.answer.quoted and
+            hop.answer.quoted.tos is not None]
+    seen = [hop.answer.quoted.tos for hop in hops]
+    for place, hop in enumerate(hops):
+        if tos not in seen[place:]:
+            trace.find("tos", "the TOS byte 0x%02x becomes 0x%02x from %s "
+                       "on: rewritten by it, by %s or in between" % (
+                           tos, seen[place], format_hop(hop), before),
+                       hop.ttl)
+            tos = seen[place]
+        before = format_hop(hop)
+
+
+def check_way_back(traceroute, trace):
+    """Is the way back clearly longer or shorter?  Its length is what the
+    reply ttl lost of the initial one, taken as suits the way there best.
+    Inside a tunnel of MPLS replies go to its end first."""
+    odd = []
+    for hop in trace.hops:
+        if hop.reply_ttl is not None and not (hop.labels or hop.more) and \
+                (hop.reached or hop.outcome == "time-exceeded"):
+            back = min((start - hop.reply_ttl + 1 for start in
+                        (32, 64, 128, 255) if start >= hop.reply_ttl),
+                       key=lambda length: abs(length - hop.ttl))
+            odd = odd + [(hop, back)] if abs(back - hop.ttl) > 3 else []
+    if len(odd) > 1:
+        hop, back = odd[0]
+        trace.find("asymmetric", "replies from %s on come back over about "
+                   "%d hops, not %d: another way, or one that hides hops; "
+                   "a firewall that sees one way only may drop them" % (
+                       format_hop(hop), back, hop.ttl), hop.ttl)
+
+
+def check_loop(traceroute, trace):
+    loop = not trace.reached and find_loop(trace.hops)
+    if loop:
+        trace.find("loop", format_loop(loop), loop[0].ttl)
+
+
+def check_loss(traceroute, trace):
+    """A router that limits its ICMP, as against loss: by what the hops
+    behind it answer."""
+    limited, tail, sound = [], [], 0
+    for hop in trace.hops[::-1]:
+        if not hop.lost or not hop.address:
+            sound += hop.address and hop.sent or 0
+        elif not sound:
+            tail.insert(0, hop)
+        elif hop.lost > 1 and sound > 4 and not tail:
+            limited.insert(0, hop)
+        else:
+            break
+    if limited:
+        trace.find("rate-limit", "%s; what lies behind answered all %d: the "
+                   "ICMP is limited there, nothing is lost" % (", ".join(
+                       "%s answered %d of %d probes" % (
+                           format_hop(hop), hop.sent - hop.lost, hop.sent)
+                       for hop in limited), sound), limited[0].ttl)
+    # The destination's port-unreachable may be limited, the others not.
+    lost = sum(hop.lost for hop in tail)
+    if traceroute.options.queries > 2 and tail[1:] and lost > 2 and \
+            tail[-1].reached and tail[-1].outcome != "port-unreachable":
+        trace.find("loss", "%d of %d probes to %s and behind it got no "
+                   "answer: packets are lost on the way" % (
+                       lost, sum(hop.sent for hop in tail),
+                       format_hop(tail[0])), tail[0].ttl)
 
 
 # ---------------------------------------------------------------------------
@@ -3068,16 +3273,28 @@ class Traceroute(object):
                     full = full._replace(reply_ttl=near.reply_ttl)
                 answers = [full] + [answer for answer in answers[1:]
                                     if answer.outcome == full.outcome]
+        # One that was sent just now may be answered yet.
+        limit = monotonic() - 0.3 - 2 * (plan and plan.slowest or 0)
+        probes = [probe for probe in state.probes if not probe.gone and
+                  (probe.answer or probe.sent < limit)]
         name = self.names.get(state.answer.address) if self.names else None
         return Hop(ttl, self.proto, self.port, self.target.address,
-                   tuple(answers), name, self.destination,
+                   tuple(note_quote(answer, self.target)
+                         for answer in answers), name, self.destination,
                    self.target.family.version, bool(self.options.verbose),
-                   more)
+                   more, len(probes),
+                   sum(not probe.answer for probe in probes))
 
 
 # What is looked at once the trace is done: functions of the Traceroute and
 # its Trace, to which they add; each looks at the options first.
-CHECKS = []
+CHECKS = [
+    check_quotes,
+    check_tos,
+    check_way_back,
+    check_loop,
+    check_loss,
+]
 
 
 def trace(host, port=None, method="tcp", **keywords):
