@@ -457,43 +457,39 @@ def decode_transport(quoted, rest):
     return quoted
 
 
-def decode_extension(data, told):
+def decode_extension(data):
     """Return the labels and interfaces of an ICMP extension (RFC 4884 7).
 
-    told: the reply says where it begins.  Old routers do not; what is found
-    behind 128 octets is only believed if it has a checksum.
+    Where it begins may be a guess: none but a sound one is believed.
     """
-    labels, interfaces, rest = (), (), data[4:]
-    if bytearray(data[:1] or b"0")[0] >> 4 != 2 or checksum(data) and not (
-            told and data[2:4] == b"\0\0"):
-        rest = b""
-    while len(rest) > 3:
-        size, kind, subkind = struct.unpack_from("!HBB", rest)
+    found, rest = {"labels": (), "interfaces": ()}, data[4:]
+    if data[:2] != b"\x20\0" or data[2:4] != b"\0\0" and checksum(data):
+        return found
+    while rest:
+        size, kind, subkind = struct.unpack("!HBB", rest[:4].ljust(4))
         if not 4 <= size <= len(rest):
-            break
+            return {}
         body, rest = rest[4:size], rest[size:]
         if (kind, subkind) == (1, 1):
-            words = struct.unpack_from("!%dI" % (len(body) // 4), body)
-            labels += tuple(Label(word >> 12, word >> 9 & 7, word & 255)
-                            for word in words)
+            found["labels"] += tuple(
+                Label(word >> 12, word >> 9 & 7, word & 255) for word in
+                struct.unpack_from("!%dI" % (len(body) // 4), body))
         elif kind == 2 and subkind < 64:        # where our packet arrived
-            interfaces += (decode_interface(subkind, body),)
-    return {"labels": labels[:16], "interfaces": interfaces[:4]}
+            found["interfaces"] += (decode_interface(subkind, body),)
+    return {key: found[key][:16] for key in found}
 
 
 def decode_interface(flags, body):
-    """Return an interface (RFC 5837 4) in words: name or index, address."""
+    """Return the name and address of an interface (RFC 5837 4)."""
     name = address = ""
-    if flags & 8:
-        name = "interface %d" % int(format_hex(body[:4]) or "0", 16)
-        body = body[4:]
+    body = body[flags >> 1 & 4:]                # the index
     if flags & 4:
         size = 8 if body[:2] == b"\0\1" else 20
         address, body = format_address(body[4:size]), body[size:]
     if flags & 2:
-        size = min(bytearray(body[:1] or b"0")[0], 64)
-        name = format_text(body[1:size].rstrip(b"\0"))
-    return (name + " " + address).strip()
+        size = min(bytearray(body[:1] + b"0")[0], 64)
+        name = format_text(body[1:size].rstrip(b"\0")) + " "
+    return (name + address).strip()
 
 
 def encode_dns_query(ident):
@@ -536,10 +532,10 @@ def decode_icmp(version, message, **known):
     quoted, rest = decode_ip(message[8:])
     if quoted is None:
         return None
-    length = head[5] * 4 if version == 4 else head[4] * 8
+    place = 8 + max(128, head[5] * 4 if version == 4 else head[4] * 8)
     return NO_REPLY._replace(
-        kind="icmp", icmp_type=kind, icmp_code=code, extension=
-        decode_extension(message[8 + max(length, 128):], length),
+        kind="icmp", icmp_type=kind, icmp_code=code,
+        extension=decode_extension(message[place:]),
         quoted=decode_transport(quoted, rest), **known)
 
 
@@ -669,6 +665,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     reply_ttl = property(lambda self: self.answer.reply_ttl)
     rxdata = property(lambda self: self.answer.data)
     labels = property(lambda self: self.answer.labels)
+    quoted = property(lambda self: self.answer.quoted or NOTHING_QUOTED)
     reached = property(lambda self: OUTCOMES[self.outcome].reached)
     final = property(lambda self: OUTCOMES[self.outcome].final)
 
@@ -881,12 +878,12 @@ class ErrorQueue(Mechanism):
                 if (level, kind) in self.error_items:
                     reply = self.decode_error(value, version, quoted, facts)
                     if reply:
-                        # Where an extension begins in data, if told
-                        told = struct.unpack_from("=H", value, 12)[0]
-                        place = told or (108 if version == 4 else 88) - (
-                            protocol == socket.IPPROTO_UDP) * 8
+                        # Told, or behind 128 octets (RFC 4884 5.5)
+                        place = struct.unpack_from("=H", value, 12)[0] or \
+                            128 - (20 if version == 4 else 40) - 8 * (
+                                protocol == socket.IPPROTO_UDP)
                         replies.append(reply._replace(
-                            extension=decode_extension(data[place:], told)))
+                            extension=decode_extension(data[place:])))
         return replies
 
     @staticmethod
@@ -1449,22 +1446,17 @@ class State(object):
 
 
 def find_loop(states):
-    """Return the States (or Hops) that begin and end a routing loop, and
-    the last by which that is known; None if there is no loop.
-
-    It is one if all routers come twice, and six answers agree: where paths
-    are of unequal length, one may be met at two ttls.
-    """
-    seen = [state.outcome == "time-exceeded" and state.answer.address
-            for state in states]
-    for at in range(len(seen)):
-        for period in range(2, (len(seen) - at) // 2 + 1):
-            end = at + max(6, 2 * period)
-            if seen[at] == seen[at + period] != seen[at + 1] and \
+    """Return the first and last State of a routing loop, and the one that
+    proves it: all were met twice, and six answers agree, as one router may
+    be met at two ttls of unequal paths.  None if there is no loop."""
+    seen = [state.answer.address for state in states]
+    for at, start in enumerate(seen):
+        for size in range(2, (len(seen) - at) // 2 + 1):
+            end = at + max(6, 2 * size)
+            if start == seen[at + size] != seen[at + 1] and \
                     all(seen[at:end]) and \
-                    seen[at:end - period] == seen[at + period:end]:
-                return states[at], states[at + period - 1], states[end - 1]
-    return None
+                    seen[at:end - size] == seen[at + size:end]:
+                return states[at], states[at + size - 1], states[end - 1]
 
 
 class Plan(object):
@@ -2142,19 +2134,15 @@ def decide(target, method, plan, control=None):
         return "unreachable", dict(control.facts, control=" (to %s)" %
                                    control.label), control.responder, None
     if plan.loop:
-        return "dropped", {"where": "on the way", "why": format_loop(
-            plan.loop) + ("; %s" % format_reach(control) if control and
-                          control.reached else "")}, None, plan.loop[1].ttl
+        return "dropped", {"where": "on the way", "why":
+                           "the path loops between %s and %s" % tuple(
+                               map(format_hop, plan.loop[:2]))}, None, \
+            plan.loop[1].ttl
     facts = dropped_facts(target, method, plan, control)
     if method == "udp" and control and control.reached and \
             not first_beyond(plan, control, target.address):
         return "silent", {"why": format_reach(control)}, None, None
     return "dropped", facts, None, None
-
-
-def format_loop(loop):
-    return "the path loops between %s and %s" % tuple(
-        map(format_hop, loop[:2]))
 
 
 def format_reach(control):
@@ -2365,6 +2353,8 @@ class Trace(object):
         best = select_control(plan, self.control)
         verdict, facts, self.responder, ttl = decide(
             target, self.method, plan, best)
+        if plan.loop and verdict == "dropped":
+            self.find("loop", facts["why"], plan.loop[0].ttl)
         self.reached = verdict in REACHED_VERDICTS.values()
         self.verdict = verdict if complete or self.reached else None
         self.distance = self.known_distance(plan) if self.reached else None
@@ -2624,10 +2614,8 @@ def note_quote(answer, target):
     if quoted.source not in (None, target.own_address):
         notes += ("quotes %s as the source: NAT on the way" % quoted.source,)
     if quoted.ttl not in (None, 1) and answer.outcome == "time-exceeded":
-        notes += ("quotes a ttl of %d, not 1: %s" % (
-            quoted.ttl, "routers on the way do not count it (MPLS?)"
-            if quoted.ttl else "it counts before it quotes, or the router "
-            "before it passes on a ttl of 0"),)
+        notes += ("quotes a ttl of %d, not 1: routers before it do not "
+                  "count, or it counts first" % quoted.ttl,)
     return answer._replace(notes=notes)
 
 
@@ -2640,18 +2628,16 @@ def check_quotes(traceroute, trace):
 
 
 def check_tos(traceroute, trace):
-    """Where the TOS byte is rewritten.  A router that does so may quote the
-    old or the new one.  Linux keeps the ECN bits of TCP to itself."""
-    tos, before = traceroute.options.tos, "this host"
-    if trace.method == "tcp":
-        tos &= 252
-    hops = [hop for hop in trace.hops if hop.answer.quoted and
-            hop.answer.quoted.tos is not None]
-    seen = [hop.answer.quoted.tos for hop in hops]
+    """Where the TOS byte is rewritten: a router that does so may quote the
+    old or the new one.  Linux keeps TCP's ECN bits to itself."""
+    tos = traceroute.options.tos & (252 if trace.method == "tcp" else 255)
+    before, hops = "this host", [hop for hop in trace.hops if
+                                 hop.quoted.tos is not None]
+    seen = [hop.quoted.tos for hop in hops]
     for place, hop in enumerate(hops):
         if tos not in seen[place:]:
             trace.find("tos", "the TOS byte 0x%02x becomes 0x%02x from %s "
-                       "on: rewritten by it, by %s or in between" % (
+                       "on: rewritten there or after %s" % (
                            tos, seen[place], format_hop(hop), before),
                        hop.ttl)
             tos = seen[place]
@@ -2659,58 +2645,44 @@ def check_tos(traceroute, trace):
 
 
 def check_way_back(traceroute, trace):
-    """Is the way back clearly longer or shorter?  Its length is what the
-    reply ttl lost of the initial one, taken as suits the way there best.
-    Inside a tunnel of MPLS replies go to its end first."""
+    """Is the way back, which is what the reply ttl lost of the initial one,
+    clearly longer or shorter?  From inside an MPLS tunnel it always is."""
     odd = []
     for hop in trace.hops:
-        if hop.reply_ttl is not None and not (hop.labels or hop.more) and \
-                (hop.reached or hop.outcome == "time-exceeded"):
+        if hop.reply_ttl is not None and not (hop.labels or hop.more):
             back = min((start - hop.reply_ttl + 1 for start in
                         (32, 64, 128, 255) if start >= hop.reply_ttl),
                        key=lambda length: abs(length - hop.ttl))
             odd = odd + [(hop, back)] if abs(back - hop.ttl) > 3 else []
-    if len(odd) > 1:
-        hop, back = odd[0]
+    for hop, back in odd[:-1][:1]:
         trace.find("asymmetric", "replies from %s on come back over about "
-                   "%d hops, not %d: another way, or one that hides hops; "
-                   "a firewall that sees one way only may drop them" % (
-                       format_hop(hop), back, hop.ttl), hop.ttl)
-
-
-def check_loop(traceroute, trace):
-    loop = not trace.reached and find_loop(trace.hops)
-    if loop:
-        trace.find("loop", format_loop(loop), loop[0].ttl)
+                   "%d hops, not %d: past hidden hops, or by another way "
+                   "with other firewalls" % (format_hop(hop), back, hop.ttl),
+                   hop.ttl)
 
 
 def check_loss(traceroute, trace):
     """A router that limits its ICMP, as against loss: by what the hops
-    behind it answer."""
-    limited, tail, sound = [], [], 0
-    for hop in trace.hops[::-1]:
-        if not hop.lost or not hop.address:
-            sound += hop.address and hop.sent or 0
-        elif not sound:
-            tail.insert(0, hop)
-        elif hop.lost > 1 and sound > 4 and not tail:
-            limited.insert(0, hop)
-        else:
+    behind it answer.  A port-unreachable may be limited, too."""
+    found, sound = [], 0
+    for hop in [hop for hop in trace.hops[::-1] if hop.address]:
+        if hop.lost and not sound or hop.lost > 1 and sound > 4:
+            found.insert(0, hop)
+        elif hop.lost or found and not sound:
             break
-    if limited:
-        trace.find("rate-limit", "%s; what lies behind answered all %d: the "
-                   "ICMP is limited there, nothing is lost" % (", ".join(
-                       "%s answered %d of %d probes" % (
-                           format_hop(hop), hop.sent - hop.lost, hop.sent)
-                       for hop in limited), sound), limited[0].ttl)
-    # The destination's port-unreachable may be limited, the others not.
-    lost = sum(hop.lost for hop in tail)
-    if traceroute.options.queries > 2 and tail[1:] and lost > 2 and \
-            tail[-1].reached and tail[-1].outcome != "port-unreachable":
-        trace.find("loss", "%d of %d probes to %s and behind it got no "
-                   "answer: packets are lost on the way" % (
-                       lost, sum(hop.sent for hop in tail),
-                       format_hop(tail[0])), tail[0].ttl)
+        else:
+            sound += hop.sent
+    if not found or not sound and (
+            traceroute.options.queries < 3 or len(found) < 2 or
+            not found[-1].reached or found[-1].outcome[:4] == "port" or
+            sum(hop.lost for hop in found) < 3):
+        return
+    trace.find("rate-limit" if sound else "loss", "%s: %s" % (
+        ", ".join("%s answered %d of %d probes" % (
+            format_hop(hop), hop.sent - hop.lost, hop.sent)
+            for hop in found), "ICMP is limited there, no loss, as what lies "
+        "behind answered all %d" % sound if sound else
+        "packets are lost on the way"), found[0].ttl)
 
 
 # ---------------------------------------------------------------------------
@@ -3292,7 +3264,6 @@ CHECKS = [
     check_quotes,
     check_tos,
     check_way_back,
-    check_loop,
     check_loss,
 ]
 
