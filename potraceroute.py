@@ -2117,7 +2117,11 @@ def decide(target, method, plan, control=None):
                      answer.icmp_type is None else
                      format_icmp(target.family.version, answer),
                      "own": " (its own firewall)" if
-                     answer.address == target.address else "",
+                     answer.address == target.address else
+                     " (perhaps the same host by another address)" if
+                     control and control.distance == ttl == plan.end and
+                     (answer.icmp_type, answer.icmp_code) in
+                     ((3, 3), (1, 4)) else "",
                      "control": "; %s" % format_reach(control)
                      if control and control.reached else ""}
             return {"prohibited": "rejected"}.get(
@@ -2353,8 +2357,12 @@ class Trace(object):
         best = select_control(plan, self.control)
         verdict, facts, self.responder, ttl = decide(
             target, self.method, plan, best)
+        tail = [hop.address for hop in hops if hop.address][-4:]
         if plan.loop and verdict == "dropped":
             self.find("loop", facts["why"], plan.loop[0].ttl)
+        elif tail[3:] and len(set(tail)) == 1 and not hops[-1].final:
+            self.find("loop", "the last hops are all %s: a loop, or it "
+                      "answers for others" % tail[0])
         self.reached = verdict in REACHED_VERDICTS.values()
         self.verdict = verdict if complete or self.reached else None
         self.distance = self.known_distance(plan) if self.reached else None
@@ -2614,8 +2622,8 @@ def note_quote(answer, target):
     if quoted.source not in (None, target.own_address):
         notes += ("quotes %s as the source: NAT on the way" % quoted.source,)
     if quoted.ttl not in (None, 1) and answer.outcome == "time-exceeded":
-        notes += ("quotes a ttl of %d, not 1: routers before it do not "
-                  "count, or it counts first" % quoted.ttl,)
+        notes += ("quotes a ttl of %d, not 1: MPLS hides hops there, "
+                  "or a router miscounts" % quoted.ttl,)
     return answer._replace(notes=notes)
 
 
@@ -2644,11 +2652,18 @@ def check_tos(traceroute, trace):
         before = format_hop(hop)
 
 
+def lone_hops(trace):
+    """Return the hops that answered, but those that did so at two ttls."""
+    seen = [hop.address for hop in trace.hops]
+    return [hop for hop in trace.hops if hop.address and
+            seen.count(hop.address) == 1]
+
+
 def check_way_back(traceroute, trace):
     """Is the way back, which is what the reply ttl lost of the initial one,
     clearly longer or shorter?  From inside an MPLS tunnel it always is."""
     odd = []
-    for hop in trace.hops:
+    for hop in lone_hops(trace):
         if hop.reply_ttl is not None and not (hop.labels or hop.more):
             back = min((start - hop.reply_ttl + 1 for start in
                         (32, 64, 128, 255) if start >= hop.reply_ttl),
@@ -2664,24 +2679,25 @@ def check_way_back(traceroute, trace):
 def check_loss(traceroute, trace):
     """A router that limits its ICMP, as against loss: by what the hops
     behind it answer.  A port-unreachable may be limited, too."""
-    found, sound = [], 0
-    for hop in [hop for hop in trace.hops[::-1] if hop.address]:
+    found, sound, behind = [], 0, 0
+    for hop in reversed(lone_hops(trace)):
         if hop.lost and not sound or hop.lost > 1 and sound > 4:
             found.insert(0, hop)
-        elif hop.lost or found and not sound:
+            behind = sound
+        elif hop.lost or found and not behind:
             break
         else:
             sound += hop.sent
-    if not found or not sound and (
+    if not found or not behind and (
             traceroute.options.queries < 3 or len(found) < 2 or
             not found[-1].reached or found[-1].outcome[:4] == "port" or
             sum(hop.lost for hop in found) < 3):
         return
-    trace.find("rate-limit" if sound else "loss", "%s: %s" % (
+    trace.find("rate-limit" if behind else "loss", "%s: %s" % (
         ", ".join("%s answered %d of %d probes" % (
             format_hop(hop), hop.sent - hop.lost, hop.sent)
             for hop in found), "ICMP is limited there, no loss, as what lies "
-        "behind answered all %d" % sound if sound else
+        "behind answered all %d" % behind if behind else
         "packets are lost on the way"), found[0].ttl)
 
 
