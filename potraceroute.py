@@ -1448,8 +1448,10 @@ class State(object):
 def find_loop(states):
     """Return the first and last State of a routing loop, and the one that
     proves it: all were met twice, and six answers agree, as one router may
-    be met at two ttls of unequal paths.  None if there is no loop."""
-    seen = [state.answer.address for state in states]
+    be met at two ttls of unequal paths; the reply ttls too, as a NAT may
+    lend its address to all behind it.  None if there is no loop."""
+    seen = [state.answer.address and (state.answer.address,
+                                 state.answer.reply_ttl) for state in states]
     for at, start in enumerate(seen):
         for size in range(2, (len(seen) - at) // 2 + 1):
             end = at + max(6, 2 * size)
@@ -2357,12 +2359,13 @@ class Trace(object):
         best = select_control(plan, self.control)
         verdict, facts, self.responder, ttl = decide(
             target, self.method, plan, best)
-        tail = [hop.address for hop in hops if hop.address][-4:]
+        tail = [(hop.address, hop.reply_ttl)
+                for hop in hops if hop.address][-4:]
         if plan.loop and verdict == "dropped":
             self.find("loop", facts["why"], plan.loop[0].ttl)
         elif tail[3:] and len(set(tail)) == 1 and not hops[-1].final:
             self.find("loop", "the last hops are all %s: a loop, or it "
-                      "answers for others" % tail[0])
+                      "answers for others" % tail[0][0])
         self.reached = verdict in REACHED_VERDICTS.values()
         self.verdict = verdict if complete or self.reached else None
         self.distance = self.known_distance(plan) if self.reached else None

@@ -459,6 +459,14 @@ class LoopTests(unittest.TestCase):
                       "**********", "ab*ab*ab*", "abba"):
             self.assertIsNone(self.find(names), names)
 
+    def test_nat_that_lends_its_address_to_others_is_no_loop(self):
+        hops = [make_hop(ttl, "ab"[ttl % 2], reply_ttl=255 - ttl)
+                for ttl in range(1, 12)]
+        self.assertIsNone(pt.find_loop(hops))
+        hops = [make_hop(ttl, "ab"[ttl % 2], reply_ttl=250 + ttl % 2)
+                for ttl in range(1, 12)]
+        self.assertTrue(pt.find_loop(hops))
+
     def walk(self, names, full=None, last=30):
         plan = pt.Plan(last=last)
         if full:
@@ -620,8 +628,9 @@ class TestEmulatedPath(LiveCase):
         self.assertEqual(trace["findings"][0]["hop"], 3)
 
     def test_loop_ends_the_trace_and_is_named(self):
-        hops = dict((k, {"reply_from": "10.88.%d.1" % (3 + (k + 1) % 2)})
-                    for k in range(3, 31))
+        # One router has one way back, however often it is met.
+        hops = dict((k, {"reply_from": "10.88.%d.1" % (3 + (k + 1) % 2),
+                         "reply_ttl": 219 + k}) for k in range(3, 31))
         hops[30]["filters"] = [{"action": "drop"}]
         destination = self.make(routers=30, hops=hops)
         trace = self.trace(destination, "-w0.5", "--control=none")
@@ -632,7 +641,8 @@ class TestEmulatedPath(LiveCase):
         self.assertEqual(len(trace["hops"]), 8)
 
     def test_router_that_answers_for_all_behind_it_hides_no_destination(self):
-        hops = dict((k, {"reply_from": "10.88.3.1"}) for k in range(3, 9))
+        hops = dict((k, {"reply_from": "10.88.3.1", "reply_ttl": 219 + k})
+                    for k in range(3, 9))
         destination = self.make(routers=8, hops=hops)
         trace = self.trace(destination, "-p81")
         self.assertEqual((trace["distance"], trace["findings"]), (9, []))
