@@ -2140,15 +2140,31 @@ def decide(target, method, plan, control=None):
         return "unreachable", dict(control.facts, control=" (to %s)" %
                                    control.label), control.responder, None
     if plan.loop:
-        return "dropped", {"where": "on the way", "why":
-                           "the path loops between %s and %s" % tuple(
+        return "dropped", {"where": "on the way", "loop": plan.loop[0].ttl,
+                           "why": "the path loops between %s and %s" % tuple(
                                map(format_hop, plan.loop[:2]))}, None, \
             plan.loop[1].ttl
-    facts = dropped_facts(target, method, plan, control)
+    again = not (control and control.reached) and find_again(plan, control)
+    facts = dropped_facts(target, method, plan, None if again else control)
+    if again:
+        facts.update(loop=again[1], why="%s answers as hop %d and as hop %d: "
+                     "the path loops, or it answers for others" % again)
     if method == "udp" and control and control.reached and \
             not first_beyond(plan, control, target.address):
         return "silent", {"why": format_reach(control)}, None, None
     return "dropped", facts, None, None
+
+
+def find_again(plan, control):
+    """Return the address and ttls of a router that was met again by so many
+    hops later that no unequal paths explain it; None if there is none."""
+    known = {}
+    for hop in plan.states + (control.hops if control else []):
+        key = hop.answer.address, hop.answer.reply_ttl
+        if hop.outcome == "time-exceeded" and hop.answer.address:
+            ttls = sorted((known.setdefault(key, hop.ttl), hop.ttl))
+            if ttls[1] - ttls[0] > 2:
+                return key[0], ttls[0], ttls[1]
 
 
 def format_reach(control):
@@ -2359,13 +2375,8 @@ class Trace(object):
         best = select_control(plan, self.control)
         verdict, facts, self.responder, ttl = decide(
             target, self.method, plan, best)
-        tail = [(hop.address, hop.reply_ttl)
-                for hop in hops if hop.address][-4:]
-        if plan.loop and verdict == "dropped":
-            self.find("loop", facts["why"], plan.loop[0].ttl)
-        elif tail[3:] and len(set(tail)) == 1 and not hops[-1].final:
-            self.find("loop", "the last hops are all %s: a loop, or it "
-                      "answers for others" % tail[0][0])
+        if facts.get("loop"):
+            self.find("loop", facts["why"], facts["loop"])
         self.reached = verdict in REACHED_VERDICTS.values()
         self.verdict = verdict if complete or self.reached else None
         self.distance = self.known_distance(plan) if self.reached else None
@@ -2381,7 +2392,7 @@ class Trace(object):
             beyond = None
             if verdict == "reset":
                 beyond = arrival(plan, best)
-            elif verdict == "dropped" and best and \
+            elif verdict == "dropped" and best and not self.findings and \
                     other_routers(plan, best) is None:
                 beyond = first_beyond(plan, best)
             if beyond:

@@ -519,6 +519,32 @@ class VerdictTests(unittest.TestCase):
                 self.assertEqual("another address" in facts["own"],
                                  words and control is Control)
 
+    def met_again(self, where, reached=False):
+        """decide() of a path dark behind hop 3, the control's hop `where`
+        is hop 3 again."""
+        class Control(object):
+            label, address, away, distance = "echo", "x", "", None
+            verdict = "dropped"
+            hops = [make_hop(3), make_hop(where, router(3))]
+            last_heard = hops[1]
+
+        Control.reached = reached
+        plan = pt.Plan()
+        for state in plan.states[:3]:
+            plan.note_answer(state, make_hop(state.ttl).answer)
+        return self.trace(plan, Control)
+
+    def test_router_met_again_by_the_control_hints_at_a_loop(self):
+        verdict, facts, _, _ = self.met_again(19)
+        self.assertEqual((verdict, facts["where"], facts["loop"]),
+                         ("dropped", "after hop 3 (10.0.3.1)", 3))
+        self.assertIn("10.0.3.1 answers as hop 3 and as hop 19",
+                      facts["why"])
+
+    def test_router_met_again_two_hops_later_may_be_unequal_paths(self):
+        for facts in (self.met_again(5)[1], self.met_again(19, True)[1]):
+            self.assertNotIn("loop", facts)
+
     def test_rejection_by_the_hop_before_is_not_the_destinations(self):
         class Control(object):
             reached, label, address, away = True, "echo", "x", ""
@@ -650,9 +676,8 @@ class TestEmulatedPath(LiveCase):
         self.make(routers=8, hops=hops)
         trace = self.trace(destination, "-w0.5", "--control=none")
         self.assertEqual(trace["blocked_after"]["ttl"], 8)
-        self.assertIn("a loop, or it answers for others",
-                      trace["findings"][0]["text"])
-        self.assertNotIn("loops", trace["summary"])
+        self.assertIn("10.88.3.1 answers as hop 3 and as hop 6: the path "
+                      "loops, or it answers for others", trace["summary"])
 
 
 class TestChainOfKernelRouters(LiveCase):
