@@ -334,6 +334,8 @@ Quoted = namedtuple("Quoted", "protocol source destination source_port "
                               "dest_port ident seq ttl tos tsval payload")
 NOTHING_QUOTED = Quoted(*[None] * len(Quoted._fields))
 
+Label = namedtuple("Label", "label exp ttl")    # RFC 4950
+
 
 def checksum(data):
     """Return the Internet checksum of octets (RFC 1071)."""
@@ -429,6 +431,11 @@ def decode_tsval(header):
     return None
 
 
+def unpadded(payload):
+    """Return a quoted payload, b"" if it is nothing but padding."""
+    return payload if payload[:64].strip(b"\0") else b""
+
+
 def decode_transport(quoted, rest):
     """Return `quoted` with the fields of its TCP, UDP or ICMP header.
 
@@ -443,11 +450,47 @@ def decode_transport(quoted, rest):
                                tsval=decode_tsval(rest))
     if quoted.protocol == socket.IPPROTO_UDP:
         return quoted._replace(source_port=one, dest_port=two,
-                               payload=rest[8:])
+                               payload=unpadded(rest[8:]))
     if quoted.protocol in (1, 58):
         ident, seq = struct.unpack_from("!HH", rest, 4)
-        return quoted._replace(ident=ident, seq=seq, payload=rest[8:])
+        return quoted._replace(ident=ident, seq=seq,
+                               payload=unpadded(rest[8:]))
     return quoted
+
+
+def decode_extension(data):
+    """Return the labels and interfaces of an ICMP extension (RFC 4884 7).
+
+    Where it begins may be a guess: none but a sound one is believed.
+    """
+    found, rest = {"labels": (), "interfaces": ()}, data[4:]
+    if data[:2] != b"\x20\0" or data[2:4] != b"\0\0" and checksum(data):
+        return found
+    while rest:
+        size, kind, subkind = struct.unpack("!HBB", rest[:4].ljust(4))
+        if not 4 <= size <= len(rest):
+            return {}
+        body, rest = rest[4:size], rest[size:]
+        if (kind, subkind) == (1, 1):
+            found["labels"] += tuple(
+                Label(word >> 12, word >> 9 & 7, word & 255) for word in
+                struct.unpack_from("!%dI" % (len(body) // 4), body))
+        elif kind == 2 and subkind < 64:        # where our packet arrived
+            found["interfaces"] += (decode_interface(subkind, body),)
+    return {key: found[key][:16] for key in found}
+
+
+def decode_interface(flags, body):
+    """Return the name and address of an interface (RFC 5837 4)."""
+    name = address = ""
+    body = body[flags >> 1 & 4:]                # the index
+    if flags & 4:
+        size = 8 if body[:2] == b"\0\1" else 20
+        address, body = format_address(body[4:size]), body[size:]
+    if flags & 2:
+        size = min(bytearray(body[:1] + b"0")[0], 64)
+        name = format_text(body[1:size].rstrip(b"\0")) + " "
+    return (name + address).strip()
 
 
 def encode_dns_query(ident):
@@ -468,8 +511,8 @@ def encode_dns_query(ident):
 # last two with an errno in error.
 # received: time.time() of the kernel, or None.  raw: from a raw socket.
 Reply = namedtuple("Reply", "kind responder icmp_type icmp_code reply_ttl "
-                            "received quoted data error raw")
-NO_REPLY = Reply(*[None] * len(Reply._fields))
+                            "received quoted data error raw extension")
+NO_REPLY = Reply(*[None] * 10 + [{}])
 
 
 def decode_icmp(version, message, **known):
@@ -477,7 +520,7 @@ def decode_icmp(version, message, **known):
     family = FAMILIES[version]
     if len(message) < 8:
         return None
-    head = bytearray(message[:2])
+    head = bytearray(message[:8])
     kind, code = head[0], head[1]
     if kind == family.reply:
         ident, seq = struct.unpack_from("!HH", message, 4)
@@ -490,8 +533,11 @@ def decode_icmp(version, message, **known):
     quoted, rest = decode_ip(message[8:])
     if quoted is None:
         return None
-    return NO_REPLY._replace(kind="icmp", icmp_type=kind, icmp_code=code,
-                             quoted=decode_transport(quoted, rest), **known)
+    place = 8 + max(128, head[5] * 4 if version == 4 else head[4] * 8)
+    return NO_REPLY._replace(
+        kind="icmp", icmp_type=kind, icmp_code=code,
+        extension=decode_extension(message[place:]),
+        quoted=decode_transport(quoted, rest), **known)
 
 
 def decode_segment(segment, **known):
@@ -523,8 +569,9 @@ def same_start(ours, theirs):
 # ---------------------------------------------------------------------------
 
 Answer = namedtuple("Answer", "outcome address rtt icmp_type icmp_code "
-                              "reply_ttl data error quoted notes")
-NO_ANSWER = Answer("timeout", *[None] * 8 + [()])
+                              "reply_ttl data error quoted notes labels "
+                              "interfaces")
+NO_ANSWER = Answer("timeout", *[None] * 8 + [(), (), ()])
 
 IpFields = namedtuple("IpFields", "ip_source_address ip_ttl")
 IcmpFields = namedtuple("IcmpFields", "icmp_type icmp_code")
@@ -594,12 +641,14 @@ def format_data(data):
 
 
 class Hop(namedtuple("Hop", "ttl method port destination answers name "
-                            "destination_name version verbose more")):
+                            "destination_name version verbose more sent "
+                            "lost")):
     """What is known of one ttl: a record; what is absent is None.
 
     answers  tuple of Answer, the first is the one shown; empty if silent
     name     the responder's host name, None if not known
     more     True for the destination when it lies farther than max_hops
+    sent, lost  probes sent, and those of them that no answer came to
     str(hop) is the printed line without the time.
     """
 
@@ -616,6 +665,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     icmp_code = property(lambda self: self.answer.icmp_code)
     reply_ttl = property(lambda self: self.answer.reply_ttl)
     rxdata = property(lambda self: self.answer.data)
+    labels = property(lambda self: self.answer.labels)
+    quoted = property(lambda self: self.answer.quoted or NOTHING_QUOTED)
     reached = property(lambda self: OUTCOMES[self.outcome].reached)
     final = property(lambda self: OUTCOMES[self.outcome].final)
 
@@ -665,6 +716,11 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
                 line, shown = line + "  " + self.format_answer(answer), answer
             if answer.rtt is not None:
                 line += "  %.3f ms" % (answer.rtt * 1e3)
+            words = "".join("  [%s]" % text for text in answer.interfaces)
+            if answer.labels:
+                words = "  [MPLS%s]" % "".join(
+                    " %d/%d" % label[:2] for label in answer.labels) + words
+            line += words if words not in line else ""
         if self.verbose:
             if self.reply_ttl is not None:
                 line += "  reply ttl %d" % self.reply_ttl
@@ -681,7 +737,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
         """Return the hop as section 6 of the design describes it."""
         probes = [answer_dict(answer) for answer in self.answers]
         name = self.name and format_text(self.name)
-        entry = {"ttl": self.ttl, "name": name, "labels": [],
+        entry = {"ttl": self.ttl, "name": name,
                  "notes": list(self.answer.notes), "probes": probes}
         entry.update(answer_dict(self.answer))
         for key in ("quoted_ttl", "quoted_tos"):
@@ -696,7 +752,13 @@ def answer_dict(answer):
             "rtt_ms": format_ms(answer.rtt), "icmp_type": answer.icmp_type,
             "icmp_code": answer.icmp_code, "reply_ttl": answer.reply_ttl,
             "error": answer.error, "quoted_ttl": quoted.ttl,
-            "quoted_tos": quoted.tos}
+            "quoted_tos": quoted.tos, "interfaces": list(answer.interfaces),
+            "labels": [label._asdict() for label in answer.labels]}
+
+
+def format_hop(hop):
+    """Return a Hop, or a State, in words."""
+    return "hop %d (%s)" % (hop.ttl, hop.answer.address)
 
 
 def format_ms(seconds):
@@ -788,9 +850,10 @@ class ErrorQueue(Mechanism):
     why = ""
     stamp_option = (1, 35)              # SO_TIMESTAMPNS
     MSG_ERRQUEUE = 0x2000
-    # IP_RECVERR, IP_RECVTTL; IPV6_RECVERR, IPV6_RECVHOPLIMIT; stamps
-    options = {4: ((0, 11), (0, 12), stamp_option),
-               6: ((41, 25), (41, 51), stamp_option)}
+    # IP_RECVERR, IP_RECVTTL; IPV6_RECVERR, IPV6_RECVHOPLIMIT; stamps;
+    # IP_RECVERR_RFC4884, IPV6_RECVERR_RFC4884
+    options = {4: ((0, 11), (0, 12), stamp_option, (0, 26)),
+               6: ((41, 25), (41, 51), stamp_option, (41, 31))}
     error_items = ((0, 11), (41, 25))
 
     @staticmethod
@@ -808,14 +871,20 @@ class ErrorQueue(Mechanism):
             quoted = NOTHING_QUOTED._replace(
                 protocol=protocol, destination=address or None)
             if protocol == socket.IPPROTO_UDP:  # the queue holds the payload
-                quoted = quoted._replace(dest_port=port, payload=data)
+                quoted = quoted._replace(dest_port=port,
+                                         payload=unpadded(data))
             else:
                 quoted = decode_transport(quoted, data)
             for level, kind, value in items:
                 if (level, kind) in self.error_items:
                     reply = self.decode_error(value, version, quoted, facts)
                     if reply:
-                        replies.append(reply)
+                        # Told, or behind 128 octets (RFC 4884 5.5)
+                        place = struct.unpack_from("=H", value, 12)[0] or \
+                            128 - (20 if version == 4 else 40) - 8 * (
+                                protocol == socket.IPPROTO_UDP)
+                        replies.append(reply._replace(
+                            extension=decode_extension(data[place:])))
         return replies
 
     @staticmethod
@@ -1379,6 +1448,22 @@ class State(object):
     final = property(lambda self: OUTCOMES[self.outcome].final)
 
 
+def find_loop(states):
+    """Return the first and last State of a routing loop, and the one that
+    proves it: all were met twice, and six answers agree, as one router may
+    be met at two ttls of unequal paths; the reply ttls too, as a NAT may
+    lend its address to all behind it.  None if there is no loop."""
+    seen = [state.answer.address and (state.answer.address,
+                                 state.answer.reply_ttl) for state in states]
+    for at, start in enumerate(seen):
+        for size in range(2, (len(seen) - at) // 2 + 1):
+            end = at + max(6, 2 * size)
+            if start == seen[at + size] != seen[at + 1] and \
+                    all(seen[at:end]) and \
+                    seen[at:end - size] == seen[at + size:end]:
+                return states[at], states[at + size - 1], states[end - 1]
+
+
 class Plan(object):
     """Decides which ttl to probe when, and when to stop; knows no sockets.
 
@@ -1410,6 +1495,7 @@ class Plan(object):
         self.states = [State(ttl) for ttl in range(first, last + 1)]
         self.slowest = None     # the longest rtt seen, in seconds
         self.agreed = False     # what ended the path is the destination
+        self.loop = None        # as find_loop() has it; `last` is then less
 
     # What is known so far
 
@@ -1417,7 +1503,7 @@ class Plan(object):
     def heard(self):
         """The ttl of the farthest hop that answered, first - 1 if none."""
         for state in reversed(self.states):
-            if state.heard:
+            if state.heard and state.ttl <= self.last:
                 return state.ttl
         return self.first - 1
 
@@ -1596,6 +1682,10 @@ class Plan(object):
             other.beyond = bool(cut and end is not None and other.ttl > end)
             if other.heard:
                 farther = min(other.answer.rtt or self.wait, self.wait)
+        self.loop = self.loop or not self.full.final and find_loop(
+            self.states)
+        if self.loop:
+            self.last = self.loop[2].ttl
 
     def update(self, now):
         """Settle what is answered or given up."""
@@ -1872,7 +1962,8 @@ class Engine(object):
             rtt=run[0].rtt(probe, reply, elapsed),
             icmp_type=reply.icmp_type, icmp_code=reply.icmp_code,
             reply_ttl=reply.reply_ttl, data=reply.data, error=reason,
-            quoted=reply.quoted if reply.raw else None)
+            quoted=reply.quoted if reply.raw else None,
+            **reply.extension)
 
     def answer(self, run, state, probe, answer):
         method, plan = run
@@ -2061,7 +2152,11 @@ def decide(target, method, plan, control=None):
                      answer.icmp_type is None else
                      format_icmp(target.family.version, answer),
                      "own": " (its own firewall)" if
-                     answer.address == target.address else "",
+                     answer.address == target.address else
+                     " (perhaps the same host by another address)" if
+                     control and control.distance == ttl == plan.end and
+                     (answer.icmp_type, answer.icmp_code) in
+                     ((3, 3), (1, 4)) else "",
                      "control": "; %s" % format_reach(control)
                      if control and control.reached else ""}
             return {"prohibited": "rejected"}.get(
@@ -2077,11 +2172,32 @@ def decide(target, method, plan, control=None):
         # So it is for all; this probe's turn at a limit of errors was over.
         return "unreachable", dict(control.facts, control=" (to %s)" %
                                    control.label), control.responder, None
-    facts = dropped_facts(target, method, plan, control)
+    if plan.loop:
+        return "dropped", {"where": "on the way", "loop": plan.loop[0].ttl,
+                           "why": "the path loops between %s and %s" % tuple(
+                               map(format_hop, plan.loop[:2]))}, None, \
+            plan.loop[1].ttl
+    again = not (control and control.reached) and find_again(plan, control)
+    facts = dropped_facts(target, method, plan, None if again else control)
+    if again:
+        facts.update(loop=again[1], why="%s answers as hop %d and as hop %d: "
+                     "the path loops, or it answers for others" % again)
     if method == "udp" and control and control.reached and \
             not first_beyond(plan, control, target.address):
         return "silent", {"why": format_reach(control)}, None, None
     return "dropped", facts, None, None
+
+
+def find_again(plan, control):
+    """Return the address and ttls of a router that was met again by so many
+    hops later that no unequal paths explain it; None if there is none."""
+    known = {}
+    for hop in plan.states + (control.hops if control else []):
+        key = hop.answer.address, hop.answer.reply_ttl
+        if hop.outcome == "time-exceeded" and hop.answer.address:
+            ttls = sorted((known.setdefault(key, hop.ttl), hop.ttl))
+            if ttls[1] - ttls[0] > 2:
+                return key[0], ttls[0], ttls[1]
 
 
 def format_reach(control):
@@ -2309,6 +2425,8 @@ class Trace(object):
         best = select_control(plan, self.control)
         verdict, facts, self.responder, ttl = decide(
             target, self.method, plan, best)
+        if facts.get("loop"):
+            self.find("loop", facts["why"], facts["loop"])
         self.reached = verdict in REACHED_VERDICTS.values()
         self.verdict = verdict if complete or self.reached else None
         self.distance = self.known_distance(plan) if self.reached else None
@@ -2324,7 +2442,7 @@ class Trace(object):
             beyond = None
             if verdict == "reset":
                 beyond = arrival(plan, best)
-            elif verdict == "dropped" and best and \
+            elif verdict == "dropped" and best and not self.findings and \
                     other_routers(plan, best) is None:
                 beyond = first_beyond(plan, best)
             if beyond:
@@ -2757,6 +2875,95 @@ def format_ports(ports):
             runs.append([port, port])
     return ",".join("%d" % low if low == high else "%d-%d" % (low, high)
                     for low, high in runs)
+
+
+# ---------------------------------------------------------------------------
+# What changed on the way
+# ---------------------------------------------------------------------------
+
+def note_quote(answer, target):
+    """Return an Answer with notes on what is odd in its quote."""
+    quoted, notes = answer.quoted or NOTHING_QUOTED, answer.notes
+    if quoted.source not in (None, target.own_address):
+        notes += ("quotes %s as the source: NAT on the way" % quoted.source,)
+    if quoted.ttl not in (None, 1) and answer.outcome == "time-exceeded":
+        notes += ("quotes a ttl of %d, not 1: MPLS hides hops there, "
+                  "or a router miscounts" % quoted.ttl,)
+    return answer._replace(notes=notes)
+
+
+def check_quotes(traceroute, trace):
+    """What the hops' notes say of NAT, and of hops that are not counted."""
+    for kind, word in (("nat", "NAT"), ("quoted-ttl", "a ttl of")):
+        for hop, note in [(hop, note) for hop in trace.hops
+                          for note in hop.answer.notes if word in note][:1]:
+            trace.find(kind, format_hop(hop) + " " + note, hop.ttl)
+
+
+def check_tos(traceroute, trace):
+    """Where the TOS byte is rewritten: a router that does so may quote the
+    old or the new one.  Linux keeps TCP's ECN bits to itself."""
+    tos = traceroute.options.tos & (252 if trace.method == "tcp" else 255)
+    before, hops = "this host", [hop for hop in trace.hops if
+                                 hop.quoted.tos is not None]
+    seen = [hop.quoted.tos for hop in hops]
+    for place, hop in enumerate(hops):
+        if tos not in seen[place:]:
+            trace.find("tos", "the TOS byte 0x%02x becomes 0x%02x from %s "
+                       "on: rewritten there or after %s" % (
+                           tos, seen[place], format_hop(hop), before),
+                       hop.ttl)
+            tos = seen[place]
+        before = format_hop(hop)
+
+
+def lone_hops(trace):
+    """Return the hops that answered, but those that did so at two ttls."""
+    seen = [hop.address for hop in trace.hops]
+    return [hop for hop in trace.hops if hop.address and
+            seen.count(hop.address) == 1]
+
+
+def check_way_back(traceroute, trace):
+    """Is the way back, which is what the reply ttl lost of the initial one,
+    clearly longer or shorter?  From inside an MPLS tunnel it always is."""
+    odd = []
+    for hop in lone_hops(trace):
+        if hop.reply_ttl is not None and not (hop.labels or hop.more):
+            back = min((start - hop.reply_ttl + 1 for start in
+                        (32, 64, 128, 255) if start >= hop.reply_ttl),
+                       key=lambda length: abs(length - hop.ttl))
+            odd = odd + [(hop, back)] if abs(back - hop.ttl) > 3 else []
+    for hop, back in odd[:-1][:1]:
+        trace.find("asymmetric", "replies from %s on come back over about "
+                   "%d hops, not %d: past hidden hops, or by another way "
+                   "with other firewalls" % (format_hop(hop), back, hop.ttl),
+                   hop.ttl)
+
+
+def check_loss(traceroute, trace):
+    """A router that limits its ICMP, as against loss: by what the hops
+    behind it answer.  A port-unreachable may be limited, too."""
+    found, sound, behind = [], 0, 0
+    for hop in reversed(lone_hops(trace)):
+        if hop.lost and not sound or hop.lost > 1 and sound > 4:
+            found.insert(0, hop)
+            behind = sound
+        elif hop.lost or found and not behind:
+            break
+        else:
+            sound += hop.sent
+    if not found or not behind and (
+            traceroute.options.queries < 3 or len(found) < 2 or
+            not found[-1].reached or found[-1].outcome[:4] == "port" or
+            sum(hop.lost for hop in found) < 3):
+        return
+    trace.find("rate-limit" if behind else "loss", "%s: %s" % (
+        ", ".join("%s answered %d of %d probes" % (
+            format_hop(hop), hop.sent - hop.lost, hop.sent)
+            for hop in found), "ICMP is limited there, no loss, as what lies "
+        "behind answered all %d" % behind if behind else
+        "packets are lost on the way"), found[0].ttl)
 
 
 # ---------------------------------------------------------------------------
@@ -3405,11 +3612,17 @@ class Traceroute(object):
                     full = full._replace(reply_ttl=near.reply_ttl)
                 answers = [full] + [answer for answer in answers[1:]
                                     if answer.outcome == full.outcome]
+        # One that was sent just now may be answered yet.
+        limit = monotonic() - 0.3 - 2 * (plan and plan.slowest or 0)
+        probes = [probe for probe in state.probes if not probe.gone and
+                  (probe.answer or probe.sent < limit)]
         name = self.names.get(state.answer.address) if self.names else None
         return Hop(ttl, self.proto, self.port, self.target.address,
-                   tuple(answers), name, self.destination,
+                   tuple(note_quote(answer, self.target)
+                         for answer in answers), name, self.destination,
                    self.target.family.version, bool(self.options.verbose),
-                   more)
+                   more, len(probes),
+                   sum(not probe.answer for probe in probes))
 
 
 # ---------------------------------------------------------------------------
@@ -3716,6 +3929,10 @@ def check_mtu(traceroute, trace):
 # its Trace, to which they add; each looks at the options first.
 CHECKS = [
     name_forger,
+    check_quotes,
+    check_tos,
+    check_way_back,
+    check_loss,
     check_mtu,
 ]
 

@@ -85,8 +85,11 @@ class TestDecoding(unittest.TestCase):
 
         available = pt.ErrorQueue.available
         pt.ErrorQueue.available = staticmethod(lambda: False)
+        Tracer.result = Result()
         try:
-            pt.check_mtu(Tracer, Result())
+            pt.check_mtu(Tracer, Result())      # one of several ports
+            self.assertEqual(Result.found, [])
+            pt.check_mtu(Tracer, Tracer.result)
         finally:
             pt.ErrorQueue.available = staticmethod(available)
         self.assertEqual([(kind, text[:16]) for kind, text in Result.found],
