@@ -1697,9 +1697,8 @@ class Engine(object):
         if now >= self.held_until:
             for run in self.runs:
                 for state in run[1].due(now):
-                    sent = self.send(run, state)
-                    if not sent:        # for want of a file or a buffer
-                        break
+                    if now >= self.held_until:  # else: no file or buffer
+                        sent = self.send(run, state)
         now = self.clock()
         until = [now + most] + [plan.next_time(now) for _, plan in self.runs]
         until += [entry[3] for entry in self.banners]
@@ -1997,6 +1996,9 @@ class Engine(object):
             if other is run:
                 self.forget(run[0], probe)
         self.runs.remove(run)
+        if run[0].sock:
+            self.poller.remove(run[0].sock.fileno())
+        run[0].close()
 
     def close(self):
         """Close everything; no connection stays half-open."""
@@ -2576,19 +2578,26 @@ class Ports(object):
         self.runs = []
         self.scout = None       # the Plan that shows where silence begins
 
-    def consider(self, engine, plan, control):
+    def consider(self, engine, plan, control, done):
         """Start and look after them; return True until all are done.
 
-        plan and control are those of the first port.
+        plan and control are those of the first port, which may be done.
         """
         peers = list(control.traces)
-        if plan.full.reached:
-            peers.append((self.lead, plan))
+        self.done = done
+        if plan.full.reached and (done or plan.full.outcome == "open"):
+            peers.append((self.lead, plan))     # a refusal is checked first
         flying = [run for run in self.runs if run.elapsed is None]
         while self.waiting and len(flying) < self.IN_FLIGHT and \
                 plan.full.probes:
-            flying.append(PortRun(self.waiting.pop(0), engine))
+            try:
+                flying.append(PortRun(self.waiting[0], engine))
+            except RunError:
+                if not flying:
+                    raise
+                break           # for want of a file
             self.runs.append(flying[-1])
+            del self.waiting[0]
         for run in flying:
             self.look_after(engine, run, plan, peers)
         return bool(flying)
@@ -2597,7 +2606,7 @@ class Ports(object):
         plan = run.plan
         if run.edge is None and not run.control:
             edge = self.expect(engine, run, lead_plan, peers)
-            if edge is None and not (plan.done and lead_plan.done):
+            if edge is None and not (plan.done and self.done):
                 return
             if edge:
                 run.edge = edge
@@ -3302,7 +3311,7 @@ class Traceroute(object):
                 for state in plan.states if names else ():
                     names.ask(state.answer.address)
                 done = not control.consider(engine, plan) and plan.done
-                rest = others.consider(engine, plan, control)
+                rest = others.consider(engine, plan, control, done)
                 ready = [] if shown else self.ready_states(
                     plan, len(hops), done)
                 shown = shown or done
