@@ -1408,6 +1408,8 @@ class Plan(object):
         self.states = [State(ttl) for ttl in range(first, last + 1)]
         self.slowest = None     # the longest rtt seen, in seconds
         self.agreed = False     # what ended the path is the destination
+        self.limits = {}        # ttl of a hop that left probes unanswered
+                                # to how far other ports came by it
 
     # What is known so far
 
@@ -1733,8 +1735,9 @@ class Engine(object):
             method.send(probe)
         except socket.error as error:
             method.release(probe)
-            if error.errno in TRANSIENT and self.holds < 40:
-                self.holds += 1         # for two seconds in all
+            if error.errno in TRANSIENT and (self.holds < 40 or
+                                             self.watched):
+                self.holds += 1         # for two seconds on end
                 self.held_until = self.clock() + 0.05
                 return False
             self.debug("ttl %s: not sent: %s" % (state.ttl, error))
@@ -2097,14 +2100,17 @@ def first_beyond(plan, control, destination=None):
 
 
 def other_routers(plan, control):
-    """Return the smallest ttl at which the two met different routers, None
-    if they did not: then comparing them says nothing from there on."""
+    """Return a clause: why a control that gets farther proves no pair of
+    hops; "" if it does."""
     known = dict((hop.ttl, hop.address) for hop in control.hops)
     for state in plan.states:
         if state.outcome == "time-exceeded" and known.get(state.ttl) not in (
                 None, state.answer.address):
-            return state.ttl
-    return None
+            return ", but by other routers from hop %d on" % state.ttl
+    beyond = first_beyond(plan, control)
+    if beyond and plan.limits.get(beyond.ttl, 0) > plan.heard:
+        return ", but hop %d does not answer each probe" % beyond.ttl
+    return ""
 
 
 def forger_place(plan):
@@ -2192,8 +2198,8 @@ def dropped_facts(target, method, plan, control=None):
     else:
         place = "this host"
     where = "after " + place if heard or plan.first == 1 else "on the way"
-    differ = other_routers(plan, control) if control else None
-    if beyond and differ is None:
+    differ = control and other_routers(plan, control)
+    if beyond and not differ:
         where = "between %s and %s" % (
             place, "%s itself, hop %d" % (beyond.address, beyond.ttl)
             if beyond.reached else
@@ -2205,13 +2211,12 @@ def dropped_facts(target, method, plan, control=None):
         why = format_reach(control) if beyond else \
             "%s gets no farther, so the path itself ends there, or the " \
             "host is down" % control.label
-        if differ:
-            why += ", but by other routers from hop %d on" % differ
+        why += differ
     elif heard:
         why = "neither %s nor any hop behind that one answered" % \
             target.address
     elif plan.first > 1:
-        why = "no hop from %d to %d answered, perhaps because " \
+        why = "no hop from %d to %d answered: it is dropped before, or " \
             "they limit their ICMP" % (plan.first, plan.horizon)
         if control:
             why += "; " + format_reach(control)
@@ -2232,7 +2237,9 @@ def place_of(answer, plan):
             if answer.address and known.address == answer.address and \
                     known.outcome == "time-exceeded":
                 return state.ttl
-    return plan.end if plan.end != plan.first or plan.end == 1 else None
+    return plan.end if plan.end == 1 or any(
+        state.heard for state in plan.states
+        if state.ttl + 1 == plan.end) else None
 
 
 def format_who(address, ttl, target):
@@ -2300,7 +2307,7 @@ class Trace(object):
             if verdict == "reset":
                 beyond = arrival(plan, best)
             elif verdict == "dropped" and best and \
-                    other_routers(plan, best) is None:
+                    not other_routers(plan, best):
                 beyond = first_beyond(plan, best)
             if beyond:
                 self.blocked_before = {"ttl": beyond.ttl,
@@ -2575,7 +2582,7 @@ class Ports(object):
         self.lead = lead
         self.waiting = [lead.sibling(lead.proto, port)
                         for port in lead.ports[1:]]
-        self.runs = []
+        self.runs, self.plans = [], []
         self.scout = None       # the Plan that shows where silence begins
 
     def consider(self, engine, plan, control, done):
@@ -2585,6 +2592,7 @@ class Ports(object):
         """
         peers = list(control.traces)
         self.done = done
+        self.plans = [plan] + [run.plan for run in self.runs]
         if plan.full.reached and (done or plan.full.outcome == "open"):
             peers.append((self.lead, plan))     # a refusal is checked first
         flying = [run for run in self.runs if run.elapsed is None]
@@ -2649,9 +2657,30 @@ class Ports(object):
         return 0 if self.scout is run.plan else min(self.scout.heard + 1,
                                                     last)
 
+    def note_limits(self):
+        """Tell the plans which hops did not answer each of their probes."""
+        limits = {}
+        for plan in self.plans:
+            plan.limits = limits
+            for state in plan.states if not plan.full.reached else ():
+                if len(state.probes) > len(state.answers):
+                    limits[state.ttl] = max(limits.get(state.ttl, 0),
+                                            plan.heard)
+
     @staticmethod
     def compare(results):
         """Add what the Traces say together to the first of them."""
+        said = [each for each in results if each.verdict in (
+            "refused", "rejected", "unreachable") and each.hops and
+            each.hops[-1].icmp_type]
+        silent = [each for each in results
+                  if each.verdict in ("dropped", "silent")]
+        if silent and len(said) > 1:
+            results[0].find("limit", "who says no by ICMP may limit how "
+                            "often: of ports %s some may be %s too; probe "
+                            "them alone" % (format_ports(
+                                each.port for each in silent),
+                                said[0].verdict), said[0].hops[-1].ttl)
 
     def results(self, controls):
         """Return the Traces of all, in the order asked for; controls are
@@ -2688,34 +2717,37 @@ class Flows(Ports):
         routers = [dict((hop.ttl, hop.address) for hop in each.hops
                         if hop.outcome == "time-exceeded")
                    for each in results]
-        ttls = sorted(set(sum(map(list, routers), [])))
-        branches, before = {}, None
-        for ttl in ttls:
-            ways = {}
+        lost = [each for each in results if not each.reached]
+        parted, before = {}, ""
+        for ttl in sorted(set(sum(map(list, routers), []))):
+            ways, going = {}, []
             for known, each in zip(routers, results):
-                if known.get(ttl):
+                if ttl in known:
                     ways.setdefault(known[ttl], []).append(each)
+                if each.reached or known and max(known) >= ttl:
+                    going.append(each)
+            places = ["%s (%s)" % (address, format_flows(ways[address]))
+                      for address in sorted(ways)]
+            heard = sum(map(len, ways.values()))
+            text = ""
             if len(ways) > 1:
-                text = " and ".join("%s (%s)" % (
-                    address, format_flows(ways[address]))
-                    for address in sorted(ways))
-                results[0].find("flows", "the flows part %s: hop %d is %s" % (
-                    "after hop %d (%s)" % before if before else "at once",
-                    ttl, text) if not branches else
-                    "hop %d is %s" % (ttl, text), ttl)
-                branches[ttl] = ways
-            elif branches and len(ways) == 1:
-                results[0].find("flows", "the flows join at hop %d (%s)" % (
-                    ttl, list(ways)[0]), ttl)
-                branches = {}
-            if len(ways) == 1:
-                before = ttl, list(ways)[0]
-            for address, members in sorted(ways.items()):
-                if len(ways) > 1 and set(members) == set(
-                        each for each in results if not each.reached):
-                    results[0].find("flows", "just the flows by %s at hop "
-                                    "%d are not reached" % (address, ttl),
-                                    ttl)
+                text = "hop %d is %s" % (ttl, " and ".join(places))
+                if not parted:
+                    text = "the flows part%s: %s" % (before, text)
+                    if lost in ways.values() and heard == len(results) and \
+                            all(each.verdict for each in lost):
+                        text += "; just %s are not reached" % format_flows(
+                            lost)
+                parted = ways
+            elif heard == len(going):   # silence would prove nothing
+                before = " after hop %d (%s)" % (ttl, list(ways)[0])
+                if len([1 for each in parted.values()
+                        if set(each) & set(going)]) > 1:
+                    text = "%s join at hop %d (%s)" % (
+                        format_flows(going), ttl, list(ways)[0])
+                parted = {}
+            if text:
+                results[0].find("flows", text, ttl)
 
 
 def format_flows(results):
@@ -3124,10 +3156,11 @@ class Traceroute(object):
         asked, ports = self.options.port, []
         if asked is None:
             return [METHODS[self.proto].default_port]
-        if isinstance(asked, (bytes, text_type)):
-            asked = format_text(asked).split(",")
-        for word in asked if isinstance(asked, (list, tuple)) else [asked]:
-            low, _, high = str(word).partition("-")
+        asked = asked if isinstance(asked, (list, tuple)) else [asked]
+        for word in ",".join(format_text(
+                word if isinstance(word, (bytes, text_type)) else str(word))
+                for word in asked).split(","):
+            low, _, high = word.partition("-")
             if low.strip().isdigit() and high.strip().isdigit():
                 low, high = map(self.portnumber_of, (low, high))
                 if low > high:
@@ -3332,6 +3365,7 @@ class Traceroute(object):
             if method.blind:
                 self.mechanism_name, self.why = Mechanism.name, Mechanism.why
             elapsed = monotonic() - began
+            others.note_limits()
             controls = control.results(elapsed)
             self.result = Trace(self, plan, hops, elapsed, shown, controls)
             self.results = [self.result] + others.results(
@@ -3443,15 +3477,15 @@ class TextReport(object):
         if self.verbose:
             self.writer.line("mechanism: %s, %sprivileged" % (
                 result.mechanism, "" if result.privileged else "un"))
-        if not result.complete:
+        results = traceroute.results
+        if not all(each.complete for each in results):
             self.writer.line("Interrupted: not all hops are known")
         for finding in result.findings:
             self.writer.line("Finding: " + finding["text"])
-        results = traceroute.results
         for line in format_table(results) if len(results) > 1 else ():
             self.writer.line(line)
         missed = sum(not each.reached for each in results)
-        if result.verdict is not None:
+        if all(each.verdict for each in results):
             self.writer.line(
                 "Could not reach destination" + " by %d of %d %s" % (
                     missed, len(results), "flows" if result.flow else
@@ -3473,7 +3507,8 @@ def format_table(results):
             service = socket.getservbyport(each.port, each.method)
         except (socket.error, OverflowError, TypeError):
             service = "-"
-        who = each.facts.get("where") or each.responder or "-"
+        who = each.error or each.verdict and each.facts.get("where") or \
+            each.responder or "-"
         if each.banner:
             who += "  " + format_data(each.banner)
         rows.append((
@@ -3508,9 +3543,10 @@ def format_summaries(results):
                                          format_ports(each.port for each in
                                                       members)), text))
     count = sum(each.reached for each in results)
-    return lines + ["%d of %d %s %s were reached" % (
+    return lines + ["%d of %d %s %s were reached%s" % (
         count, len(results), "flows to" if results[0].flow else "ports of",
-        results[0].address)]
+        results[0].address,
+        "" if all(each.verdict for each in results) else " so far")]
 
 
 class JsonReport(object):
@@ -3792,9 +3828,10 @@ def run_command(options, host, argv, signals):
         for hop in result.hops[report.shown:]:
             report.hop(hop)
         report.end(traceroute, result)
-        if result.verdict == "error":
-            message = "%s; `ip route get %s` and the rules of the local " \
-                "firewall tell more" % (result.summary, result.address)
+        for each in traceroute.results:
+            if each.verdict == "error" and not message:
+                message = "%s; `ip route get %s` and the rules of the local " \
+                    "firewall tell more" % (each.summary, each.address)
     if options.json:
         report.close(status, message)
     if message:
