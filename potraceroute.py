@@ -1408,8 +1408,7 @@ class Plan(object):
         self.states = [State(ttl) for ttl in range(first, last + 1)]
         self.slowest = None     # the longest rtt seen, in seconds
         self.agreed = False     # what ended the path is the destination
-        self.limits = {}        # ttl of a hop that left probes unanswered
-                                # to how far other ports came by it
+        self.limits = ()        # ttls of hops that may limit their ICMP
 
     # What is known so far
 
@@ -2108,8 +2107,8 @@ def other_routers(plan, control):
                 None, state.answer.address):
             return ", but by other routers from hop %d on" % state.ttl
     beyond = first_beyond(plan, control)
-    if beyond and plan.limits.get(beyond.ttl, 0) > plan.heard:
-        return ", but hop %d does not answer each probe" % beyond.ttl
+    if beyond and beyond.ttl in plan.limits:
+        return ", but hop %d may limit its ICMP" % beyond.ttl
     return ""
 
 
@@ -2434,6 +2433,8 @@ class Control(object):
 
     def consider(self, engine, plan):
         """Start what is due; return True while it is worth waiting for."""
+        if FORGED in plan.full.answer.notes:
+            self.denounce(plan)         # what has come since
         if plan.full.reached and not self.asked_for:
             return self.consider_check(engine, plan)
         wait = self.traceroute.options.wait_time
@@ -2489,7 +2490,13 @@ class Control(object):
             return False
         if not all(state.settled for state in states):
             return True
-        if any(state.outcome == "time-exceeded" for state in states):
+        before = [state.answer.address for state in plan.states
+                  if state.ttl == plan.end - 1]
+        if any(state.outcome == "time-exceeded" for state in states + [
+                other.states[plan.end - other.first]
+                for _, other in self.traces if plan.end <= other.last and
+                before == [state.answer.address for state in other.states
+                           if state.ttl == plan.end - 1]]):
             self.denounce(plan)
         return False
 
@@ -2552,11 +2559,11 @@ class PortRun(object):
             engine.add(method, self.plan)
             self.entry = engine.runs[-1]
 
-    def widen(self):
+    def widen(self, checks):
         """Probe the whole path: what is known of it does not fit."""
         options = self.traceroute.options
         self.control = Control(self.traceroute)
-        self.control.steps = []
+        self.control.steps, self.control.checks = [], list(checks)
         self.plan.look(options.first_hop, options.max_hops)
 
     @property
@@ -2591,7 +2598,7 @@ class Ports(object):
         plan and control are those of the first port, which may be done.
         """
         peers = list(control.traces)
-        self.done = done
+        self.done, self.checks = done, control.checks
         self.plans = [plan] + [run.plan for run in self.runs]
         if plan.full.reached and (done or plan.full.outcome == "open"):
             peers.append((self.lead, plan))     # a refusal is checked first
@@ -2621,14 +2628,14 @@ class Ports(object):
                 plan.look(max(run.traceroute.options.first_hop, edge - 1),
                           edge)
             else:
-                run.widen()
+                run.widen(self.checks)
         if run.control:
             run.control.traces = peers
         else:
             for _, other in peers:
                 Control.compare(plan, other)
             if plan.done and not run.fits:
-                run.widen()
+                run.widen(self.checks)
         busy = run.control and run.control.consider(engine, plan)
         if plan.done and not busy:
             run.elapsed = monotonic() - run.began
@@ -2658,14 +2665,12 @@ class Ports(object):
                                                     last)
 
     def note_limits(self):
-        """Tell the plans which hops did not answer each of their probes."""
-        limits = {}
-        for plan in self.plans:
+        """Tell the further plans which hops answered one that is lost: the
+        others may just have found such a router's limit used up."""
+        limits = set(state.ttl for plan in self.plans for state in plan.states
+                     if state.answers and not plan.full.reached)
+        for plan in self.plans[1:]:
             plan.limits = limits
-            for state in plan.states if not plan.full.reached else ():
-                if len(state.probes) > len(state.answers):
-                    limits[state.ttl] = max(limits.get(state.ttl, 0),
-                                            plan.heard)
 
     @staticmethod
     def compare(results):
@@ -2736,8 +2741,7 @@ class Flows(Ports):
                     text = "the flows part%s: %s" % (before, text)
                     if lost in ways.values() and heard == len(results) and \
                             all(each.verdict for each in lost):
-                        text += "; just %s are not reached" % format_flows(
-                            lost)
+                        text += "; not reached: " + format_flows(lost)
                 parted = ways
             elif heard == len(going):   # silence would prove nothing
                 before = " after hop %d (%s)" % (ttl, list(ways)[0])
@@ -3100,6 +3104,9 @@ class Traceroute(object):
         if count > 1 and len(self.ports) > 1:
             raise OptionError("--flows %d does not go with several ports: "
                               "give one by -p" % count)
+        if first and self.proto == "udp" and len(self.ports) > 1:
+            raise OptionError("-S %d does not go with several UDP ports, "
+                              "whose answers it would mix up" % first)
         if count == 1 or self.proto == "icmp":
             return [first] * count
         if first:
