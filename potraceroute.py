@@ -1408,7 +1408,7 @@ class Plan(object):
         self.states = [State(ttl) for ttl in range(first, last + 1)]
         self.slowest = None     # the longest rtt seen, in seconds
         self.agreed = False     # what ended the path is the destination
-        self.limits = ()        # ttls of hops that may limit their ICMP
+        self.unsure = False     # limits of ICMP may hide farther hops
 
     # What is known so far
 
@@ -2088,7 +2088,7 @@ def first_beyond(plan, control, destination=None):
     """Return the first Hop behind plan's last that answered the control,
     the destination itself not counted if it is given; None if it is not
     known which that last one is."""
-    if plan.heard < plan.first != 1:
+    if plan.heard < plan.first != 1 or destination and plan.unsure:
         return None
     for hop in control.hops if control else ():
         if hop.ttl > plan.heard and hop.address and \
@@ -2106,10 +2106,7 @@ def other_routers(plan, control):
         if state.outcome == "time-exceeded" and known.get(state.ttl) not in (
                 None, state.answer.address):
             return ", but by other routers from hop %d on" % state.ttl
-    beyond = first_beyond(plan, control)
-    if beyond and beyond.ttl in plan.limits:
-        return ", but hop %d may limit its ICMP" % beyond.ttl
-    return ""
+    return ", but the next hops may limit their ICMP" * plan.unsure
 
 
 def forger_place(plan):
@@ -2665,12 +2662,12 @@ class Ports(object):
                                                     last)
 
     def note_limits(self):
-        """Tell the further plans which hops answered one that is lost: the
-        others may just have found such a router's limit used up."""
-        limits = set(state.ttl for plan in self.plans for state in plan.states
-                     if state.answers and not plan.full.reached)
+        """Doubt the places of further ports that came less far than other
+        lost ones: those may just have used up what routers say."""
+        most = max([0] + [plan.heard for plan in self.plans
+                          if not plan.full.reached])
         for plan in self.plans[1:]:
-            plan.limits = limits
+            plan.unsure = plan.heard < most
 
     @staticmethod
     def compare(results):
