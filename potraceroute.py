@@ -1496,6 +1496,7 @@ class Plan(object):
         self.slowest = None     # the longest rtt seen, in seconds
         self.agreed = False     # what ended the path is the destination
         self.loop = None        # as find_loop() has it; `last` is then less
+        self.unsure = False     # limits of ICMP may hide farther hops
 
     # What is known so far
 
@@ -1794,9 +1795,8 @@ class Engine(object):
         if now >= self.held_until:
             for run in self.runs:
                 for state in run[1].due(now):
-                    sent = self.send(run, state)
-                    if not sent:        # for want of a file or a buffer
-                        break
+                    if now >= self.held_until:  # else: no file or buffer
+                        sent = self.send(run, state)
         now = self.clock()
         until = [now + most] + [plan.next_time(now) for _, plan in self.runs]
         until += [entry[3] for entry in self.banners]
@@ -1831,8 +1831,9 @@ class Engine(object):
             method.send(probe)
         except socket.error as error:
             method.release(probe)
-            if error.errno in TRANSIENT and self.holds < 40:
-                self.holds += 1         # for two seconds in all
+            if error.errno in TRANSIENT and (self.holds < 40 or
+                                             self.watched):
+                self.holds += 1         # for two seconds on end
                 self.held_until = self.clock() + 0.05
                 return False
             self.debug("ttl %s: not sent: %s" % (state.ttl, error))
@@ -2096,6 +2097,9 @@ class Engine(object):
             if other is run:
                 self.forget(run[0], probe)
         self.runs.remove(run)
+        if run[0].sock:
+            self.poller.remove(run[0].sock.fileno())
+        run[0].close()
 
     def close(self):
         """Close everything; no connection stays half-open."""
@@ -2215,7 +2219,7 @@ def first_beyond(plan, control, destination=None):
     """Return the first Hop behind plan's last that answered the control,
     the destination itself not counted if it is given; None if it is not
     known which that last one is."""
-    if plan.heard < plan.first != 1:
+    if plan.heard < plan.first != 1 or destination and plan.unsure:
         return None
     for hop in control.hops if control else ():
         if hop.ttl > plan.heard and hop.address and \
@@ -2226,14 +2230,14 @@ def first_beyond(plan, control, destination=None):
 
 
 def other_routers(plan, control):
-    """Return the smallest ttl at which the two met different routers, None
-    if they did not: then comparing them says nothing from there on."""
+    """Return a clause: why a control that gets farther proves no pair of
+    hops; "" if it does."""
     known = dict((hop.ttl, hop.address) for hop in control.hops)
     for state in plan.states:
         if state.outcome == "time-exceeded" and known.get(state.ttl) not in (
                 None, state.answer.address):
-            return state.ttl
-    return None
+            return ", but by other routers from hop %d on" % state.ttl
+    return ", but the next hops may limit their ICMP" * plan.unsure
 
 
 def forger_place(plan):
@@ -2330,8 +2334,8 @@ def dropped_facts(target, method, plan, control=None):
     else:
         place = "this host"
     where = "after " + place if heard or plan.first == 1 else "on the way"
-    differ = other_routers(plan, control) if control else None
-    if beyond and differ is None:
+    differ = control and other_routers(plan, control)
+    if beyond and not differ:
         where = "between %s and %s" % (
             place, "%s itself, hop %d" % (beyond.address, beyond.ttl)
             if beyond.reached else
@@ -2343,13 +2347,12 @@ def dropped_facts(target, method, plan, control=None):
         why = format_reach(control) if beyond else \
             "%s gets no farther, so the path itself ends there, or the " \
             "host is down" % control.label
-        if differ:
-            why += ", but by other routers from hop %d on" % differ
+        why += differ
     elif heard:
         why = "neither %s nor any hop behind that one answered" % \
             target.address
     elif plan.first > 1:
-        why = "no hop from %d to %d answered, perhaps because " \
+        why = "no hop from %d to %d answered: it is dropped before, or " \
             "they limit their ICMP" % (plan.first, plan.horizon)
         if control:
             why += "; " + format_reach(control)
@@ -2370,7 +2373,9 @@ def place_of(answer, plan):
             if answer.address and known.address == answer.address and \
                     known.outcome == "time-exceeded":
                 return state.ttl
-    return plan.end if plan.end != plan.first or plan.end == 1 else None
+    return plan.end if plan.end == 1 or any(
+        state.heard for state in plan.states
+        if state.ttl + 1 == plan.end) else None
 
 
 def format_who(address, ttl, target):
@@ -2442,8 +2447,8 @@ class Trace(object):
             beyond = None
             if verdict == "reset":
                 beyond = arrival(plan, best)
-            elif verdict == "dropped" and best and not self.findings and \
-                    other_routers(plan, best) is None:
+            elif verdict == "dropped" and best and not (
+                    self.findings or other_routers(plan, best)):
                 beyond = first_beyond(plan, best)
             if beyond:
                 self.blocked_before = {"ttl": beyond.ttl,
@@ -2574,6 +2579,8 @@ class Control(object):
 
     def consider(self, engine, plan):
         """Start what is due; return True while it is worth waiting for."""
+        if FORGED in plan.full.answer.notes:
+            self.denounce(plan)         # what has come since
         if plan.full.reached and not (
                 self.asked_for or self.kinds and
                 self.traceroute.options.verbose):
@@ -2632,7 +2639,13 @@ class Control(object):
             return False
         if not all(state.settled for state in states):
             return True
-        if any(state.outcome == "time-exceeded" for state in states):
+        before = [state.answer.address for state in plan.states
+                  if state.ttl == plan.end - 1]
+        if any(state.outcome == "time-exceeded" for state in states + [
+                other.states[plan.end - other.first]
+                for _, other in self.traces if plan.end <= other.last and
+                before == [state.answer.address for state in other.states
+                           if state.ttl == plan.end - 1]]):
             self.denounce(plan)
         return False
 
@@ -2695,11 +2708,11 @@ class PortRun(object):
             engine.add(method, self.plan)
             self.entry = engine.runs[-1]
 
-    def widen(self):
+    def widen(self, checks):
         """Probe the whole path: what is known of it does not fit."""
         options = self.traceroute.options
         self.control = Control(self.traceroute)
-        self.control.steps = []
+        self.control.steps, self.control.checks = [], list(checks)
         self.plan.look(options.first_hop, options.max_hops)
 
     @property
@@ -2725,22 +2738,30 @@ class Ports(object):
         self.lead = lead
         self.waiting = [lead.sibling(lead.proto, port)
                         for port in lead.ports[1:]]
-        self.runs = []
+        self.runs, self.plans = [], []
         self.scout = None       # the Plan that shows where silence begins
 
-    def consider(self, engine, plan, control):
+    def consider(self, engine, plan, control, done):
         """Start and look after them; return True until all are done.
 
-        plan and control are those of the first port.
+        plan and control are those of the first port, which may be done.
         """
         peers = list(control.traces)
-        if plan.full.reached:
-            peers.append((self.lead, plan))
+        self.done, self.checks = done, control.checks
+        self.plans = [plan] + [run.plan for run in self.runs]
+        if plan.full.reached and (done or plan.full.outcome == "open"):
+            peers.append((self.lead, plan))     # a refusal is checked first
         flying = [run for run in self.runs if run.elapsed is None]
         while self.waiting and len(flying) < self.IN_FLIGHT and \
                 plan.full.probes:
-            flying.append(PortRun(self.waiting.pop(0), engine))
+            try:
+                flying.append(PortRun(self.waiting[0], engine))
+            except RunError:
+                if not flying:
+                    raise
+                break           # for want of a file
             self.runs.append(flying[-1])
+            del self.waiting[0]
         for run in flying:
             self.look_after(engine, run, plan, peers)
         return bool(flying)
@@ -2749,21 +2770,21 @@ class Ports(object):
         plan = run.plan
         if run.edge is None and not run.control:
             edge = self.expect(engine, run, lead_plan, peers)
-            if edge is None and not (plan.done and lead_plan.done):
+            if edge is None and not (plan.done and self.done):
                 return
             if edge:
                 run.edge = edge
                 plan.look(max(run.traceroute.options.first_hop, edge - 1),
                           edge)
             else:
-                run.widen()
+                run.widen(self.checks)
         if run.control:
             run.control.traces = peers
         else:
             for _, other in peers:
                 Control.compare(plan, other)
             if plan.done and not run.fits:
-                run.widen()
+                run.widen(self.checks)
         busy = run.control and run.control.consider(engine, plan)
         if plan.done and not busy:
             run.elapsed = monotonic() - run.began
@@ -2792,9 +2813,28 @@ class Ports(object):
         return 0 if self.scout is run.plan else min(self.scout.heard + 1,
                                                     last)
 
+    def note_limits(self):
+        """Doubt the places of further ports that came less far than other
+        lost ones: those may just have used up what routers say."""
+        most = max([0] + [plan.heard for plan in self.plans
+                          if not plan.full.reached])
+        for plan in self.plans[1:]:
+            plan.unsure = plan.heard < most
+
     @staticmethod
     def compare(results):
         """Add what the Traces say together to the first of them."""
+        said = [each for each in results if each.verdict in (
+            "refused", "rejected", "unreachable") and each.hops and
+            each.hops[-1].icmp_type]
+        silent = [each for each in results
+                  if each.verdict in ("dropped", "silent")]
+        if silent and len(said) > 1:
+            results[0].find("limit", "who says no by ICMP may limit how "
+                            "often: of ports %s some may be %s too; probe "
+                            "them alone" % (format_ports(
+                                each.port for each in silent),
+                                said[0].verdict), said[0].hops[-1].ttl)
 
     def results(self, controls):
         """Return the Traces of all, in the order asked for; controls are
@@ -2830,34 +2870,36 @@ class Flows(Ports):
         routers = [dict((hop.ttl, hop.address) for hop in each.hops
                         if hop.outcome == "time-exceeded")
                    for each in results]
-        ttls = sorted(set(sum(map(list, routers), [])))
-        branches, before = {}, None
-        for ttl in ttls:
-            ways = {}
+        lost = [each for each in results if not each.reached]
+        parted, before = {}, ""
+        for ttl in sorted(set(sum(map(list, routers), []))):
+            ways, going = {}, []
             for known, each in zip(routers, results):
-                if known.get(ttl):
+                if ttl in known:
                     ways.setdefault(known[ttl], []).append(each)
+                if each.reached or known and max(known) >= ttl:
+                    going.append(each)
+            places = ["%s (%s)" % (address, format_flows(ways[address]))
+                      for address in sorted(ways)]
+            heard = sum(map(len, ways.values()))
+            text = ""
             if len(ways) > 1:
-                text = " and ".join("%s (%s)" % (
-                    address, format_flows(ways[address]))
-                    for address in sorted(ways))
-                results[0].find("flows", "the flows part %s: hop %d is %s" % (
-                    "after hop %d (%s)" % before if before else "at once",
-                    ttl, text) if not branches else
-                    "hop %d is %s" % (ttl, text), ttl)
-                branches[ttl] = ways
-            elif branches and len(ways) == 1:
-                results[0].find("flows", "the flows join at hop %d (%s)" % (
-                    ttl, list(ways)[0]), ttl)
-                branches = {}
-            if len(ways) == 1:
-                before = ttl, list(ways)[0]
-            for address, members in sorted(ways.items()):
-                if len(ways) > 1 and set(members) == set(
-                        each for each in results if not each.reached):
-                    results[0].find("flows", "just the flows by %s at hop "
-                                    "%d are not reached" % (address, ttl),
-                                    ttl)
+                text = "hop %d is %s" % (ttl, " and ".join(places))
+                if not parted:
+                    text = "the flows part%s: %s" % (before, text)
+                    if lost in ways.values() and heard == len(results) and \
+                            all(each.verdict for each in lost):
+                        text += "; not reached: " + format_flows(lost)
+                parted = ways
+            elif heard == len(going):   # silence would prove nothing
+                before = " after hop %d (%s)" % (ttl, list(ways)[0])
+                if len([1 for each in parted.values()
+                        if set(each) & set(going)]) > 1:
+                    text = "%s join at hop %d (%s)" % (
+                        format_flows(going), ttl, list(ways)[0])
+                parted = {}
+            if text:
+                results[0].find("flows", text, ttl)
 
 
 def format_flows(results):
@@ -3298,6 +3340,9 @@ class Traceroute(object):
         if count > 1 and len(self.ports) > 1:
             raise OptionError("--flows %d does not go with several ports: "
                               "give one by -p" % count)
+        if first and self.proto == "udp" and len(self.ports) > 1:
+            raise OptionError("-S %d does not go with several UDP ports, "
+                              "whose answers it would mix up" % first)
         if count == 1 or self.proto == "icmp":
             return [first] * count
         if first:
@@ -3354,10 +3399,11 @@ class Traceroute(object):
         asked, ports = self.options.port, []
         if asked is None:
             return [METHODS[self.proto].default_port]
-        if isinstance(asked, (bytes, text_type)):
-            asked = format_text(asked).split(",")
-        for word in asked if isinstance(asked, (list, tuple)) else [asked]:
-            low, _, high = str(word).partition("-")
+        asked = asked if isinstance(asked, (list, tuple)) else [asked]
+        for word in ",".join(format_text(
+                word if isinstance(word, (bytes, text_type)) else str(word))
+                for word in asked).split(","):
+            low, _, high = word.partition("-")
             if low.strip().isdigit() and high.strip().isdigit():
                 low, high = map(self.portnumber_of, (low, high))
                 if low > high:
@@ -3541,7 +3587,7 @@ class Traceroute(object):
                 for state in plan.states if names else ():
                     names.ask(state.answer.address)
                 done = not control.consider(engine, plan) and plan.done
-                rest = others.consider(engine, plan, control)
+                rest = others.consider(engine, plan, control, done)
                 ready = [] if shown else self.ready_states(
                     plan, len(hops), done)
                 shown = shown or done
@@ -3562,6 +3608,7 @@ class Traceroute(object):
             if method.blind:
                 self.mechanism_name, self.why = Mechanism.name, Mechanism.why
             elapsed, self.tcp_info = monotonic() - began, method.tcp_info
+            others.note_limits()
             controls = control.results(elapsed)
             self.result = Trace(self, plan, hops, elapsed, shown, controls)
             self.results = [self.result] + others.results(
@@ -3974,15 +4021,15 @@ class TextReport(object):
         if self.verbose:
             self.writer.line("mechanism: %s, %sprivileged" % (
                 result.mechanism, "" if result.privileged else "un"))
-        if not result.complete:
+        results = traceroute.results
+        if not all(each.complete for each in results):
             self.writer.line("Interrupted: not all hops are known")
         for finding in result.findings:
             self.writer.line("Finding: " + finding["text"])
-        results = traceroute.results
         for line in format_table(results) if len(results) > 1 else ():
             self.writer.line(line)
         missed = sum(not each.reached for each in results)
-        if result.verdict is not None:
+        if all(each.verdict for each in results):
             self.writer.line(
                 "Could not reach destination" + " by %d of %d %s" % (
                     missed, len(results), "flows" if result.flow else
@@ -4004,7 +4051,8 @@ def format_table(results):
             service = socket.getservbyport(each.port, each.method)
         except (socket.error, OverflowError, TypeError):
             service = "-"
-        who = each.facts.get("where") or each.responder or "-"
+        who = each.error or each.verdict and each.facts.get("where") or \
+            each.responder or "-"
         if each.banner:
             who += "  " + format_data(each.banner)
         rows.append((
@@ -4039,9 +4087,10 @@ def format_summaries(results):
                                          format_ports(each.port for each in
                                                       members)), text))
     count = sum(each.reached for each in results)
-    return lines + ["%d of %d %s %s were reached" % (
+    return lines + ["%d of %d %s %s were reached%s" % (
         count, len(results), "flows to" if results[0].flow else "ports of",
-        results[0].address)]
+        results[0].address,
+        "" if all(each.verdict for each in results) else " so far")]
 
 
 class JsonReport(object):
@@ -4325,9 +4374,10 @@ def run_command(options, host, argv, signals):
         for hop in result.hops[report.shown:]:
             report.hop(hop)
         report.end(traceroute, result)
-        if result.verdict == "error":
-            message = "%s; `ip route get %s` and the rules of the local " \
-                "firewall tell more" % (result.summary, result.address)
+        for each in traceroute.results:
+            if each.verdict == "error" and not message:
+                message = "%s; `ip route get %s` and the rules of the local " \
+                    "firewall tell more" % (each.summary, each.address)
     if options.json:
         report.close(status, message)
     if message:

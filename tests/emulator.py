@@ -33,6 +33,7 @@ ROUTER settings:
   balance      a list of source addresses, chosen by a hash of the flow
                (ports or first ICMP word, and flow label); for a real load
                balancer's look
+  silent_branch  sends no ICMP about flows of that index in balance
   type, code   instead of time exceeded; type6, code6 for IPv6
   quote        octets quoted behind the IP header, or "full" (548 in all)
   quote_ttl    the ttl in the quoted header (1)
@@ -52,6 +53,7 @@ FILTER settings:
   syn_only     SYN without ACK; data_only: with payload
   min_size     octets of the whole packet
   first        acts on so many packets only; chance: or on some only
+  branch       acts on the flows of that index in the router's balance
   action       "pass"
                "drop"
                "reject"   icmp=[type, code] (3, 13), icmp6 (1, 1)
@@ -81,11 +83,12 @@ PATH_SETTINGS = set(
     "seed hops".split())
 ROUTER_SETTINGS = set(
     "delay jitter loss silent rate burst late duplicate reply_ttl reply_from "
-    "balance type code type6 code6 quote quote_ttl quote_dst labels "
-    "interface legacy rewrite_tos mtu told_mtu blackhole filters".split())
+    "balance silent_branch type code type6 code6 quote quote_ttl quote_dst "
+    "labels interface legacy rewrite_tos mtu told_mtu blackhole "
+    "filters".split())
 FILTER_SETTINGS = set(
     "proto port family syn_only data_only min_size first chance action icmp "
-    "icmp6 ttl direction".split())
+    "icmp6 ttl direction branch".split())
 INTERFACE_SETTINGS = set("ifindex address name mtu".split())
 ACTIONS = set("pass drop reject reset icmp_as_destination".split())
 
@@ -530,12 +533,20 @@ class Router(object):
     def source(self, packet):
         """The address its ICMP comes from."""
         settings, version = self.settings, packet.version
-        choice = [address for address in settings.get("balance", ())
-                  if (":" in address) == (version == 6)]
+        choice = self.balanced(version)
         if choice:
-            return choice[flow_hash(packet) % len(choice)]
+            return choice[self.branch(packet)]
         return (select_address(settings.get("reply_from", []), version) or
                 self.addresses[version])
+
+    def balanced(self, version):
+        return [address for address in self.settings.get("balance", ())
+                if (":" in address) == (version == 6)]
+
+    def branch(self, packet):
+        """Which of the balanced addresses a packet's flow goes by."""
+        choice = self.balanced(packet.version)
+        return flow_hash(packet) % len(choice) if choice else None
 
     def find_filter(self, packet, back=False):
         """The first filter that matches the packet and is in the mood."""
@@ -543,6 +554,8 @@ class Router(object):
             if (rule.get("direction") == "back") != back:
                 continue
             if not filter_matches(rule, packet):
+                continue
+            if rule.get("branch", -1) not in (-1, self.branch(packet)):
                 continue
             if random.random() >= rule.get("chance", 1):
                 continue
@@ -730,6 +743,9 @@ class Emulator(object):
 
     def send_error(self, router, packet, now, kinds, **how):
         if router.settings.get("silent") or is_icmp_error(packet):
+            return
+        if "silent_branch" in router.settings and \
+                router.settings["silent_branch"] == router.branch(packet):
             return
         if not router.may_send(now + router.delay):
             return
