@@ -276,7 +276,7 @@ VERDICTS = {
     "unreachable": "{address} is unreachable: {who} says so, {icmp}{control}",
     "dropped": "{label} is dropped {where}: {why}",
     "silent": "{label} is open or filtered: nothing came from it, "
-              "though {address} is up ({why})",
+              "though {address} is up ({why}){hint}",
     "error": "{label} could not be probed: {why}",
 }
 
@@ -447,14 +447,6 @@ def decode_transport(quoted, rest):
         ident, seq = struct.unpack_from("!HH", rest, 4)
         return quoted._replace(ident=ident, seq=seq, payload=rest[8:])
     return quoted
-
-
-def encode_dns_query(ident):
-    """Return a DNS query for the name servers of the root (RFC 1035 4).
-
-    Any server answers it with something, be it REFUSED.
-    """
-    return struct.pack("!HHHHHHBHH", ident, 0x0100, 1, 0, 0, 0, 0, 2, 1)
 
 
 # ---------------------------------------------------------------------------
@@ -952,6 +944,211 @@ def open_keeper():
 
 
 # ---------------------------------------------------------------------------
+# Payloads (what UDP services answer to)
+# ---------------------------------------------------------------------------
+
+# A request and its reply, in hexadecimal or 'as text'.  In the request x is
+# a random digit; the reply is a regular expression for its start in which x
+# are those digits again, in turn.  What it has in () goes into the words: as
+# %d, as %s, through a table; or a function finds them.  A name with "?":
+# strangers, or all but neighbours, may get no answer.
+Payload = namedtuple("Payload", "ports name request reply words")
+
+
+def decode_hex(digits):
+    """Return the octets of hexadecimal digits."""
+    return bytes(bytearray(int(digits[at:at + 2], 16)
+                           for at in range(0, len(digits), 2)))
+
+
+def decode_stun(reply):
+    """Return (address, port) of this host as a STUN server sees it, or None
+    (XOR-MAPPED-ADDRESS, RFC 8489 14.2)."""
+    import re
+    digits = format_hex(reply)
+    found = re.match("(?:.{8}){5,}?002000(?:08|14)..0([12])(....)"
+                     "(.{32}|.{8})", digits)
+    if not found:
+        return None
+    size = 8 if found.group(1) == "1" else 32
+    value = int(found.group(3)[:size], 16) ^ int(digits[8:8 + size], 16)
+    return format_address(decode_hex("%0*x" % (size, value))), \
+        int(found.group(2), 16) ^ 0x2112
+
+
+def format_stun(reply):
+    found = decode_stun(reply)
+    return ": seen from outside as %s:%d" % (
+        "[%s]" % found[0] if ":" in found[0] else found[0],
+        found[1]) if found else ""
+
+
+# A proposal that nobody accepts, so that nothing stays half-open (RFC 7296)
+IKE = ("xxxxxxxxxxxxxxxx 0000000000000000 21202208 00000000 00000084"
+       "2200002c 00000028 01010004 03000008 0100ffff 03000008 02000005"
+       "03000008 0300000c 00000008 0400001f"
+       "28000028 001f0000" + 32 * "09" + "00000014" + 32 * "x")
+IKE_REPLY = 16 * "x" + ".{18}2.2220(?:(?<=29..2220).{28}(....))?"
+IKE_WORDS = (" %s|0005=INVALID_MAJOR_VERSION 0007=INVALID_SYNTAX "
+             "000e=NO_PROPOSAL_CHOSEN 0018=AUTHENTICATION_FAILED "
+             "4006=COOKIE")
+PAYLOADS = (
+    Payload((53,), "DNS", "xxxx 0100 0001 000000000000 00 0002 0001",
+            "xxxx8..(.)", " %s|0=NOERROR 1=FORMERR 2=SERVFAIL 3=NXDOMAIN "
+            "4=NOTIMP 5=REFUSED"),
+    Payload((5353,), "mDNS?", "xxxx 0000 0001 000000000000 09'_services'"
+            "07'_dns-sd'04'_udp'05'local'00 000c 0001", "xxxx8", ""),
+    Payload((123,), "NTP", "23" + 78 * "0" + 16 * "x",
+            ".4(..).{44}" + 16 * "x", " stratum %d"),
+    # The discovery of an engine (RFC 3414 4)
+    Payload((161,), "SNMPv3?", "303b 020103 3010 020301xxxx 020300ffe3"
+            "040104 020103 0410300e 0400 020100020100 0400 0400 0400"
+            "3012 0400 0400 a00c 02020102 020100020100 3000",
+            "30(?:..){1,3}02010330..020301xxxx(?:..)*?a8", " report"),
+    Payload((500,), "IKEv2", IKE, IKE_REPLY, IKE_WORDS),
+    Payload((4500,), "IKEv2", "00000000" + IKE, "00000000" + IKE_REPLY,
+            IKE_WORDS),
+    # A version that there is not, in 1,200 octets (RFC 9000 6.1, 14.1)
+    Payload((443, 853), "QUIC", "c01a2a3a4a08" + 16 * "x" + 2372 * "0",
+            "..000000000008" + 16 * "x", " version negotiation"),
+    Payload((4433, 5349, 5684), "DTLS", "16feff 0000 000000000000 0036"
+            "0100002a 0000 000000 00002a fefd" + 64 * "x" +
+            "00 00 0002 c02f 0100", "1([56])fe", " %s|5=alert 6=handshake"),
+    Payload((3478,), "STUN", "0001 0000 2112a442" + 24 * "x",
+            "01.1....2112a442" + 24 * "x", format_stun),
+    Payload((5060,), "SIP", "'OPTIONS sip:a.invalid SIP/2.0\r\nVia: SIP/2.0/"
+            "UDP a.invalid;rport;branch=z9hG4bK'6x6x6x6x6x6x6x6x'\r\n"
+            "From: <sip:a@a.invalid>;tag=a\r\nTo: <sip:a.invalid>\r\n"
+            "Call-ID: '6x6x6x6x'\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 0\r\n"
+            "Content-Length: 0\r\n\r\n'",
+            "'SIP/2.0 '((?:..)*?)0d(?:..)*?6x6x6x6x6x6x6x6x", " %s"),
+    Payload((69,), "TFTP", "0001'none-'6x6x6x6x00'octet'00",
+            "000(?:3|5....((?:..)*?)00)", ": %s"),
+    # Before OpenVPN 2.6 a server remembers it for a minute.
+    Payload((1194,), "OpenVPN?", "38" + 16 * "x" + 10 * "0",
+            "40.{16}0100000000" + 16 * "x", ""),
+    Payload((1812, 1645), "RADIUS?", "01xx0014" + 32 * "x", "0([23b])xx0",
+            " %s|2=Access-Accept 3=Access-Reject b=Access-Challenge"),
+    Payload((11211,), "memcached", "xxxx 0000 0001 0000'version\r\n'",
+            "xxxx000000010000'VERSION '((?:..)*?)0d", " %s"),
+    Payload((137,), "NetBIOS?", "xxxx 0000 0001 000000000000 20'CK" +
+            30 * "A" + "'00 0021 0001", "xxxx8(?:.{109}(.{30}))?", ": %s"),
+    Payload((111,), "rpcbind", "xxxxxxxx 00000000 00000002 000186a0"
+            "00000002" + 40 * "0", "xxxxxxxx00000001", ""),
+    Payload((88,), "Kerberos", "6a40303e a103020105 a20302010a a4323030"
+            "a00703050000000000 a2031b0141 a511180f'19700101000000Z'"
+            "a706020401xxxxxx a8053003020112",
+            "7e(?:(?:..)*?a6030201(..))?", " error %d"),
+    # No attributes: the answer is short.
+    Payload((389,), "CLDAP", "302c 020301xxxx 6325 0400 0a0100 0a0100 020100"
+            "020100 010100 870b'objectclass'30050403'1.1'",
+            "30(?:..){1,5}020301xxxx6", ""),
+    Payload((623,), "RMCP", "0600ff06000011be80xx0000",
+            "0600ff06000011be40xx", " pong"),
+    Payload((5683,), "CoAP", "4000xxxx", "7000xxxx", " reset"),
+    Payload((1900,), "SSDP?", "'M-SEARCH * HTTP/1.1\r\nHost: 239.255.255.250"
+            ":1900\r\nMan: \"ssdp:discover\"\r\nMX: 1\r\n"
+            "ST: upnp:rootdevice\r\n\r\n'",
+            "'HTTP/1.'(?:(?:..)*?0a'SERVER: '((?:..)*?)0d)?", " %s"),
+    Payload((5351,), "NAT-PMP?", "0000", "0080(....)", " result %d"),
+    Payload((2152,), "GTP-U", "3201 0004 00000000 xxxx 0000",
+            "3202.{12}xxxx", " echo"),
+    Payload((2123,), "GTPv2-C", "4001 0009 xxxxxx00 03000100 00",
+            "4002....xxxxxx", " echo"),
+    Payload((64738,), "Mumble", "00000000" + 16 * "x", ".{8}" + 16 * "x", ""))
+
+# Services that send nothing back by design; with "?" as above.  To open an
+# L2TP tunnel would draw an answer, but leave the tunnel behind.
+SILENT = {162: "SNMP trap", 514: "syslog", 1701: "L2TP?", 1813: "RADIUS?",
+          2055: "NetFlow", 3784: "BFD", 4739: "IPFIX", 4789: "VXLAN",
+          6343: "sFlow", 8125: "StatsD", 51820: "WireGuard?"}
+
+
+def find_payload(target):
+    """Return the Payload for a target's port; None if there is none, or the
+    user gave one."""
+    for row in PAYLOADS:
+        if target.port in row.ports and target.payload is None:
+            return row
+    return None
+
+
+def fill_template(template, digits=""):
+    """Return a template in hexadecimal, each x replaced by the next of the
+    digits, or by . if there is none left."""
+    import re
+    text = re.sub("'([^']*)'| ", lambda found: format_hex(
+        (found.group(1) or "").encode("ascii")), template)
+    rest = iter(digits)
+    return "".join(next(rest, ".") if c == "x" else c for c in text)
+
+
+def encode_payload(row):
+    """Return a new request; twelve random octets if there is no row."""
+    random = os.urandom(64)
+    return decode_hex(fill_template(row.request, format_hex(random))) \
+        if row else random[:12]
+
+
+def replies_to(row, payload, data):
+    """Return False for a reply to another request, or too short for any;
+    what is of another protocol is an answer too, if not the expected."""
+    import re
+    ours = "".join(digit for place, digit in zip(
+        fill_template(row.request), format_hex(payload)) if place == ".")
+    heard = format_hex(data)
+    return bool(re.match(fill_template(row.reply, ours), heard)) or \
+        len(data) > 1 and not re.match(fill_template(row.reply), heard)
+
+
+def describe_data(target, data):
+    """Return what UDP data says, as the subject of a sentence."""
+    import re
+    what = "%d%s octets of data" % (
+        len(data), " or more" if len(data) >= DATA_LIMIT else "")
+    row = find_payload(target)
+    if row is None:
+        return what
+    name = row.name.rstrip("?")
+    found = re.match(fill_template(row.reply), format_hex(data))
+    if not found:
+        return "%s, not %s," % (what, name)
+    return "%s%s (%s)" % (name, format_words(
+        row.words, data, "".join(found.groups(""))), what)
+
+
+def format_words(words, data, value):
+    """Return the words of a Payload with what its reply holds."""
+    if callable(words):
+        return words(data)
+    words, _, table = words.partition("|")
+    if not value:
+        return words.partition("%")[0].rstrip(" :")
+    if table:
+        known = dict(pair.split("=") for pair in table.split())
+        return words % known.get(value, "code " + value)
+    if "%d" in words:
+        return words % int(value, 16)
+    return words % format_text(decode_hex(value))[:60].strip()
+
+
+def format_silence(target, controls):
+    """Return what helps to read the silence of a UDP port."""
+    said, row = "", find_payload(target)
+    for control in controls:
+        if control.method == "udp":
+            said += (", and says that %s is closed"
+                     if control.verdict == "refused" else
+                     ", but %s is silent too") % control.label
+    name = row.name if row else SILENT.get(target.port, "")
+    if name and not row or name[-1:] == "?":
+        said += "; the usual service there, %s, %s" % (
+            name.rstrip("?"), "may say nothing to strangers"
+            if name[-1] == "?" else "never answers")
+    return said
+
+
+# ---------------------------------------------------------------------------
 # 8 Probe methods
 # ---------------------------------------------------------------------------
 
@@ -1215,9 +1412,7 @@ class UdpMethod(Method):
         which a late answer is told from one to the next probe."""
         if self.payload is not None:
             return self.payload
-        if self.target.port == 53:
-            return encode_dns_query(struct.unpack("!H", os.urandom(2))[0])
-        return os.urandom(12)
+        return encode_payload(find_payload(self.target))
 
     def send(self, probe):
         probe.sock = sock = self.open_socket(socket.SOCK_DGRAM)
@@ -1250,10 +1445,10 @@ class UdpMethod(Method):
                 quoted.source_port != probe.source_port:
             return False
         if reply.kind == "data":
-            # From another port is fine (TFTP), a DNS id must be ours.
+            # From another port is fine (TFTP), another's id is not.
+            row = find_payload(self.target)
             return reply.responder == self.target.address and (
-                self.target.port != 53 or self.payload is not None or
-                reply.data[:2] == probe.payload[:2])
+                row is None or replies_to(row, probe.payload, reply.data))
         theirs = quoted.payload or b""
         return quoted.dest_port in (None, self.target.port) and \
             same_start(probe.payload, theirs) and \
@@ -2126,7 +2321,7 @@ def select_control(plan, controls):
 def reached_facts(target, answer):
     """Return what the sentence of a reached destination says."""
     if answer.outcome == "data":
-        what = "%d octets of data" % len(answer.data or b"")
+        what = describe_data(target, answer.data or b"")
     elif answer.outcome == "echo-reply":
         what = "an echo reply"
     elif answer.outcome == "refused" and answer.address is None:
@@ -2282,7 +2477,8 @@ class Trace(object):
                                        "address": beyond.address}
         self.away = self.format_away(plan)
         self.facts, self.blocked_at = facts, plan.end or plan.last + 1
-        facts.update(label=self.label, address=self.address, away=self.away)
+        facts.update(label=self.label, address=self.address, away=self.away,
+                     hint=format_silence(target, self.control))
         self.summary = VERDICTS[verdict].format(**facts) if self.verdict \
             else "No verdict yet: %s" % (
                 "no hop has answered so far" if plan.heard < plan.first else
@@ -2403,17 +2599,21 @@ class Control(object):
         """Start what is due; return True while it is worth waiting for."""
         if plan.full.reached and not self.asked_for:
             return self.consider_check(engine, plan)
-        wait = self.traceroute.options.wait_time
+        main = self.traceroute
+        wait = main.options.wait_time
         part = (monotonic() - self.began) / wait
         reached = any(other.full.reached for _, other in self.traces)
         refused = plan.full.final and plan.end is not None
-        while self.steps and not reached and plan.full.probes and \
+        while self.steps and plan.full.probes and \
+                not (reached and self.steps[0][1] != main.proto) and \
                 plan.full.outcome != "send-failed" and \
                 (part >= self.steps[0][0] or refused):
             due, name = self.steps.pop(0)
-            options = self.traceroute.options
+            options = main.options
+            # If it is known how far the host is, what it says is enough.
             if self.start(engine, self.traces, name, options.first_hop,
-                          options.max_hops, min(wait, wait * (1.25 - due))):
+                          0 if reached else options.max_hops,
+                          min(wait, wait * (1.25 - due))):
                 break
         for _, other in self.traces:
             self.compare(plan, other)
@@ -3075,9 +3275,21 @@ class Traceroute(object):
                    more)
 
 
+def find_nat(traceroute, result):
+    """Tell of the address that a STUN server sees, if it is not ours."""
+    row = find_payload(traceroute.target)
+    seen = row and row.words is format_stun and result.banner and \
+        decode_stun(result.banner)
+    if seen and seen[0] != result.source_address:
+        result.find("nat", "NAT on the way: %s sees %s as %s" % (
+            result.address, result.source_address, seen[0]))
+
+
 # What is looked at once the trace is done: functions of the Traceroute and
 # its Trace, to which they add; each looks at the options first.
-CHECKS = []
+CHECKS = [
+    find_nat,
+]
 
 
 def trace(host, port=None, method="tcp", **keywords):
