@@ -947,135 +947,94 @@ def open_keeper():
 # Payloads (what UDP services answer to)
 # ---------------------------------------------------------------------------
 
-# A request and its reply, in hexadecimal or 'as text'.  In the request x is
-# a random digit; the reply is a regular expression for its start in which x
-# are those digits again, in turn.  What it has in () goes into the words: as
-# %d, as %s, through a table; or a function finds them.  A name with "?":
-# strangers, or all but neighbours, may get no answer.
-Payload = namedtuple("Payload", "ports name request reply words")
+# In hexadecimal or 'as text': a request, in which x is a random digit, and a
+# regular expression for its reply, in which x are the same digits again.
+# What it has in () goes into the words, by a table if there is one behind |.
+# None changes a server's state; OpenVPN before 2.6 has it for a minute.
+Payload = namedtuple("Payload", "ports request reply words")
 
+# A version that there is not: RFC 7296 2.5
+IKE = Payload(
+    (500,), 16 * "x" + 16 * "0" + "00302208 00000000 0000001c",
+    16 * "x" + ".{16}292.2220.{28}(....)",
+    "IKEv2 %s|0005=INVALID_MAJOR_VERSION 000e=NO_PROPOSAL_CHOSEN")
+PAYLOADS = [IKE, IKE._replace(ports=(4500,), request=8 * "0" + IKE.request,
+                              reply=8 * "0" + IKE.reply)]
+PAYLOADS += [Payload(*row) for row in (
+    ((53,), "xxxx 0100 0001 000000000000 00 0002 0001", "xxxx8..(.)",
+     "DNS %s|0=NOERROR 1=FORMERR 2=SERVFAIL 3=NXDOMAIN 4=NOTIMP 5=REFUSED"),
+    ((5353,), "xxxx 0000 0001 000000000000 09'_services'07'_dns-sd'"
+     "04'_udp'05'local'00 000c 0001", "xxxx8", "mDNS"),
+    ((137,), "xxxx 0000 0001 000000000000 20'CK" + 30 * "A" +
+     "'00 0021 0001", "xxxx8(?:.{109}(.{30}))?", "NetBIOS %s"),
+    ((123,), "23" + 78 * "0" + 16 * "x", ".4(..).{44}" + 16 * "x",
+     "NTP stratum %d"),
+    ((161,), "303b 020103 3010 020301xxxx 020300ffe3 040104 020103"
+     "0410300e 0400 020100 020100 0400 0400 0400 3012 0400 0400"
+     "a00c 02020102 020100 020100 3000",
+     "30(?:..){1,3}02010330..020301xxxx(?:..)*?a8", "SNMPv3 report"),
+    # As above, in 1,200 octets: RFC 9000 6.1, 14.1
+    ((443, 853), "c01a2a3a4a08" + 16 * "x" + 2372 * "0",
+     "..000000000008" + 16 * "x", "QUIC version negotiation"),
+    ((4433, 5349, 5684), "16feff 0000 000000000000 0036 0100002a 0000 000000"
+     "00002a fefd" + 64 * "x" + "00 00 0002 c02f 0100", "1[56]fe",
+     "DTLS"),
+    ((3478,), "0001 0000 2112a442" + 24 * "x", "01.1....2112a442" + 24 * "x" +
+     "(?:(?:.{8})*?0020(?:0008..01(....)(.{8})|0014..02(....)(.{32})))?",
+     "STUN: seen from outside as %s"),
+    ((5060,), "'OPTIONS sip:a.invalid SIP/2.0\r\n"
+     "Via: SIP/2.0/UDP a.invalid;rport;branch=z9hG4bK'6x6x6x6x6x6x6x6x'\r\n"
+     "From: <sip:a.invalid>;tag=a\r\nTo: <sip:a.invalid>\r\nCall-ID: a'"
+     "6x6x6x6x'\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 0\r\n\r\n'",
+     "'SIP/2.0 '((?:..)*?)0d(?:..)*?6x6x6x6x6x6x6x6x", "SIP %s"),
+    ((69,), "0001'none-'6x6x6x6x00'octet'00",
+     "000(?:3|5....((?:..)*?)00)", "TFTP %s"),
+    ((1194,), "38" + 16 * "x" + 10 * "0", "40.{16}0100000000" + 16 * "x",
+     "OpenVPN"),
+    ((1812, 1645), "01xx0014" + 32 * "x", "0([23b])xx0",
+     "RADIUS %s|2=Accept 3=Reject b=Challenge"),
+    ((11211,), "xxxx 0000 0001 0000'version\r\n'",
+     "xxxx000000010000'VERSION '((?:..)*?)0d", "memcached %s"),
+    ((111,), "xxxxxxxx 00000000 00000002 000186a0 00000002" + 40 * "0",
+     "xxxxxxxx00000001", "rpcbind"),
+    ((88,), "6a583056 a103020105 a20302010a a44a3048 a00703050000000000"
+     "a2031b0141 a3163014a003020102a10d300b1b06'krbtgt'1b0141"
+     "a511180f'19700101000000Z' a706020401xxxxxx a8053003020112",
+     "7e(?:(?:..)*?a6030201(..))?", "Kerberos error %d"),
+    ((389,), "302c 020301xxxx 6325 0400 0a0100 0a0100 020100 020100 010100"
+     "870b'objectclass'30050403'1.1'", "30(?:..){1,5}020301xxxx6[45]", "CLDAP"),
+    ((623,), "0600ff06000011be80xx0000", "0600ff06000011be40xx",
+     "RMCP pong"),
+    ((5683,), "4000xxxx", "7000xxxx", "CoAP reset"),
+    ((1900,), "'M-SEARCH * HTTP/1.1\r\nHost: 239.255.255.250:1900\r\n"
+     "Man: \"ssdp:discover\"\r\nMX: 1\r\nST: upnp:rootdevice\r\n\r\n'",
+     "'HTTP/1.1 '((?:..)*?)0d", "SSDP %s"),
+    ((5351,), "0000", "0080(....)", "NAT-PMP result %d"),
+    ((2152,), "3201 0004 00000000 xxxx 0000", "3202.{12}xxxx", "GTP-U echo"),
+    ((2123,), "4001 0009 xxxxxx00 03000100 00", "4002....xxxxxx",
+     "GTPv2-C echo"))]
 
-def decode_hex(digits):
-    """Return the octets of hexadecimal digits."""
-    return bytes(bytearray(int(digits[at:at + 2], 16)
-                           for at in range(0, len(digits), 2)))
-
-
-def decode_stun(reply):
-    """Return (address, port) of this host as a STUN server sees it, or None
-    (XOR-MAPPED-ADDRESS, RFC 8489 14.2)."""
-    import re
-    digits = format_hex(reply)
-    found = re.match("(?:.{8}){5,}?002000(?:08|14)..0([12])(....)"
-                     "(.{32}|.{8})", digits)
-    if not found:
-        return None
-    size = 8 if found.group(1) == "1" else 32
-    value = int(found.group(3)[:size], 16) ^ int(digits[8:8 + size], 16)
-    return format_address(decode_hex("%0*x" % (size, value))), \
-        int(found.group(2), 16) ^ 0x2112
-
-
-def format_stun(reply):
-    found = decode_stun(reply)
-    return ": seen from outside as %s:%d" % (
-        "[%s]" % found[0] if ":" in found[0] else found[0],
-        found[1]) if found else ""
-
-
-# A proposal that nobody accepts, so that nothing stays half-open (RFC 7296)
-IKE = ("xxxxxxxxxxxxxxxx 0000000000000000 21202208 00000000 00000084"
-       "2200002c 00000028 01010004 03000008 0100ffff 03000008 02000005"
-       "03000008 0300000c 00000008 0400001f"
-       "28000028 001f0000" + 32 * "09" + "00000014" + 32 * "x")
-IKE_REPLY = 16 * "x" + ".{18}2.2220(?:(?<=29..2220).{28}(....))?"
-IKE_WORDS = (" %s|0005=INVALID_MAJOR_VERSION 0007=INVALID_SYNTAX "
-             "000e=NO_PROPOSAL_CHOSEN 0018=AUTHENTICATION_FAILED "
-             "4006=COOKIE")
-PAYLOADS = (
-    Payload((53,), "DNS", "xxxx 0100 0001 000000000000 00 0002 0001",
-            "xxxx8..(.)", " %s|0=NOERROR 1=FORMERR 2=SERVFAIL 3=NXDOMAIN "
-            "4=NOTIMP 5=REFUSED"),
-    Payload((5353,), "mDNS?", "xxxx 0000 0001 000000000000 09'_services'"
-            "07'_dns-sd'04'_udp'05'local'00 000c 0001", "xxxx8", ""),
-    Payload((123,), "NTP", "23" + 78 * "0" + 16 * "x",
-            ".4(..).{44}" + 16 * "x", " stratum %d"),
-    # The discovery of an engine (RFC 3414 4)
-    Payload((161,), "SNMPv3?", "303b 020103 3010 020301xxxx 020300ffe3"
-            "040104 020103 0410300e 0400 020100020100 0400 0400 0400"
-            "3012 0400 0400 a00c 02020102 020100020100 3000",
-            "30(?:..){1,3}02010330..020301xxxx(?:..)*?a8", " report"),
-    Payload((500,), "IKEv2", IKE, IKE_REPLY, IKE_WORDS),
-    Payload((4500,), "IKEv2", "00000000" + IKE, "00000000" + IKE_REPLY,
-            IKE_WORDS),
-    # A version that there is not, in 1,200 octets (RFC 9000 6.1, 14.1)
-    Payload((443, 853), "QUIC", "c01a2a3a4a08" + 16 * "x" + 2372 * "0",
-            "..000000000008" + 16 * "x", " version negotiation"),
-    Payload((4433, 5349, 5684), "DTLS", "16feff 0000 000000000000 0036"
-            "0100002a 0000 000000 00002a fefd" + 64 * "x" +
-            "00 00 0002 c02f 0100", "1([56])fe", " %s|5=alert 6=handshake"),
-    Payload((3478,), "STUN", "0001 0000 2112a442" + 24 * "x",
-            "01.1....2112a442" + 24 * "x", format_stun),
-    Payload((5060,), "SIP", "'OPTIONS sip:a.invalid SIP/2.0\r\nVia: SIP/2.0/"
-            "UDP a.invalid;rport;branch=z9hG4bK'6x6x6x6x6x6x6x6x'\r\n"
-            "From: <sip:a@a.invalid>;tag=a\r\nTo: <sip:a.invalid>\r\n"
-            "Call-ID: '6x6x6x6x'\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 0\r\n"
-            "Content-Length: 0\r\n\r\n'",
-            "'SIP/2.0 '((?:..)*?)0d(?:..)*?6x6x6x6x6x6x6x6x", " %s"),
-    Payload((69,), "TFTP", "0001'none-'6x6x6x6x00'octet'00",
-            "000(?:3|5....((?:..)*?)00)", ": %s"),
-    # Before OpenVPN 2.6 a server remembers it for a minute.
-    Payload((1194,), "OpenVPN?", "38" + 16 * "x" + 10 * "0",
-            "40.{16}0100000000" + 16 * "x", ""),
-    Payload((1812, 1645), "RADIUS?", "01xx0014" + 32 * "x", "0([23b])xx0",
-            " %s|2=Access-Accept 3=Access-Reject b=Access-Challenge"),
-    Payload((11211,), "memcached", "xxxx 0000 0001 0000'version\r\n'",
-            "xxxx000000010000'VERSION '((?:..)*?)0d", " %s"),
-    Payload((137,), "NetBIOS?", "xxxx 0000 0001 000000000000 20'CK" +
-            30 * "A" + "'00 0021 0001", "xxxx8(?:.{109}(.{30}))?", ": %s"),
-    Payload((111,), "rpcbind", "xxxxxxxx 00000000 00000002 000186a0"
-            "00000002" + 40 * "0", "xxxxxxxx00000001", ""),
-    Payload((88,), "Kerberos", "6a40303e a103020105 a20302010a a4323030"
-            "a00703050000000000 a2031b0141 a511180f'19700101000000Z'"
-            "a706020401xxxxxx a8053003020112",
-            "7e(?:(?:..)*?a6030201(..))?", " error %d"),
-    # No attributes: the answer is short.
-    Payload((389,), "CLDAP", "302c 020301xxxx 6325 0400 0a0100 0a0100 020100"
-            "020100 010100 870b'objectclass'30050403'1.1'",
-            "30(?:..){1,5}020301xxxx6", ""),
-    Payload((623,), "RMCP", "0600ff06000011be80xx0000",
-            "0600ff06000011be40xx", " pong"),
-    Payload((5683,), "CoAP", "4000xxxx", "7000xxxx", " reset"),
-    Payload((1900,), "SSDP?", "'M-SEARCH * HTTP/1.1\r\nHost: 239.255.255.250"
-            ":1900\r\nMan: \"ssdp:discover\"\r\nMX: 1\r\n"
-            "ST: upnp:rootdevice\r\n\r\n'",
-            "'HTTP/1.'(?:(?:..)*?0a'SERVER: '((?:..)*?)0d)?", " %s"),
-    Payload((5351,), "NAT-PMP?", "0000", "0080(....)", " result %d"),
-    Payload((2152,), "GTP-U", "3201 0004 00000000 xxxx 0000",
-            "3202.{12}xxxx", " echo"),
-    Payload((2123,), "GTPv2-C", "4001 0009 xxxxxx00 03000100 00",
-            "4002....xxxxxx", " echo"),
-    Payload((64738,), "Mumble", "00000000" + 16 * "x", ".{8}" + 16 * "x", ""))
-
-# Services that send nothing back by design; with "?" as above.  To open an
-# L2TP tunnel would draw an answer, but leave the tunnel behind.
-SILENT = {162: "SNMP trap", 514: "syslog", 1701: "L2TP?", 1813: "RADIUS?",
-          2055: "NetFlow", 3784: "BFD", 4739: "IPFIX", 4789: "VXLAN",
-          6343: "sFlow", 8125: "StatsD", 51820: "WireGuard?"}
+# What answers nothing, or, L2TP, only what leaves a tunnel behind
+SILENT = {162: "SNMP trap", 514: "syslog", 1701: "L2TP", 2055: "NetFlow",
+          3784: "BFD", 4739: "IPFIX", 4789: "VXLAN", 8125: "StatsD",
+          51820: "WireGuard"}
 
 
 def find_payload(target):
-    """Return the Payload for a target's port; None if there is none, or the
-    user gave one."""
+    """Return the Payload for a target; None if none is known, or needed."""
     for row in PAYLOADS:
         if target.port in row.ports and target.payload is None:
             return row
     return None
 
 
+def name_of(row):
+    return row.words.replace(":", "").split()[0]
+
+
 def fill_template(template, digits=""):
-    """Return a template in hexadecimal, each x replaced by the next of the
-    digits, or by . if there is none left."""
+    """Return a template in hexadecimal, with digits in place of each x, and
+    . when there are no more."""
     import re
     text = re.sub("'([^']*)'| ", lambda found: format_hex(
         (found.group(1) or "").encode("ascii")), template)
@@ -1083,53 +1042,55 @@ def fill_template(template, digits=""):
     return "".join(next(rest, ".") if c == "x" else c for c in text)
 
 
-def encode_payload(row):
-    """Return a new request; twelve random octets if there is no row."""
-    random = os.urandom(64)
-    return decode_hex(fill_template(row.request, format_hex(random))) \
-        if row else random[:12]
+def match_payload(row, data, digits=""):
+    import re
+    return re.match(fill_template(row.reply, digits), format_hex(data))
 
 
 def replies_to(row, payload, data):
     """Return False for a reply to another request, or too short for any;
-    what is of another protocol is an answer too, if not the expected."""
-    import re
-    ours = "".join(digit for place, digit in zip(
-        fill_template(row.request), format_hex(payload)) if place == ".")
-    heard = format_hex(data)
-    return bool(re.match(fill_template(row.reply, ours), heard)) or \
-        len(data) > 1 and not re.match(fill_template(row.reply), heard)
+    what is no reply at all is an answer too, if not the expected."""
+    ours = [digit for place, digit in zip(
+        fill_template(row.request), format_hex(payload)) if place == "."]
+    return bool(match_payload(row, data, ours)) or \
+        len(data) > 1 and not match_payload(row, data)
+
+
+def decode_outside(target, data):
+    """Return (address, port) of this host as a STUN server saw it, or None
+    (XOR-MAPPED-ADDRESS, RFC 8489 14.2)."""
+    row = find_payload(target)
+    found = row and "STUN" in row.words and match_payload(row, data)
+    value = "".join(found.groups("")) if found else ""
+    if not value:
+        return None
+    mask = ("2112" + format_hex(data)[8:])[:len(value)]
+    value = "%0*x" % (len(value), int(value, 16) ^ int(mask, 16))
+    return format_address(bytearray.fromhex(value[4:])), int(value[:4], 16)
 
 
 def describe_data(target, data):
     """Return what UDP data says, as the subject of a sentence."""
-    import re
-    what = "%d%s octets of data" % (
-        len(data), " or more" if len(data) >= DATA_LIMIT else "")
+    what = "%d octets of data" % len(data)
     row = find_payload(target)
     if row is None:
         return what
-    name = row.name.rstrip("?")
-    found = re.match(fill_template(row.reply), format_hex(data))
+    words, _, table = row.words.partition("|")
+    found = match_payload(row, data)
     if not found:
-        return "%s, not %s," % (what, name)
-    return "%s%s (%s)" % (name, format_words(
-        row.words, data, "".join(found.groups(""))), what)
-
-
-def format_words(words, data, value):
-    """Return the words of a Payload with what its reply holds."""
-    if callable(words):
-        return words(data)
-    words, _, table = words.partition("|")
-    if not value:
-        return words.partition("%")[0].rstrip(" :")
-    if table:
-        known = dict(pair.split("=") for pair in table.split())
-        return words % known.get(value, "code " + value)
-    if "%d" in words:
-        return words % int(value, 16)
-    return words % format_text(decode_hex(value))[:60].strip()
+        return "%s, not the %s reply expected," % (what, name_of(row))
+    value, seen = "".join(found.groups("")), decode_outside(target, data)
+    if seen:
+        words %= ("[%s]:%d" if ":" in seen[0] else "%s:%d") % seen
+    elif "%" in words and not value:
+        words = name_of(row)
+    elif table:
+        words %= dict(pair.split("=") for pair in table.split()).get(
+            value, "code " + value)
+    elif "%" in words:
+        words %= int(value, 16) if "%d" in words else format_text(
+            bytearray.fromhex(value))[:60].strip()
+    return "%s (%s)" % (words, what)
 
 
 def format_silence(target, controls):
@@ -1137,14 +1098,13 @@ def format_silence(target, controls):
     said, row = "", find_payload(target)
     for control in controls:
         if control.method == "udp":
-            said += (", and says that %s is closed"
+            said += (" and says that %s is closed"
                      if control.verdict == "refused" else
                      ", but %s is silent too") % control.label
-    name = row.name if row else SILENT.get(target.port, "")
-    if name and not row or name[-1:] == "?":
-        said += "; the usual service there, %s, %s" % (
-            name.rstrip("?"), "may say nothing to strangers"
-            if name[-1] == "?" else "never answers")
+    if row:
+        said += "; %s may say nothing to strangers" % name_of(row)
+    elif target.port in SILENT:
+        said += "; %s answers no such probe" % SILENT[target.port]
     return said
 
 
@@ -1412,7 +1372,9 @@ class UdpMethod(Method):
         which a late answer is told from one to the next probe."""
         if self.payload is not None:
             return self.payload
-        return encode_payload(find_payload(self.target))
+        row, random = find_payload(self.target), os.urandom(64)
+        return bytes(bytearray.fromhex(fill_template(
+            row.request, format_hex(random)))) if row else random[:12]
 
     def send(self, probe):
         probe.sock = sock = self.open_socket(socket.SOCK_DGRAM)
@@ -3277,9 +3239,7 @@ class Traceroute(object):
 
 def find_nat(traceroute, result):
     """Tell of the address that a STUN server sees, if it is not ours."""
-    row = find_payload(traceroute.target)
-    seen = row and row.words is format_stun and result.banner and \
-        decode_stun(result.banner)
+    seen = decode_outside(traceroute.target, result.banner or b"")
     if seen and seen[0] != result.source_address:
         result.find("nat", "NAT on the way: %s sees %s as %s" % (
             result.address, result.source_address, seen[0]))
