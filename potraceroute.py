@@ -1099,9 +1099,10 @@ def format_silence(target, controls):
     said, row = "", find_payload(target)
     for control in controls:
         if control.method == "udp":
-            said += (" and says that %s is closed"
-                     if control.verdict == "refused" else
-                     ", but %s is silent too") % control.label
+            words = {"refused": " and says that %s is closed",
+                     "dropped": ", but %s is silent too"}
+            if control.verdict in words:
+                said += words[control.verdict] % control.label
     if row:
         said += "; %s may say nothing to strangers" % name_of(row)
     elif target.port in SILENT:

@@ -313,6 +313,13 @@ class TestSentences(unittest.TestCase):
             self.silent(40000, make_trace(None, {}, "udp", 33434)),
             ", but UDP port 33434 is silent too")
 
+    def test_silence_beside_a_port_that_is_rejected_claims_nothing(self):
+        no = make_answer("prohibited", "10.0.2.1", icmp=(3, 13))
+        data = make_answer("data", DESTINATION, data=b"hi")
+        for answer in (no, data):
+            self.assertEqual(self.silent(40000, make_trace(
+                answer, {}, "udp", 33434)), "")
+
     def test_silence_by_design_is_told_as_such(self):
         for port, words in (
                 (514, "; syslog answers no such probe"),
