@@ -1,9 +1,11 @@
 """What UDP services answer to: the table's requests, replies and words.
 
 The replies are literal octets, most of them as the servers of Debian 12 sent
-them; TestServers asks some of those servers again.  Not tested against a real
-server here: SIP, QUIC, RADIUS, Kerberos, NetBIOS, SSDP and GTP-U (tried by
-hand), mDNS, CLDAP, RMCP, NAT-PMP and GTPv2-C (from their documents only).
+them; TestServers asks some of those servers again.  Not tested here against
+a real server, but once by hand: SIP (kamailio), QUIC (aioquic), RADIUS
+(freeradius), Kerberos (krb5kdc), NetBIOS (nmbd), SSDP and NAT-PMP
+(miniupnpd), mDNS (avahi), RMCP (ipmi_sim) and GTP-U (osmo-ggsn).  Never:
+CLDAP and GTPv2-C.
 """
 
 import os
