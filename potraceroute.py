@@ -276,7 +276,7 @@ VERDICTS = {
     "unreachable": "{address} is unreachable: {who} says so, {icmp}{control}",
     "dropped": "{label} is dropped {where}: {why}",
     "silent": "{label} is open or filtered: nothing came from it, "
-              "though {address} is up ({why})",
+              "though {address} is up ({why}){hint}",
     "error": "{label} could not be probed: {why}",
 }
 
@@ -491,14 +491,6 @@ def decode_interface(flags, body):
         size = min(bytearray(body[:1] + b"0")[0], 64)
         name = format_text(body[1:size].rstrip(b"\0")) + " "
     return (name + address).strip()
-
-
-def encode_dns_query(ident):
-    """Return a DNS query for the name servers of the root (RFC 1035 4).
-
-    Any server answers it with something, be it REFUSED.
-    """
-    return struct.pack("!HHHHHHBHH", ident, 0x0100, 1, 0, 0, 0, 0, 2, 1)
 
 
 # ---------------------------------------------------------------------------
@@ -1022,6 +1014,173 @@ def open_keeper():
 
 
 # ---------------------------------------------------------------------------
+# Payloads (what UDP services answer to)
+# ---------------------------------------------------------------------------
+
+# In hexadecimal or 'as text': a request, in which x is a random digit, and a
+# regular expression for its reply, in which x are the same digits again.
+# What it has in () goes into the words, by a table if there is one behind |.
+# None changes a server's state; OpenVPN before 2.6 has it for a minute.
+Payload = namedtuple("Payload", "ports request reply words")
+
+# A version that there is not: RFC 7296 2.5
+IKE = Payload(
+    (500,), 16 * "x" + 16 * "0" + "00302208 00000000 0000001c",
+    16 * "x" + ".{16}292.2220.{28}(....)",
+    "IKEv2 %s|0005=INVALID_MAJOR_VERSION 000e=NO_PROPOSAL_CHOSEN")
+PAYLOADS = [IKE, IKE._replace(ports=(4500,), request=8 * "0" + IKE.request,
+                              reply=8 * "0" + IKE.reply)]
+PAYLOADS += [Payload(*row) for row in (
+    ((53,), "xxxx 0100 0001 000000000000 00 0002 0001", "xxxx8..(.)",
+     "DNS %s|0=NOERROR 1=FORMERR 2=SERVFAIL 3=NXDOMAIN 4=NOTIMP 5=REFUSED"),
+    ((5353,), "xxxx 0000 0001 000000000000 09'_services'07'_dns-sd'"
+     "04'_udp'05'local'00 000c 0001", "xxxx8", "mDNS"),
+    ((137,), "xxxx 0000 0001 000000000000 20'CK" + 30 * "A" +
+     "'00 0021 0001", "xxxx8(?:.{109}(.{30}))?", "NetBIOS %s"),
+    ((123,), "23" + 78 * "0" + 16 * "x", ".4(..).{44}" + 16 * "x",
+     "NTP stratum %d"),
+    ((161,), "303b 020103 3010 020301xxxx 020300ffe3 040104 020103"
+     "0410300e 0400 020100 020100 0400 0400 0400 3012 0400 0400"
+     "a00c 02020102 020100 020100 3000",
+     "30(?:..){1,3}02010330..020301xxxx(?:..)*?a8", "SNMPv3 report"),
+    # As above, in 1,200 octets: RFC 9000 6.1, 14.1
+    ((443, 853), "c01a2a3a4a08" + 16 * "x" + 2372 * "0",
+     "..000000000008" + 16 * "x", "QUIC version negotiation"),
+    ((4433, 5349, 5684), "16feff 0000 000000000000 0036 0100002a 0000 000000"
+     "00002a fefd" + 64 * "x" + "00 00 0002 c02f 0100",
+     "1(?:5fe|6fe.{22}0[23])", "DTLS"),
+    ((3478,), "0001 0000 2112a442" + 24 * "x", "01.1....2112a442" + 24 * "x" +
+     "(?:(?:.{8})*?0020(?:0008..01(....)(.{8})|0014..02(....)(.{32})))?",
+     "STUN: seen from outside as %s"),
+    ((5060,), "'OPTIONS sip:a.invalid SIP/2.0\r\n"
+     "Via: SIP/2.0/UDP a.invalid;rport;branch=z9hG4bK'6x6x6x6x6x6x6x6x'\r\n"
+     "From: <sip:a.invalid>;tag=a\r\nTo: <sip:a.invalid>\r\nCall-ID: a'"
+     "6x6x6x6x'\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 0\r\n\r\n'",
+     "'SIP/2.0 '((?:..)*?)0d(?:..)*?6x6x6x6x6x6x6x6x", "SIP %s"),
+    ((69,), "0001'none-'6x6x6x6x00'octet'00",
+     "000(?:3|5....((?:..)*?)00)", "TFTP %s"),
+    ((1194,), "38" + 16 * "x" + 10 * "0", "40.{16}0100000000" + 16 * "x",
+     "OpenVPN"),
+    ((1812, 1645), "01xx0014" + 32 * "x", "0([23b])xx0",
+     "RADIUS %s|2=Accept 3=Reject b=Challenge"),
+    ((11211,), "xxxx 0000 0001 0000'version\r\n'",
+     "xxxx000000010000'VERSION '((?:..)*?)0d", "memcached %s"),
+    ((111,), "xxxxxxxx 00000000 00000002 000186a0 00000002" + 40 * "0",
+     "xxxxxxxx00000001", "rpcbind"),
+    ((88,), "6a583056 a103020105 a20302010a a44a3048 a00703050000000000"
+     "a2031b0141 a3163014a003020102a10d300b1b06'krbtgt'1b0141"
+     "a511180f'19700101000000Z' a706020401xxxxxx a8053003020112",
+     "7e(?:(?:..)*?a6030201(..))?", "Kerberos error %d"),
+    ((389,), "302c 020301xxxx 6325 0400 0a0100 0a0100 020100 020100 010100"
+     "870b'objectclass'30050403'1.1'", "30(?:..){1,5}020301xxxx6[45]",
+     "CLDAP"),
+    ((623,), "0600ff06000011be80xx0000", "0600ff06000011be40xx",
+     "RMCP pong"),
+    ((5683,), "4000xxxx", "7000xxxx", "CoAP reset"),
+    ((1900,), "'M-SEARCH * HTTP/1.1\r\nHost: 239.255.255.250:1900\r\n"
+     "Man: \"ssdp:discover\"\r\nMX: 1\r\nST: upnp:rootdevice\r\n\r\n'",
+     "'HTTP/1.1 '((?:..)*?)0d", "SSDP %s"),
+    ((5351,), "0000", "0080(....)", "NAT-PMP result %d"),
+    ((2152,), "3201 0004 00000000 xxxx 0000", "3202.{12}xxxx", "GTP-U echo"),
+    ((2123,), "4001 0009 xxxxxx00 03000100 00", "4002....xxxxxx",
+     "GTPv2-C echo"))]
+
+# What answers nothing, or, L2TP, only what leaves a tunnel behind
+SILENT = {162: "SNMP trap", 514: "syslog", 1701: "L2TP", 2055: "NetFlow",
+          3784: "BFD", 4739: "IPFIX", 4789: "VXLAN", 8125: "StatsD",
+          51820: "WireGuard"}
+
+
+def find_payload(target):
+    """Return the Payload for a target; None if none is known, or needed."""
+    for row in PAYLOADS:
+        if target.port in row.ports and target.payload is None:
+            return row
+    return None
+
+
+def name_of(row):
+    return row.words.replace(":", "").split()[0]
+
+
+def fill_template(template, digits=""):
+    """Return a template in hexadecimal, with digits in place of each x, and
+    . when there are no more."""
+    import re
+    text = re.sub("'([^']*)'| ", lambda found: format_hex(
+        (found.group(1) or "").encode("ascii")), template)
+    rest = iter(digits)
+    return "".join(next(rest, ".") if c == "x" else c for c in text)
+
+
+def match_payload(row, data, digits=""):
+    import re
+    return re.match(fill_template(row.reply, digits), format_hex(data))
+
+
+def replies_to(row, payload, data):
+    """Return False for a reply to another request, or too short for any;
+    what is no reply at all is an answer too, if not the expected."""
+    ours = [digit for place, digit in zip(
+        fill_template(row.request), format_hex(payload)) if place == "."]
+    return bool(match_payload(row, data, ours)) or \
+        len(data) > 1 and not match_payload(row, data)
+
+
+def decode_outside(target, data):
+    """Return (address, port) of this host as a STUN server saw it, or None
+    (XOR-MAPPED-ADDRESS, RFC 8489 14.2)."""
+    row = find_payload(target)
+    found = row and "STUN" in row.words and match_payload(row, data)
+    value = "".join(found.groups("")) if found else ""
+    if not value:
+        return None
+    mask = ("2112" + format_hex(data)[8:])[:len(value)]
+    value = "%0*x" % (len(value), int(value, 16) ^ int(mask, 16))
+    return format_address(bytearray.fromhex(value[4:])), int(value[:4], 16)
+
+
+def describe_data(target, data):
+    """Return what UDP data says, as the subject of a sentence."""
+    what = "%d octets of data" % len(data)
+    row = find_payload(target)
+    if row is None:
+        return what
+    words, _, table = row.words.partition("|")
+    found = match_payload(row, data)
+    if not found:
+        return "%s, not the %s reply expected," % (what, name_of(row))
+    value, seen = "".join(found.groups("")), decode_outside(target, data)
+    if seen:
+        words %= ("[%s]:%d" if ":" in seen[0] else "%s:%d") % seen
+    elif "%" in words and not value:
+        words = name_of(row)
+    elif table:
+        words %= dict(pair.split("=") for pair in table.split()).get(
+            value, "code " + value)
+    elif "%" in words:
+        words %= int(value, 16) if "%d" in words else format_text(
+            bytearray.fromhex(value))[:60].strip()
+    return "%s (%s)" % (words, what)
+
+
+def format_silence(target, controls):
+    """Return what helps to read the silence of a UDP port."""
+    said, row = "", find_payload(target)
+    for control in controls:
+        if control.method == "udp":
+            words = {"refused": " and says that %s is closed",
+                     "dropped": ", but %s is silent too"}
+            if control.verdict in words:
+                said += words[control.verdict] % control.label
+    if row:
+        said += "; %s may say nothing to strangers" % name_of(row)
+    elif target.port in SILENT:
+        said += "; %s answers no such probe" % SILENT[target.port]
+    return said
+
+
+# ---------------------------------------------------------------------------
 # 8 Probe methods
 # ---------------------------------------------------------------------------
 
@@ -1287,9 +1446,9 @@ class UdpMethod(Method):
         which a late answer is told from one to the next probe."""
         if self.payload is not None:
             return self.payload
-        if self.target.port == 53:
-            return encode_dns_query(struct.unpack("!H", os.urandom(2))[0])
-        return os.urandom(12)
+        row, random = find_payload(self.target), os.urandom(64)
+        return bytes(bytearray.fromhex(fill_template(
+            row.request, format_hex(random)))) if row else random[:12]
 
     def send(self, probe):
         probe.sock = sock = self.open_socket(socket.SOCK_DGRAM)
@@ -1322,10 +1481,10 @@ class UdpMethod(Method):
                 quoted.source_port != probe.source_port:
             return False
         if reply.kind == "data":
-            # From another port is fine (TFTP), a DNS id must be ours.
+            # From another port is fine (TFTP), another's id is not.
+            row = find_payload(self.target)
             return reply.responder == self.target.address and (
-                self.target.port != 53 or self.payload is not None or
-                reply.data[:2] == probe.payload[:2])
+                row is None or replies_to(row, probe.payload, reply.data))
         theirs = quoted.payload or b""
         return quoted.dest_port in (None, self.target.port) and \
             same_start(probe.payload, theirs) and \
@@ -2291,7 +2450,7 @@ def select_control(plan, controls):
 def reached_facts(target, answer):
     """Return what the sentence of a reached destination says."""
     if answer.outcome == "data":
-        what = "%d octets of data" % len(answer.data or b"")
+        what = describe_data(target, answer.data or b"")
     elif answer.outcome == "echo-reply":
         what = "an echo reply"
     elif answer.outcome == "refused" and answer.address is None:
@@ -2455,7 +2614,8 @@ class Trace(object):
                                        "address": beyond.address}
         self.away = self.format_away(plan)
         self.facts, self.blocked_at = facts, plan.end or plan.last + 1
-        facts.update(label=self.label, away=self.away)
+        facts.update(label=self.label, away=self.away,
+                     hint=format_silence(target, self.control))
         facts.setdefault("address", self.address)
         if "proxy" in facts:
             self.find("proxy", "%s answers for %s (transparent proxy): %s" % (
@@ -2585,17 +2745,21 @@ class Control(object):
                 self.asked_for or self.kinds and
                 self.traceroute.options.verbose):
             return self.consider_check(engine, plan)
-        wait = self.traceroute.options.wait_time
+        main = self.traceroute
+        wait = main.options.wait_time
         part = (monotonic() - self.began) / wait
         reached = any(other.full.reached for _, other in self.traces)
         refused = plan.full.final and plan.end is not None
-        while self.steps and not reached and plan.full.probes and \
+        while self.steps and plan.full.probes and \
+                not (reached and self.steps[0][1] != main.proto) and \
                 plan.full.outcome != "send-failed" and \
                 (part >= self.steps[0][0] or refused):
             due, name = self.steps.pop(0)
-            options = self.traceroute.options
+            options = main.options
+            # If it is known how far the host is, what it says is enough.
             if self.start(engine, self.traces, name, options.first_hop,
-                          options.max_hops, min(wait, wait * (1.25 - due))):
+                          0 if reached else options.max_hops,
+                          min(wait, wait * (1.25 - due))):
                 break
         for _, other in self.traces:
             self.compare(plan, other)
@@ -3758,6 +3922,14 @@ def resets_above(traceroute, limits, wait):
     return passed
 
 
+def find_nat(traceroute, result):
+    """Tell of the address that a STUN server sees, if it is not ours."""
+    seen = decode_outside(traceroute.target, result.banner or b"")
+    if seen and seen[0] != result.source_address:
+        result.find("nat", "NAT on the way: %s sees %s as %s" % (
+            result.address, result.source_address, seen[0]))
+
+
 def trace(host, port=None, method="tcp", **keywords):
     """Trace the path to a host's port and return the Trace.
 
@@ -3976,6 +4148,7 @@ def check_mtu(traceroute, trace):
 # its Trace, to which they add; each looks at the options first.
 CHECKS = [
     name_forger,
+    find_nat,
     check_quotes,
     check_tos,
     check_way_back,

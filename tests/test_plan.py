@@ -594,8 +594,8 @@ class VerdictTests(unittest.TestCase):
 
     def test_verdict_answered_by_udp_data(self):
         data = make_answer("data", DESTINATION, data=b"12345")
-        trace = make_trace(data, walk(3, t4=data), "udp", 53)
-        self.check(trace, "answered", "UDP port 53 answered: 5 octets of "
+        trace = make_trace(data, walk(3, t4=data), "udp", 7)
+        self.check(trace, "answered", "UDP port 7 answered: 5 octets of "
                    "data came from 198.51.100.7, 4 hops away", 0)
         self.assertEqual(trace.banner, b"12345")
 
@@ -783,7 +783,8 @@ class VerdictTests(unittest.TestCase):
                            control=[echo_trace(5)])
         self.check(trace, "silent", "UDP port 514 is open or filtered: "
                    "nothing came from it, though 198.51.100.7 is up (ICMP "
-                   "echo reaches 198.51.100.7, 5 hops away)", 1)
+                   "echo reaches 198.51.100.7, 5 hops away); syslog answers "
+                   "no such probe", 1)
         self.assertIsNone(trace.blocked_after)
 
     def test_verdict_error_says_why_and_has_its_exit_status(self):

@@ -1,0 +1,505 @@
+"""What UDP services answer to: the table's requests, replies and words.
+
+The replies are literal octets, most of them as the servers of Debian 12 sent
+them; TestServers asks some of those servers again.  Not tested here against
+a real server, but once by hand: SIP (kamailio), QUIC (aioquic), RADIUS
+(freeradius), Kerberos (krb5kdc), NetBIOS (nmbd), SSDP and NAT-PMP
+(miniupnpd), mDNS (avahi), RMCP (ipmi_sim) and GTP-U (osmo-ggsn).  Never:
+CLDAP and GTPv2-C.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.dirname(HERE))
+
+import lab  # noqa: E402
+import potraceroute as pt  # noqa: E402
+import test_live  # noqa: E402
+from test_live import (ROOT, USER, run, run_json_all,  # noqa: E402,F401
+                       setUpModule, tearDownModule)
+from test_plan import echo_trace, make_answer, make_trace, walk  # noqa: E402
+
+DESTINATION = "198.51.100.7"
+
+
+def octets(text):
+    """Hexadecimal, or 'text', as in the table."""
+    return bytes(bytearray.fromhex(u"" + pt.fill_template(text)))
+
+
+def digits(data):
+    return pt.format_hex(data)
+
+
+# port, reply to a request whose random digits are SEED's, words
+SEED = "abcdef0123456789" * 8
+REPLIES = (
+    (53, "abcd 8185 0001 0000 0000 0000 00 0002 0001", "DNS REFUSED"),
+    (53, "abcd 8180 0001 000d 0000 0000 00 0002 0001", "DNS NOERROR"),
+    (53, "abcd 8009 0000 0000 0000 0000", "DNS code 9"),
+    (5353, "abcd 8400 0000 0001 0000 0000 00", "mDNS"),
+    (137, "abcd 8400 0000 0001 00000000 20'CK" + 30 * "A" + "'00 0021 0001"
+     "00000000 0089 05'LABHOST        '000400", "NetBIOS LABHOST"),
+    (123, "240a00e6 00000000 00000000 7f7f0101 eeadc507 2f49feda"
+     "abcdef0123456789 eeadc509 1d822b33 eeadc509 1d85c998",
+     "NTP stratum 10"),
+    (123, "e40000e6 00000000 00000000 'RATE' 00000000 00000000"
+     "abcdef0123456789 00000000 00000000 00000000 00000000",
+     "NTP stratum 0"),
+    (161, "306e 020103 3010 020301abcd 020300ffe3 040100 020103 0421"
+     "301f 0411 80001f8880ed39c94bb746036b00000000 020101 020107 0400 0400"
+     "0400 3034 0411 80001f8880ed39c94bb746036b00000000 0400 a81d 02020102"
+     "020100 020100 3011 300f 060a 2b060106030f01010400 410101",
+     "SNMPv3 report"),
+    (500, "abcdef0123456789 0000000000000000 29202220 00000000 00000024"
+     "00000008 00000005", "IKEv2 INVALID_MAJOR_VERSION"),
+    (500, "abcdef0123456789 fcba986421239655 29202220 00000000 00000024"
+     "00000008 0000000e", "IKEv2 NO_PROPOSAL_CHOSEN"),
+    (4500, "00000000 abcdef0123456789 0000000000000000 29202220 00000000"
+     "00000024 00000008 00000007", "IKEv2 code 0007"),
+    (443, "eb 00000000 00 08 abcdef0123456789 00000001 6b3343cf",
+     "QUIC version negotiation"),
+    (853, "80 00000000 00 08 abcdef0123456789 00000001",
+     "QUIC version negotiation"),
+    (4433, "16feff 0000 000000000000 0023 03000017 0000 000000 000017 feff"
+     "14 75cbea8a10dd2830315546c0" + 16 * "00", "DTLS"),
+    (5349, "15fefd 0000 000000000000 0002 0228", "DTLS"),
+    (3478, "0101 003c 2112a442 abcdef0123456789abcdef01 0020 0008 0001 bd52"
+     "ea12d546 0001 0008 0001 8192 0a580002",
+     "STUN: seen from outside as 203.0.113.4:40000"),
+    (3478, "0101 0020 2112a442 abcdef0123456789abcdef01 8022 0004 'test'"
+     "0020 0014 0002 bd52 0113a9faabcdef0123456789abcdef09",
+     "STUN: seen from outside as [2001:db8::8]:40000"),
+    (3478, "0111 0000 2112a442 abcdef0123456789abcdef01", "STUN"),
+    (5060, "'SIP/2.0 404 Not here\r\nVia: SIP/2.0/UDP a.invalid;rport=5;"
+     "branch=z9hG4bKjklmno`a\r\n\r\n'", "SIP 404 Not here"),
+    (69, "0005 0001 'File not found' 00", "TFTP File not found"),
+    (69, "0003 0001 'something'", "TFTP"),
+    (1194, "40 cd926ae9c9c064bd 01 00000000 abcdef0123456789 00000000",
+     "OpenVPN"),
+    (1812, "03ab 0014 08fbaeff91e73c066d8a5f7c0cb8482c", "RADIUS Reject"),
+    (1645, "0bab 0014 08fbaeff91e73c066d8a5f7c0cb8482c",
+     "RADIUS Challenge"),
+    (11211, "abcd 0000 0001 0000 'VERSION 1.6.18\r\n'", "memcached 1.6.18"),
+    (111, "abcdef01 00000001 00000000 0000000000000000 00000000",
+     "rpcbind"),
+    (88, "7e573055 a003020105 a10302011e a411180f'20261122194805Z'"
+     "a505020301aac4 a603020106 a9031b0141", "Kerberos error 6"),
+    (389, "30840000001c 020301abcd 64840000001304 0030840000000d300b",
+     "CLDAP"),
+    (389, "300e 020301abcd 65090a010004000400", "CLDAP"),
+    (623, "0600ff06 000011be 40 ab 00 10 000011be 00000000 81 00 0000 0000"
+     "0000", "RMCP pong"),
+    (5683, "7000abcd", "CoAP reset"),
+    (1900, "'HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=120\r\n\r\n'",
+     "SSDP 200 OK"),
+    (5351, "0080 0000 00000102 cb007104", "NAT-PMP result 0"),
+    (2152, "3202 0006 00000000 abcd 0000 0e00", "GTP-U echo"),
+    (2123, "4002 0009 abcdef 00 03000100 05", "GTPv2-C echo"),
+)
+WITHOUT_ID = (4433, 5684, 5349, 69, 88, 1900, 5351)
+
+
+class Seeded(object):
+    """os.urandom() that gives SEED."""
+
+    def setUp(self):
+        original = pt.os.urandom
+        pt.os.urandom = lambda count: octets(SEED)[:count]
+        self.addCleanup(setattr, pt.os, "urandom", original)
+
+
+def make_target(port, payload=None, version=4):
+    values = dict.fromkeys(pt.Target._fields)
+    values.update(family=pt.FAMILIES[version], port=port, payload=payload,
+                  address=DESTINATION, own_address="192.0.2.99")
+    return pt.Target(**values)
+
+
+def make_reply(data):
+    return pt.NO_REPLY._replace(kind="data", responder=DESTINATION,
+                                data=data)
+
+
+class TestTable(Seeded, unittest.TestCase):
+
+    def setUp(self):
+        self.random = os.urandom
+        Seeded.setUp(self)
+
+    def ask(self, port, payload=None):
+        method = pt.UdpMethod(make_target(port, payload), pt.Mechanism())
+        probe = pt.Probe(5, False)
+        probe.source_port, probe.payload = 40000, method.new_payload()
+        return method, probe
+
+    def say(self, port, data):
+        return pt.describe_data(make_target(port), data)
+
+    def test_request_of_each_port_is_of_a_fixed_length_and_bounded(self):
+        for row in pt.PAYLOADS:
+            for port in row.ports:
+                _, probe = self.ask(port)
+                if port in (443, 853):
+                    self.assertEqual(len(probe.payload), 1200)
+                else:
+                    self.assertTrue(2 <= len(probe.payload) < 400, port)
+
+    def test_requests_say_what_their_protocols_want(self):
+        for port, expected in (
+                (53, "abcd 0100 0001 0000 0000 0000 00 0002 0001"),
+                (123, "23" + 39 * "00" + "abcdef0123456789"),
+                (500, "abcdef0123456789 0000000000000000 00302208 00000000"
+                 "0000001c"),
+                (1194, "38 abcdef0123456789 00 00000000"),
+                (111, "abcdef01 00000000 00000002 000186a0 00000002" +
+                 20 * "00"),
+                (11211, "abcd 0000 0001 0000 'version\r\n'"),
+                (2123, "4001 0009 abcdef 00 03000100 00"),
+                (9999, SEED[:24])):
+            self.assertEqual(digits(self.ask(port)[1].payload),
+                             digits(octets(expected)), port)
+
+    def test_requests_with_lengths_inside_are_consistent(self):
+        dtls = bytearray(self.ask(4433)[1].payload)
+        self.assertEqual((dtls[11] * 256 + dtls[12], dtls[24]),
+                         (len(dtls) - 13, len(dtls) - 25))
+        for port in (161, 88, 389):     # BER: what it holds, and no more
+            self.check_ber(bytearray(self.ask(port)[1].payload), port)
+
+    def check_ber(self, data, port):
+        at = 0
+        while at < len(data):
+            length = data[at + 1]
+            self.assertTrue(length < 128 and
+                            at + 2 + length <= len(data), port)
+            if data[at] & 0x20:
+                self.check_ber(data[at + 2:at + 2 + length], port)
+            at += 2 + length
+        self.assertEqual(at, len(data), port)
+
+    def test_random_digits_of_a_request_differ_from_probe_to_probe(self):
+        pt.os.urandom = self.random
+        for port in (53, 123, 161, 500, 443, 4433, 3478, 5060, 69, 9999):
+            method = self.ask(port)[0]
+            self.assertGreater(len(set(method.new_payload()
+                                       for _ in range(9))), 1, port)
+
+    def test_reply_with_our_id_is_the_answer_and_said_in_words(self):
+        for port, text, words in REPLIES:
+            method, probe = self.ask(port)
+            data = octets(text)
+            self.assertTrue(method.answers(make_reply(data), probe), port)
+            self.assertEqual(self.say(port, data), "%s (%d octets of data)"
+                             % (words, len(data)))
+
+    def test_reply_with_another_id_is_no_answer(self):
+        for port, text, words in REPLIES:
+            if port in WITHOUT_ID:
+                continue
+            method, probe = self.ask(port)
+            row = pt.find_payload(method.target)
+            marks = pt.fill_template(row.request)
+            at = marks.index(".")
+            other = digits(probe.payload)
+            other = other[:at] + "%x" % (int(other[at], 16) ^ 1) + \
+                other[at + 1:]
+            probe.payload = octets(other)
+            self.assertFalse(method.answers(make_reply(octets(text)),
+                                            probe), port)
+
+    def test_reply_of_another_host_is_no_answer(self):
+        for port, text, _ in REPLIES:
+            method, probe = self.ask(port)
+            self.assertFalse(method.answers(make_reply(
+                octets(text))._replace(responder="198.51.100.8"), probe))
+
+    def test_data_of_another_protocol_is_an_answer_but_not_that_one(self):
+        for port in sorted(set(row[0] for row in REPLIES)):
+            method, probe = self.ask(port)
+            for data in (b"hello", probe.payload, b"\xff" * 300, b"\0\0"):
+                if port == 5353 and data == b"\xff" * 300:
+                    continue
+                said = self.say(port, data)
+                if said[0].isdigit():       # not by chance what it looks
+                    self.assertTrue(method.answers(make_reply(data), probe))
+                    self.assertIn("octets of data, not the", said)
+                else:
+                    self.assertNotIn(data, (b"hello", probe.payload))
+
+    def test_datagram_of_no_or_one_octet_answers_no_request_with_an_id(
+            self):
+        for data in (b"", b"\xab"):
+            for port in (53, 123, 3478):
+                method, probe = self.ask(port)
+                self.assertFalse(method.answers(make_reply(data), probe))
+
+    def test_reply_cut_at_every_length_is_data_and_raises_nothing(self):
+        for port, text, _ in REPLIES:
+            method, probe = self.ask(port)
+            data = octets(text)
+            for length in range(len(data)):
+                method.answers(make_reply(data[:length]), probe)
+                self.assertIn("%d octets of data" % length,
+                              self.say(port, data[:length]))
+                pt.decode_outside(make_target(port), data[:length])
+
+    def test_garbage_of_every_kind_raises_nothing(self):
+        for port, text, _ in REPLIES:
+            method, probe = self.ask(port)
+            start = octets(text)[:12]
+            for length in (1, 20, 500):
+                data = start + self.random(length)
+                method.answers(make_reply(data), probe)
+                said = self.say(port, data)
+                self.assertTrue(re.match(r"[ -~]{1,200}\Z", said), said)
+
+    def test_words_from_the_network_are_escaped_and_bounded(self):
+        data = octets("abcd 0000 0001 0000 'VERSION '") + \
+            b"\x1b[31m\xff" + b"x" * 400 + b"\r"
+        said = self.say(11211, data)
+        self.assertTrue(said.startswith("memcached \\x1b[31m\\xff"), said)
+        self.assertLess(len(said), 120)
+
+    def test_users_payload_is_sent_and_nothing_is_recognised(self):
+        method, probe = self.ask(123, b"hello")
+        self.assertEqual(probe.payload, b"hello")
+        data = octets(REPLIES[5][1])
+        for reply in (data, b"", b"x"):
+            self.assertTrue(method.answers(make_reply(reply), probe))
+        self.assertEqual(pt.describe_data(method.target, data),
+                         "48 octets of data")
+
+
+class TestSentences(unittest.TestCase):
+
+    def test_answer_of_the_service_is_named_in_the_verdict(self):
+        data = make_answer("data", DESTINATION,
+                           data=octets("abcd 8185") + 13 * b"\0")
+        trace = make_trace(data, walk(3, t4=data), "udp", 53)
+        self.assertEqual(trace.summary, "UDP port 53 answered: DNS REFUSED "
+                         "(17 octets of data) came from 198.51.100.7, "
+                         "4 hops away")
+
+    def test_answer_of_something_else_is_told_so(self):
+        data = make_answer("data", DESTINATION, data=b"hello")
+        trace = make_trace(data, walk(3, t4=data), "udp", 123)
+        self.assertEqual(trace.summary, "UDP port 123 answered: 5 octets of "
+                         "data, not the NTP reply expected, came from "
+                         "198.51.100.7, 4 hops away")
+
+    def closed(self):
+        return make_trace(make_answer("port-unreachable", DESTINATION,
+                                      icmp=(3, 3)), {}, "udp", 33434)
+
+    def silent(self, port, *controls):
+        trace = make_trace(None, walk(4), "udp", port,
+                           control=(echo_trace(5),) + controls)
+        self.assertEqual(trace.verdict, "silent")
+        return trace.summary.partition("5 hops away)")[2]
+
+    def test_silence_beside_a_closed_port_of_the_host_says_so(self):
+        self.assertEqual(self.silent(40000, self.closed()),
+                         " and says that UDP port 33434 is closed")
+
+    def test_silence_of_all_udp_says_so(self):
+        self.assertEqual(
+            self.silent(40000, make_trace(None, {}, "udp", 33434)),
+            ", but UDP port 33434 is silent too")
+
+    def test_silence_beside_a_port_that_is_rejected_claims_nothing(self):
+        no = make_answer("prohibited", "10.0.2.1", icmp=(3, 13))
+        data = make_answer("data", DESTINATION, data=b"hi")
+        for answer in (no, data):
+            self.assertEqual(self.silent(40000, make_trace(
+                answer, {}, "udp", 33434)), "")
+
+    def test_silence_by_design_is_told_as_such(self):
+        for port, words in (
+                (514, "; syslog answers no such probe"),
+                (1701, "; L2TP answers no such probe"),
+                (1812, "; RADIUS may say nothing to strangers"),
+                (3478, "; STUN may say nothing to strangers"),
+                (40000, "")):
+            self.assertEqual(self.silent(port), words)
+
+
+class FakeTraceroute(object):
+
+    def __init__(self, port):
+        self.target = make_target(port)
+
+
+class TestNat(unittest.TestCase):
+
+    def find(self, port, reply, source):
+        data = make_answer("data", DESTINATION, data=octets(reply))
+        trace = make_trace(data, walk(3, t4=data), "udp", port)
+        trace.source_address = source
+        pt.find_nat(FakeTraceroute(port), trace)
+        return trace.findings
+
+    def test_outside_address_that_is_not_ours_is_a_finding(self):
+        stun = [row[1] for row in REPLIES if row[0] == 3478]
+        self.assertEqual(self.find(3478, stun[0], "10.0.0.5"), [{
+            "kind": "nat", "hop": None, "text": "NAT on the way: "
+            "198.51.100.7 sees 10.0.0.5 as 203.0.113.4"}])
+        self.assertEqual(len(self.find(3478, stun[1], "fd00::5")), 1)
+
+    def test_outside_address_that_is_ours_or_unknown_is_none(self):
+        stun = [row[1] for row in REPLIES if row[0] == 3478]
+        self.assertEqual(self.find(3478, stun[0], "203.0.113.4"), [])
+        self.assertEqual(self.find(3478, stun[1], "2001:db8::8"), [])
+        self.assertEqual(self.find(3478, stun[2], "10.0.0.5"), [])
+        self.assertEqual(self.find(53, stun[0], "10.0.0.5"), [])
+
+    def test_trace_of_a_port_that_said_nothing_is_none(self):
+        trace = make_trace(None, walk(4), "udp", 3478)
+        pt.find_nat(FakeTraceroute(3478), trace)
+        self.assertEqual(trace.findings, [])
+
+
+# program, arguments ({} a folder of its own), port, words
+SERVERS = (
+    ("/usr/sbin/chronyd", "-d -x -u root -f {}/chrony.conf", 123,
+     "NTP stratum 10"),
+    ("/usr/sbin/snmpd", "-f -Le -C -c {}/snmpd.conf udp:161", 161,
+     "SNMPv3 report"),
+    ("/usr/lib/ipsec/charon", "", 500, "IKEv2 INVALID_MAJOR_VERSION"),
+    (None, "", 4500, "IKEv2 INVALID_MAJOR_VERSION"),
+    ("/usr/bin/openssl", "s_server -dtls -listen -accept 4433 "
+     "-cert {}/cert.pem -key {}/key.pem", 4433, "DTLS"),
+    ("/usr/bin/turnserver", "-n --no-cli --log-file stdout --simple-log "
+     "--pidfile {}/turn.pid --no-tcp --no-tls -b {}/turndb -L 192.0.2.7 "
+     "--cert {}/cert.pem --pkey {}/key.pem", 3478,
+     "STUN: seen from outside as 10.88.0.2:"),
+    (None, "", 5349, "DTLS"),
+    ("/usr/sbin/in.tftpd", "-L -s {} --address :69", 69,
+     "TFTP File not found"),
+    ("/usr/sbin/openvpn", "--dev tun --ifconfig 10.200.0.1 10.200.0.2 "
+     "--mode server --tls-server --ca {}/cert.pem --cert {}/cert.pem "
+     "--key {}/key.pem --dh none --port 1194 --proto udp", 1194, "OpenVPN"),
+    ("/usr/bin/memcached", "-u root -U 11211 -p 0 -l 0.0.0.0", 11211,
+     "memcached 1."),
+    ("/sbin/rpcbind", "-f", 111, "rpcbind"),
+    ("/usr/bin/coap-server-openssl", "-A 0.0.0.0 -p 5683", 5683,
+     "CoAP reset"),
+)
+FILES = {"chrony.conf": "allow all\nlocal stratum 10\ncmdport 0\n"
+                        "bindcmdaddress /\npidfile /run/chrony.pid\n",
+         "snmpd.conf": "rocommunity x\n"}
+
+
+class TestServers(test_live.PathCase):
+    """Debian's own servers, all at once, behind four routers."""
+
+    def installed(self):
+        missing = [row[0] for row in SERVERS
+                   if row[0] and not os.path.exists(row[0])]
+        if missing and os.environ.get("POTRACEROUTE_REQUIRE_LIVE") == "1":
+            self.fail("not installed: " + " ".join(missing))
+        there, rows = True, []
+        for row in SERVERS:             # None goes with the one before
+            there = row[0] not in missing if row[0] else there
+            rows += [row] * there
+        if not rows:
+            self.skipTest("not installed: " + " ".join(missing))
+        return rows
+
+    def start(self, rows):
+        """Start the servers and wait for their ports."""
+        folder = tempfile.mkdtemp()
+        os.chmod(folder, 0o755)
+        self.addCleanup(subprocess.call, ["rm", "-rf", folder])
+        for name in FILES:
+            with open(os.path.join(folder, name), "w") as stream:
+                stream.write(FILES[name])
+        with open(os.devnull, "w") as null:
+            subprocess.call([
+                "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=lab",
+                "-keyout", folder + "/key.pem", "-out", folder + "/cert.pem"],
+                stderr=null)
+        for program, arguments, port, _ in rows:
+            if program:
+                log = open("%s/%d.log" % (folder, port), "w")
+                self.addCleanup(log.close)
+                process = self.net.popen(self.net.server, [
+                    "unshare", "-m", "sh", "-c",    # a /run of its own
+                    "mount -t tmpfs none /run && exec %s %s" % (
+                        program, arguments.replace("{}", folder))],
+                    stdin=subprocess.PIPE, stdout=log,
+                    stderr=subprocess.STDOUT)
+                self.addCleanup(lab.close_process, process)
+        wanted = set(row[2] for row in rows)
+        deadline = time.time() + 30
+        while wanted:
+            wanted -= set(entry[1] for entry in self.net.sockets(
+                self.net.server) if entry[0] == "udp")
+            if time.time() > deadline:
+                port = sorted(wanted)[0]
+                with open("%s/%d.log" % (folder, port)) as stream:
+                    self.fail("nobody listens at %s: %r" % (
+                        sorted(wanted), stream.read()[-500:]))
+            time.sleep(0.05)
+
+    def test_servers_of_debian_answer_and_are_named(self):
+        destination = self.make(routers=4, delay=0.005)
+        rows = self.installed()
+        self.start(rows)
+        results = run_json_all(self.net, [
+            (["-U", "-p%d" % row[2], destination], ROOT if number % 2 else
+             USER) for number, row in enumerate(rows)])
+        for row, result in zip(rows, results):
+            self.assert_verdict(result, "answered", 0)
+            self.assertIn("UDP port %d answered: %s" % row[2:],
+                          result[1]["summary"])
+            self.assertEqual((result[1]["distance"], result[1]["findings"]),
+                             (5, []))
+
+
+class TestAnswersOnThePath(test_live.PathCase):
+    """What is no such server."""
+
+    def test_echo_service_is_not_taken_for_the_usual_one(self):
+        destination = self.make(routers=2, delay=0.005)
+        self.serve("echo-udp", port=123)
+        status, out, _ = run(self.net, "-n", "-U", "-p123", destination)
+        self.assertEqual(status, 0)
+        self.assertIn("\n3\tUDP port 123 responded, received data: '#", out)
+        self.assertIn("UDP port 123 answered: 48 octets of data, not the "
+                      "NTP reply expected, came from 192.0.2.7, 3 hops away",
+                      out)
+
+    def test_silent_port_is_compared_with_a_closed_one(self):
+        destination = self.make(routers=2, delay=0.005)
+        self.serve("silent-udp", port=514)
+        (status, trace), = run_json_all(self.net, [
+            (["-U", "-p514", "-w1", destination], USER)])
+        self.assert_verdict((status, trace), "silent", 1)
+        self.assertEqual(trace["summary"], "UDP port 514 is open or filtered"
+                         ": nothing came from it, though 192.0.2.7 is up "
+                         "(ICMP echo reaches 192.0.2.7, 3 hops away) and "
+                         "says that UDP port 33434 is closed; syslog answers "
+                         "no such probe")
+
+    def test_silence_of_all_udp_is_told(self):
+        destination = self.make(routers=2, delay=0.005, hops={
+            2: {"filters": [{"proto": "udp", "action": "drop"}]}})
+        (status, trace), = run_json_all(self.net, [
+            (["-U", "-p123", "-w1", destination], USER)])
+        self.assert_verdict((status, trace), "silent", 1)
+        self.assertIn(", but UDP port 33434 is silent too; NTP may say",
+                      trace["summary"])
+
+
+if __name__ == "__main__":
+    unittest.main()
