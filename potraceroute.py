@@ -2614,483 +2614,310 @@ class Writer(object):
 # Inside the session (what becomes of a request)
 # ---------------------------------------------------------------------------
 
-PADDING = 1450          # octets that one packet does not hold any more
-BECAME = {"answered": "passes", "taken": "passes", "reset": "is reset",
-          "silent": "is swallowed", "rejected": "is rejected by ICMP",
-          "closed": "is answered by a close",
-          "unconnected": "gets no connection"}
-
-
-def encode_vector(data):
-    """Return octets behind their number in 16 bits."""
-    return struct.pack("!H", len(data)) + data
-
-
-def encode_words(*numbers):
-    return encode_vector(struct.pack("!%dH" % len(numbers), *numbers))
+LOST = ("reset", "silent", "rejected")      # outcomes that are a filter's
+PADDING = 1450          # octets with which a request needs two packets
+# A ClientHello's ciphers; then groups, signatures, ALPN, versions, key share
+HELLO = ("000e130113021303c02bc02fc030009c0100",
+         "000a00060004001d0017000d000a000804030804040105010010000e000c0268"
+         "3208687474702f312e31002b00050403040303003300260024001d0020")
 
 
 def encode_hello(name, padding=0):
-    """Return a ClientHello for TLS 1.3 and 1.2 (RFC 8446 4.1.2), without
-    SNI (RFC 6066 3) if there is no name, and so much longer (RFC 7685)."""
-    extensions = [
-        (0, encode_vector(b"\0" + encode_vector(name))),
-        (10, encode_words(29, 23, 24)), (11, b"\1\0"),
-        (13, encode_words(0x403, 0x804, 0x401, 0x503, 0x805, 0x501, 0x806,
-                          0x601)),
-        (16, encode_vector(b"\2h2\x08http/1.1")), (23, b""),
-        (43, b"\4\3\4\3\3"), (45, b"\1\1"), (51, encode_vector(
-            b"\0\x1d" + encode_vector(os.urandom(32)))),
-        (21, b"\0" * padding)]
-    body = b"\3\3" + os.urandom(32) + b" " + os.urandom(32) + encode_words(
-        0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9,
-        0xcca8, 0xc013, 0xc014, 0x9c, 0x9d, 0x2f, 0x35) + b"\1\0" + \
-        encode_vector(b"".join(
-            struct.pack("!H", kind) + encode_vector(data)
-            for kind, data in extensions
-            if (name or kind) and (padding or kind != 21)))
-    return b"\x16\3\1" + encode_vector(b"\1\0" + encode_vector(body))
+    """Return a TLS ClientHello (RFC 8446 4.1.2), with SNI (RFC 6066 3) if
+    there is a name, and padding (RFC 7685)."""
+    def vector(data):
+        return struct.pack("!H", len(data)) + data
+    ciphers, extensions = map(decode_payload, HELLO)
+    extensions += os.urandom(32) + b"\0\x15" + vector(b"\0" * padding)
+    if name:
+        extensions = b"\0\0" + vector(vector(b"\0" + vector(name))) + \
+            extensions
+    return b"\x16\3\1" + vector(b"\1\0" + vector(
+        b"\3\3" + os.urandom(32) + b" " + os.urandom(32) + ciphers +
+        vector(extensions)))
 
 
 def encode_get(name, padding=0):
     """Return an HTTP request (RFC 9112 3)."""
-    return b"GET / HTTP/1.1\r\nHost: " + name + b"\r\nUser-Agent: " \
-        b"potraceroute\r\nAccept: */*\r\nConnection: close\r\n" + (
-            b"Cookie: a=" + b"0" * padding + b"\r\n" if padding else
-            b"") + b"\r\n"
+    return b"GET / HTTP/1.1\r\nHost: " + name + b"\r\nConnection: close" \
+        b"\r\nAccept: */*" + b" " * padding + b"\r\n\r\n"
 
 
 REQUESTS = {"tls": ("TLS ClientHello", encode_hello),
-            "http": ("HTTP request", encode_get)}
+            "http": ("HTTP request", encode_get),
+            "payload": ("Data of -P", None)}
 
 
-def encode_name(text):
-    """Return a host name as octets; raises ValueError if it is none."""
-    if isinstance(text, bytes):
-        text = text.decode("utf-8")
-    name = text.rstrip(".").encode("idna")
-    if len(name) > 253 or any(not 32 < octet < 127
-                              for octet in bytearray(name)):
-        raise ValueError
-    return name
-
-
-def requested_name(traceroute, kind):
-    """Return the name to ask for, as octets; b"" if SNI can not have it."""
-    given = getattr(traceroute.options, kind)
-    host = traceroute.destination if given in ("", True) else given
-    if kind == "http" and host is not given:
-        host = "[%s]" % host if ":" in host else host
-        host += ":%d" % traceroute.port if traceroute.port != 80 else ""
-    elif kind == "tls" and (":" in host or
-                            host.rstrip(".").rpartition(".")[2].isdigit()):
-        return b""                      # an address: RFC 6066 3
-    return encode_name(host)
-
-
-def check_inside(options, method):
-    """Return "tls", "http", "payload" or None: what to send."""
-    chosen = [(name, flag) for name, flag in (
-        ("tls", "--tls"), ("http", "--http"), ("payload", "-P"))
-        if getattr(options, name) not in (None, False)]
-    for name, flag in chosen[:1]:
-        if len(chosen) > 1:
-            raise OptionError("%s and %s exclude each other: choose one" % (
-                flag, chosen[1][1]))
-        if name == "payload":
-            return name
-        if method != "tcp" or options.source_port is not None:
-            raise OptionError("%s does not go with %s: it needs TCP, and a "
-                              "source port per hop" % (
-                                  flag, "-S" if method == "tcp" else
-                                  "-" + method[0].upper()))
-        value = getattr(options, name)
+def choose_request(options, method, host="host"):
+    """Return (a key of REQUESTS or None, the name to ask for)."""
+    chosen = [name for name in sorted(REQUESTS)
+              if getattr(options, name) not in (None, False)] or [None]
+    kind, name = chosen[-1], b""
+    if kind in ("tls", "http"):
+        if chosen[1:] or method != "tcp" or options.source_port:
+            raise OptionError("--%s goes neither with -P, -S, -U, -I nor "
+                              "another such option: choose one" % kind)
+        text = getattr(options, kind)
+        text = host if text in ("", True) else text
         try:
-            encode_name("" if value is True else value)
-            return name
+            name = text.rstrip(".").encode("idna")
+            if name[253:]:
+                raise ValueError
         except (ValueError, AttributeError):
-            raise OptionError("%s %s: not a host name" % (flag,
-                                                          quote(value)))
+            raise OptionError("--%s %s: not a host name" % (kind,
+                                                            quote(text)))
+        if kind == "tls" and (b":" in name or name[-1:].isdigit()):
+            name = b""                  # an address
+    return kind, name
 
 
-class Session(object):
-    """A request with a ttl, on a connection of its own that is opened with
-    the system's own ttl; ttl 0: that one for the request, too.
+class Session(Probe):
+    """A request with a ttl, on a connection that is opened with the
+    system's own ttl (0: the request, too).
 
-    outcome  answered, closed, reset; expired: an ICMP error ended it, at
-             the full ttl rejected; taken: acknowledged, no more than that;
-             silent; unconnected
+    outcome  answered, closed, reset, acknowledged (only that), silent,
+             unconnected; expired or rejected: by an ICMP error
     """
 
-    GRACE = 0.3         # seconds: later, a reset is no answer any more
-    real = ready = False
-    outcome = seen = when = sock = None
+    GRACE = 0.3         # seconds in which a nearer device has answered, too
+    outcome = seen = ready = None
 
-    def __init__(self, method, ttl, parts):
-        self.method, self.ttl, self.parts = method, ttl, parts
+    def __init__(self, limit, parts):
+        Probe.__init__(self, 0, True)
+        self.limit, self.parts = limit, parts
 
-    def open(self):
+    def connect(self, method):
+        """Return True once it is connected, or will not be."""
         try:
-            self.sock = sock = self.method.open_socket(
-                socket.SOCK_STREAM, 0, 0)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                            struct.pack("ii", 1, 0))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.connect_ex(self.method.target.sockaddr)
+            if self.sent is None:
+                method.send(self)
+            if not self.ready and not self.outcome:
+                for reply in method.receive(self.sock, self):
+                    self.ready = reply.kind == "accepted"
+                    self.outcome = None if self.ready else "unconnected"
         except socket.error:
             self.outcome = "unconnected"
-
-    def connected(self):
-        """Return True once it is, or will not be."""
-        try:
-            if not (self.ready or self.outcome):
-                if self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                    self.outcome = "unconnected"
-                self.sock.getpeername()
-                self.ready = True
-        except socket.error:
-            pass
         return self.ready or self.outcome
 
-    def send(self):
-        if not self.ready:
-            self.outcome = "unconnected"
-            return
-        try:
-            if self.ttl:
-                self.method.set_ttl(self.sock, self.ttl)
-            for part in self.parts:
-                self.sock.send(part)
-        except socket.error:
-            pass                        # the next look tells why
+    def look(self, method):
+        """Send, then see what came; return True once that is final.
 
-    def look(self):
-        """Return True once the outcome is known.
-
-        An ICMP error does not end a connection: the kernel keeps it as
-        SO_ERROR, without RECVERR too, and sends again with the same ttl.
+        An ICMP error ends no connection: the kernel keeps it in SO_ERROR,
+        and sends again with the same ttl.
         """
-        if self.outcome:
+        if not self.ready or self.outcome:
             return True
         data, number = None, 0
         try:
+            while self.parts:
+                method.set_ttl(self.sock, self.limit or DEFAULT_TTL)
+                self.sock.send(self.parts.pop(0))
             data = self.sock.recv(BUFFER)
         except socket.error as error:
             number = error.errno
-            if number in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR):
+            if number == errno.EAGAIN:
                 number = self.sock.getsockopt(socket.SOL_SOCKET,
                                               socket.SO_ERROR)
-        now = monotonic()
         if number in (errno.ECONNRESET, errno.EPIPE):
             self.outcome = "reset"
         elif data == b"":
             self.outcome = "closed"
-        elif data and self.taken():     # else a greeting, no answer
-            self.outcome, self.data = "answered", data
+        elif data and self.acknowledged(method):    # else a mere greeting
+            self.outcome, self.payload = "answered", data
         elif number and not self.seen:
-            self.seen, self.when = "expired" if self.ttl and \
-                number == errno.EHOSTUNREACH else "rejected", now
-        if self.ttl and self.seen and now > self.when + self.GRACE:
-            self.outcome = self.seen
-        self.when = now if self.outcome else self.when
-        return self.outcome
+            self.seen = "expired" if self.limit and \
+                number == errno.EHOSTUNREACH else "rejected"
+            self.heard = monotonic()
+        return self.outcome or self.limit and self.seen and \
+            monotonic() > self.heard + self.GRACE
 
-    def taken(self):
-        """Return True if what was sent is acknowledged (tcpi_unacked)."""
-        return self.method.read_info(self.sock)[6:7] in ((0,), ())
+    def acknowledged(self, method):
+        """Return True if what was sent is (tcpi_unacked)."""
+        return method.read_info(self.sock)[6:7] in ((0,), ())
 
-    def close(self):
-        """Close by a reset that gets to the server."""
-        if self.sock and not self.outcome:
-            self.outcome = self.seen or (
-                "taken" if self.taken() else "silent")
-        self.method.release(self)
+    def close(self, method):
+        """Close by a reset, with a ttl that gets it to the server."""
+        if self.sock:
+            self.outcome = self.outcome or (
+                "unconnected" if not self.ready else "acknowledged"
+                if self.acknowledged(method) else self.seen or "silent")
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                 struct.pack("ii", 1, 0))
+        self.real = False
+        method.release(self)
 
 
-def exchange(traceroute, requests, again=True):
-    """Return the Sessions of requests, pairs of ttl and segments; what is
-    silent at the full ttl, and with it what else is, gets a second try."""
+def exchange(traceroute, requests):
+    """Return the Sessions of requests, (ttl, segments) each.
+
+    All connect before the first request goes out: a device that saw a bad
+    one may refuse what comes next.
+    """
     method = TcpMethod(traceroute.target, Mechanism())
-    sessions = [Session(method, *request) for request in requests]
-    most = traceroute.options.parallel
-    for start in range(0, len(sessions), most):
-        run_sessions(traceroute, sessions[start:start + most])
-    lost = [number for number, session in enumerate(sessions)
-            if session.outcome in ("silent", "unconnected")]
-    if again and any(sessions[number].ttl == 0 for number in lost):
-        for number, session in zip(lost, exchange(
-                traceroute, [requests[number] for number in lost], False)):
-            sessions[number] = session
+    guard = traceroute.guard or (lambda wait, seconds: wait(seconds))
+    options = traceroute.options
+    sessions = [Session(*request) for request in requests]
+    for start in range(0, len(sessions), options.parallel):
+        # The full ttl first: there are servers for one at a time.
+        group = sessions[start:start + options.parallel][::-1]
+        try:
+            for step in Session.connect, Session.look:
+                end = monotonic() + max(options.wait_time, 1.5)
+                while not all([step(session, method) for session in group]) \
+                        and monotonic() < end:
+                    guard(time.sleep, 0.01)
+                    if group[-1].limit and group[0].outcome:
+                        end = min(end, monotonic() + Session.GRACE)
+        finally:
+            for session in group:
+                session.close(method)
     return sessions
-
-
-def run_sessions(traceroute, sessions):
-    """Carry out sessions together.  All connect before any request goes
-    out: a device that saw a bad one may refuse whatever comes next."""
-    guard = traceroute.guard or (lambda function, seconds: function(seconds))
-    wait = traceroute.options.wait_time
-    full = [session for session in sessions if not session.ttl]
-
-    def wait_until(condition, seconds):
-        end = monotonic() + seconds
-        while not condition() and monotonic() < end:
-            guard(time.sleep, 0.01)
-
-    def over():
-        if all([session.look() for session in sessions]):
-            return True
-        if not full or not all(session.outcome for session in full):
-            return False
-        return monotonic() > max(session.when or 0 for session in full) + \
-            Session.GRACE or all(
-                session.outcome or session.seen for session in sessions) \
-            and full[-1].outcome == "answered"
-
-    try:
-        for session in sessions:
-            session.open()
-        wait_until(lambda: all([session.connected()
-                                for session in sessions]), wait)
-        for session in sessions:
-            session.send()
-        wait_until(over, wait if full else wait / 2)
-    finally:
-        for session in sessions:
-            session.close()
 
 
 def look_inside(traceroute, trace):
     """Say where a request is reset or swallowed, or what answers it."""
-    kind = check_inside(traceroute.options, traceroute.proto)
+    from itertools import groupby
+    kind, name = choose_request(traceroute.options, trace.method,
+                                traceroute.destination)
     if trace.verdict != "open" or not kind or kind == "payload" and (
-            traceroute.options.source_port is not None or
+            traceroute.options.source_port or
             DATA_LOST not in trace.hops[-1].answer.notes):
         return
-    what, name, encode = "Data of -P", b"", None
-    parts = [traceroute.target.payload]
-    if kind != "payload":
-        what, encode = REQUESTS[kind]
-        name = requested_name(traceroute, kind)
-        what += " for " + format_text(name) if name else " without SNI"
-        parts = [encode(name)]
-    last = trace.distance or 1 + max([0] + [
-        hop.ttl for hop in trace.hops if hop.outcome == "time-exceeded"])
+    what, encode = REQUESTS[kind]
+    octets = encode(name) if encode else traceroute.target.payload
+    what += " for " + format_text(name) if name else ""
+    hops = [hop for hop in trace.hops if hop.outcome == "time-exceeded"]
+    last = trace.distance or 1 + max([0] + [hop.ttl for hop in hops])
     sessions = exchange(traceroute, [
-        (ttl, parts) for ttl in range(1, last)] + [(0, parts)])
+        (ttl, [octets]) for ttl in list(range(1, last)) + [0]])
     outcome = sessions[-1].outcome
-    trace.find("inside", "%s, by ttl: %s" % (what, format_outcomes(
-        sessions)))
-    if outcome in ("reset", "silent", "rejected"):
-        blame(trace, what, sessions)
-        if encode:
-            vary_request(traceroute, trace, encode, name)
+    trace.find("inside", "%s: ttl %s" % (what, ", ".join(
+        "%s %s" % (" ".join(str(session.limit or "full")
+                            for session in group), word)
+        for word, group in groupby(sessions, lambda one: one.outcome))))
+    near = [session.limit for session in sessions[:-1]
+            if session.outcome in ("answered", "acknowledged")]
+    if near:
+        trace.find("proxy", "With ttl %d already something takes it: a "
+                   "device on the way, or %s by a shorter path" % (
+                       near[0], trace.address), near[0])
+    if outcome in LOST:
+        blame(trace, what, outcome, sessions[:-1], hops)
+    elif outcome != "answered":
         return
-    for session in sessions[:-1]:
-        if session.outcome in ("answered", "taken"):
-            trace.find("proxy", "With ttl %d already something takes the "
-                       "request: a device on the way, or %s by a shorter "
-                       "path" % (session.ttl, trace.address), session.ttl)
-            break
-    if outcome == "answered":
-        report_answer(traceroute, trace, kind, name, sessions[-1].data)
-        if encode:
-            check_size(traceroute, trace, what, encode, name)
+    elif kind == "tls" and sessions[-1].payload[:1] in (b"\x15", b"\x16"):
+        shake_hands(traceroute, trace, name)
     else:
-        trace.find("inside", "%s %s" % (trace.address, {
-            "taken": "acknowledged the request, but sent nothing within "
-            "%g s" % traceroute.options.wait_time, "closed": "closed the "
-            "connection without an answer"}.get(
-                outcome, "accepts no further connection")))
+        trace.find(kind, "Answer: " + format_data(sessions[-1].payload))
+    if encode:
+        vary_request(traceroute, trace, encode, name, outcome == "answered")
 
 
-def format_outcomes(sessions):
-    """Return the outcomes, equal neighbours together."""
-    from itertools import groupby
-    words = []
-    for outcome, group in groupby(sessions[:-1], lambda one: one.outcome):
-        ttls = [session.ttl for session in group]
-        if (outcome, sessions[-1].outcome) == ("expired", "rejected"):
-            outcome = "expired or rejected"     # the same errno
-        words.append("%s %s" % ("-".join(map(str, sorted(set(
-            [ttls[0], ttls[-1]])))), outcome))
-    return ", ".join(words + ["full " + sessions[-1].outcome])
+def blame(trace, what, outcome, near, hops):
+    """Turn the verdict of the port into that of the request."""
+    word = "swallowed" if outcome == "silent" else outcome
+    ttls = [session.limit for session in near if session.outcome == (
+        "expired" if outcome == "silent" else outcome)]
+    if outcome != "silent" and not ttls:
+        trace.find("inside", "It is %s by %s, or %s" % (
+            word, trace.address, "a device right before it, or one that "
+            "judges its answers" if outcome == "reset" else "a device on the "
+            "way, with an ICMP error"))
+        return
+    after = max([0] + ttls) if outcome == "silent" else ttls[0] - 1
+    hops = [{"ttl": hop.ttl, "address": hop.address} for hop in hops]
+    before = [hop for hop in hops if hop["ttl"] <= after][-1:]
+    behind = [hop for hop in hops if hop["ttl"] > after][:1]
+    place = "this host" if not after else "hop %d (%s)" % (
+        after, before[0]["address"] if before and
+        before[0]["ttl"] == after else "silent")
+    where = "at %s or just behind it" % place if outcome != "silent" else \
+        "between %s and %s" % (place, "hop %(ttl)d (%(address)s)" % behind[0]
+                               if behind else trace.address)
+    trace.blocked_after = before[0] if before else None
+    trace.blocked_before = behind[0] if behind else {
+        "ttl": trace.distance, "address": trace.address}
+    trace.verdict = "dropped" if outcome == "silent" else outcome
+    trace.reached = False
+    trace.summary = "%s is %s %s; %s is open" % (what, word, where,
+                                                 trace.label)
 
 
-def blame(trace, what, sessions):
-    """Turn the verdict of an open port into that of the request."""
-    outcome, near = sessions[-1].outcome, sessions[:-1]
-    same = [session.ttl for session in near if session.outcome == outcome]
-    known = [(hop.ttl, hop.address) for hop in trace.hops
-             if hop.outcome == "time-exceeded" and hop.address]
-    known.append((trace.distance or len(trace.hops) + 1, trace.address))
-    after = same[0] - 1 if same else None
-    if outcome == "silent":
-        after = max([0] + [session.ttl for session in near
-                           if session.outcome == "expired"])
-    elif after is None:                 # only at the full ttl
-        where = ", only with the full ttl: by %s itself, a device right " \
-            "before it, or one that judges its answers" % trace.address
-        if outcome == "reset":
-            return trace.find("inside", what + " is reset" + where)
-    before = [entry for entry in known if entry[0] <= (after or 0)]
-    behind = [entry for entry in known if entry[0] > (after or 0)]
-    place = "hop %s" % after
-    if before and before[-1][0] == after:
-        place += " (%s)" % before[-1][1]
-    if outcome == "silent":
-        where = " between %s and %s" % (
-            place if after else "this host", "%s itself" % trace.address
-            if behind[0][1] == trace.address else "hop %d (%s)" % behind[0])
-    elif after == 0:
-        where = " at hop 1 or by this host's own firewall"
-    elif after:
-        where = " after %s, by a device there or just behind it" % place
-    else:
-        where = " by a device on the way"
-    trace.verdict, trace.reached = {"silent": "dropped"}.get(
-        outcome, outcome), False
-    if after is not None:
-        trace.blocked_after, trace.blocked_before = [
-            {"ttl": entry[0][0], "address": entry[0][1]} if entry else None
-            for entry in (before[-1:], behind[:1])]
-    trace.summary = "%s %s%s; %s is open" % (what, BECAME[outcome], where,
-                                             trace.label)
-
-
-def vary_request(traceroute, trace, encode, name):
-    """Try what else gets through where a request does not."""
-    neutral = b"example.org" if name == b"example.com" else b"example.com"
+def vary_request(traceroute, trace, encode, name, passes):
+    """Try a request of two packets, and if the usual one does not pass,
+    another name, and one cut in two."""
+    other = b"example.org" if name == b"example.com" else b"example.com"
     octets = encode(name)
-    cut = octets.find(name or octets) + len(name or octets) // 2
-    rows = (("With the name " + format_text(neutral), [encode(neutral)]),
-            ("%d octets longer" % PADDING, [encode(name, PADDING)]),
-            ("Cut in two segments" + " in the name"[:len(name) * 99],
-             [octets[:cut], octets[cut:]]))
-    sessions = exchange(traceroute, [(0, parts) for _, parts in rows])
-    for (words, _), session in zip(rows, sessions):
-        passes = BECAME[session.outcome] == "passes"
-        trace.find("inside", "%s the request %s%s" % (
-            words, BECAME[session.outcome], "" if not passes else
-            ": the name is filtered" if words[0] == "W" and name else ""))
+    cut = octets.find(name) + len(name) // 2 or 60
+    words = ["with %d octets more" % PADDING,
+             "with the name " + format_text(other), "cut in two segments"]
+    outcomes = [session.outcome for session in exchange(traceroute, [
+        (0, [encode(name, PADDING)]), (0, [encode(other)]),
+        (0, [octets[:cut], octets[cut:]])][:1 if passes else 3])]
+    trace.find("inside", "The same " + ", ".join(
+        "%s: %s" % pair for pair in zip(words, outcomes)) + (
+            "; the name is filtered" if name and outcomes[1:] and
+            outcomes[1][0] == "a" else      # answered, acknowledged
+            "; an MTU black hole, or a filter of big requests: try --mtu"
+            if passes and outcomes[0] in LOST else ""))
 
 
-def check_size(traceroute, trace, what, encode, name):
-    """Say so if a request of more than one packet does not pass."""
-    large = encode(name, PADDING)
-    outcome = exchange(traceroute, [(0, [large])])[0].outcome
-    if outcome in ("reset", "silent", "rejected"):
-        trace.find("size", "A %s of %d octets %s, one of %d passes: an MTU "
-                   "black hole, or a filter of big ones; try --mtu" % (
-                       what.split(" for")[0], len(large), BECAME[outcome],
-                       len(encode(name))))
-
-
-def report_answer(traceroute, trace, kind, name, data):
-    """Say what answered a request."""
-    if kind == "tls" and data[:1] in (b"\x15", b"\x16"):
-        return report_tls(traceroute, trace, name)
-    lines = data.split(b"\r\n")
-    if kind == "http" and data[:5] == b"HTTP/":
-        lines = [line for line in lines[:1] + lines[1:40] if line is
-                 lines[0] or line[:7].lower() in (b"server:", b"via: 1.")]
-    trace.find(kind, "The answer: " + ", ".join(
-        format_data(line) for line in lines[:3]))
-
-
-def report_tls(traceroute, trace, name):
-    """Say what a handshake shows; the first that works, first of all one
-    that insists on a good certificate."""
-    problem = ""
+def shake_hands(traceroute, trace, name):
+    """Say what a TLS handshake shows: one that insists on a good
+    certificate, or else one that does not."""
+    guard = traceroute.guard or (lambda wait, seconds: wait(seconds))
+    problem, sock = "", None
     for strict in (True, False):
         try:
-            version, cipher, data = shake_hands(traceroute, name, strict)
+            import ssl
+            context = ssl.SSLContext(getattr(ssl, "PROTOCOL_TLS_CLIENT",
+                                             ssl.PROTOCOL_SSLv23))
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_REQUIRED if strict else \
+                ssl.CERT_NONE
+            context.check_hostname = bool(strict and name)
+            context.load_default_certs()
+            sock = TcpMethod(traceroute.target, Mechanism()).open_socket(
+                socket.SOCK_STREAM)
+            sock.settimeout(traceroute.options.wait_time)
+            guard(sock.connect, traceroute.target.sockaddr)
+            sock = context.wrap_socket(
+                sock, server_hostname=name.decode("ascii") or None,
+                do_handshake_on_connect=False)
+            guard(lambda _: sock.do_handshake(), 0)
+            trace.find("tls", "%s, %s; certificate of %s, issued by %s, valid"
+                       " until %s" % (
+                           (sock.version(), sock.cipher()[0]) +
+                           decode_certificate(sock.getpeercert(True))) + (
+                               "; not verified: " + problem if problem else
+                               "; verified"))
+            return
         except (ImportError, AttributeError):
-            problem = "this Python has no module ssl, or too old a one"
+            problem = "no module ssl, or too old a one"
         except (socket.error, ValueError) as error:
-            problem = problem or getattr(error, "verify_message", "") or (
-                getattr(error, "reason", "") or str(error)).replace(
-                    "_", " ").lower()
-        else:
-            break
-    else:
-        return trace.find("tls", "TLS handshake failed: " +
-                          format_text(problem[:DATA_SHOWN]))
-    trace.find("tls", "%s with %s; certificate of %s, issued by %s, valid "
-               "until %s; %s" % ((version, cipher) +
-                                 decode_certificate(data) + (
-                   "not verified: " + format_text(problem[:DATA_SHOWN])
-                   if problem else "verified" if name else
-                   "verified but for its name",)))
-
-
-def shake_hands(traceroute, name, strict):
-    """Return (version, cipher, certificate in DER) of a TLS handshake.
-
-    Raises socket.error (ssl.SSLError is one) or ValueError, and ImportError
-    or AttributeError for want of a good enough module.
-    """
-    import ssl
-    guard = traceroute.guard or (lambda function, value: function(value))
-    context = ssl.SSLContext(getattr(ssl, "PROTOCOL_TLS_CLIENT",
-                                     ssl.PROTOCOL_SSLv23))
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED if strict else ssl.CERT_NONE
-    if strict:
-        context.load_default_certs()
-        context.check_hostname = bool(name)
-    sock = TcpMethod(traceroute.target, Mechanism()).open_socket(
-        socket.SOCK_STREAM, 0, 0)
-    try:
-        sock.settimeout(traceroute.options.wait_time)
-        guard(sock.connect, traceroute.target.sockaddr)
-        sock = context.wrap_socket(
-            sock, server_hostname=name.decode("ascii") if name else None,
-            do_handshake_on_connect=False)
-        guard(lambda _: sock.do_handshake(), 0)
-        return sock.version(), sock.cipher()[0], sock.getpeercert(True)
-    finally:
-        sock.close()
-
-
-def decode_der(data):
-    """Return the (tag, content) of DER elements side by side, as far as
-    there is any sense in them (X.690 8.1)."""
-    found, octets, at = [], bytearray(data), 0
-    while at + 2 <= len(octets) and len(found) < 64:
-        tag, size = octets[at], octets[at + 1]
-        at += 2
-        if size > 127:
-            width, size = size - 128, 0
-            for octet in octets[at:at + min(width, 4)]:
-                size = size << 8 | octet
-            at += width
-        found.append((tag, data[at:at + size]))
-        at += size
-    return found
+            problem = problem or format_text(
+                getattr(error, "verify_message", "") or str(error))
+        finally:
+            if sock:
+                sock.close()
+    trace.find("tls", "TLS handshake failed: " + problem)
 
 
 def decode_certificate(data):
     """Return the words (subject, issuer, last day) of a certificate in DER
-    (RFC 5280 4.1); "?" for what can not be read."""
-    for _ in range(2):                  # Certificate, TBSCertificate
-        data = (decode_der(data or b"") or [(0, b"")])[0][1]
-    parts = [part for tag, part in decode_der(data) if tag == 48] + [b""] * 4
-    names = []
-    for part in parts[3], parts[1]:
-        found = {}
-        for _, group in decode_der(part):
-            for _, pair in decode_der(group):
-                pair = decode_der(pair)
-                if len(pair) > 1:
-                    found[pair[0][1]] = pair[1][1]
-        text = found.get(b"U\4\3") or found.get(b"U\4\n") or b"?"
-        names.append("'%s'" % format_text(text[:DATA_SHOWN]))
-    tag, day = (decode_der(parts[2])[1:2] or [(0, b"?")])[0]
-    if tag == 23:                       # UTCTime, of 1950 to 2049
-        day = (b"19" if day[:1] > b"4" else b"20") + day
-    day = format_text(day[:8])
-    return names[0], names[1], "-".join((day[:4], day[4:6], day[6:])) \
-        if day.isdigit() else "?"
+    (RFC 5280 4.1): the names stand around the validity."""
+    import re
+    found = re.split(b"Z[\x17\x18].(\\d{6,8})\\d{6}Z", data or b"", 1)
+    if len(found) < 3:
+        return "?", "?", "?"
+    day = format_text(found[1])
+    if len(day) == 6:                   # UTCTime, from 1950 on
+        day = ("20" if day < "5" else "19") + day
+    return tuple("'%s'" % format_text(b", ".join(   # organization and name
+        part[item.end():][:ord(item.group(1))] for item in re.finditer(
+            b"(?s)U\4[\3\n][\x0c\x13\x14\x16](.)", part))[:DATA_SHOWN])
+                 for part in (found[2].split(b"*\x86H")[0], found[0])) + (
+        "%s-%s-%s" % (day[:4], day[4:6], day[6:]),)
 
 
 # ---------------------------------------------------------------------------
@@ -3182,7 +3009,7 @@ def check_options(options):
         raise OptionError("-4 and -6 exclude each other: choose one")
     decode_control(options.control)
     method = chosen[0] if chosen else "tcp"
-    check_inside(options, method)
+    choose_request(options, method)
     for name, flag in (("port", "-p"), ("source_port", "-S")):
         value = getattr(options, name)
         if value is not None and method == "icmp":
@@ -3806,8 +3633,7 @@ def parse_options(argv=None):
     """
     parser = new_parser()
     options, args = parser.parse_args([
-        word + "=" if len(word) > 3 and any(
-            name.startswith(word) for name in ("--tls", "--http")) else word
+        word + "=" if word in ("--tls", "--http") else word
         for word in (sys.argv[1:] if argv is None else argv)])
     if len(args) != 1:
         parser.error("exactly one HOST is needed, not %s" % (
