@@ -2614,17 +2614,16 @@ class Writer(object):
 # Inside the session (what becomes of a request)
 # ---------------------------------------------------------------------------
 
-LOST = ("reset", "silent", "rejected")      # outcomes that are a filter's
+LOST = ("reset", "silent", "rejected")
 PADDING = 1450          # octets with which a request needs two packets
-# A ClientHello's ciphers; then groups, signatures, ALPN, versions, key share
+# Ciphers; extensions: groups, signatures, ALPN, versions, key share
 HELLO = ("000e130113021303c02bc02fc030009c0100",
          "000a00060004001d0017000d000a000804030804040105010010000e000c0268"
          "3208687474702f312e31002b00050403040303003300260024001d0020")
 
 
 def encode_hello(name, padding=0):
-    """Return a TLS ClientHello (RFC 8446 4.1.2), with SNI (RFC 6066 3) if
-    there is a name, and padding (RFC 7685)."""
+    """Return a TLS ClientHello (RFC 8446 4.1.2, 6066 3, 7685)."""
     def vector(data):
         return struct.pack("!H", len(data)) + data
     ciphers, extensions = map(decode_payload, HELLO)
@@ -2643,40 +2642,41 @@ def encode_get(name, padding=0):
         b"\r\nAccept: */*" + b" " * padding + b"\r\n\r\n"
 
 
-REQUESTS = {"tls": ("TLS ClientHello", encode_hello),
+REQUESTS = {"payload": ("Data of -P", None),
             "http": ("HTTP request", encode_get),
-            "payload": ("Data of -P", None)}
+            "tls": ("TLS ClientHello", encode_hello)}
 
 
 def choose_request(options, method, host="host"):
     """Return (a key of REQUESTS or None, the name to ask for)."""
-    chosen = [name for name in sorted(REQUESTS)
-              if getattr(options, name) not in (None, False)] or [None]
+    chosen = [kind for kind in ("payload", "http", "tls")
+              if getattr(options, kind) not in (None, False)] or [None]
     kind, name = chosen[-1], b""
     if kind in ("tls", "http"):
         if chosen[1:] or method != "tcp" or options.source_port:
             raise OptionError("--%s goes neither with -P, -S, -U, -I nor "
                               "another such option: choose one" % kind)
         text = getattr(options, kind)
-        text = host if text in ("", True) else text
         try:
-            name = text.rstrip(".").encode("idna")
+            name = (host if text in ("", True) else text).rstrip(
+                ".").encode("idna")
             if name[253:]:
                 raise ValueError
         except (ValueError, AttributeError):
             raise OptionError("--%s %s: not a host name" % (kind,
                                                             quote(text)))
-        if kind == "tls" and (b":" in name or name[-1:].isdigit()):
+        if kind == "tls" and (b":" in name or 
+                              name.rpartition(b".")[2].isdigit()):
             name = b""                  # an address
     return kind, name
 
 
 class Session(Probe):
-    """A request with a ttl, on a connection that is opened with the
-    system's own ttl (0: the request, too).
+    """A request with a ttl (0: the system's own) on a connection of its
+    own; parts: its segments.
 
-    outcome  answered, closed, reset, acknowledged (only that), silent,
-             unconnected; expired or rejected: by an ICMP error
+    outcome  answered, closed, reset, silent, unconnected; acknowledged and
+             no more; greeted before; expired or rejected by an ICMP error
     """
 
     GRACE = 0.3         # seconds in which a nearer device has answered, too
@@ -2687,7 +2687,7 @@ class Session(Probe):
         self.limit, self.parts = limit, parts
 
     def connect(self, method):
-        """Return True once it is connected, or will not be."""
+        """Return True once that is settled."""
         try:
             if self.sent is None:
                 method.send(self)
@@ -2700,11 +2700,8 @@ class Session(Probe):
         return self.ready or self.outcome
 
     def look(self, method):
-        """Send, then see what came; return True once that is final.
-
-        An ICMP error ends no connection: the kernel keeps it in SO_ERROR,
-        and sends again with the same ttl.
-        """
+        """Return True once the outcome is settled.  An ICMP error ends no
+        connection: the kernel notes it and sends again, with this ttl."""
         if not self.ready or self.outcome:
             return True
         data, number = None, 0
@@ -2722,11 +2719,13 @@ class Session(Probe):
             self.outcome = "reset"
         elif data == b"":
             self.outcome = "closed"
-        elif data and self.acknowledged(method):    # else a mere greeting
+        elif data and self.acknowledged(method):
             self.outcome, self.payload = "answered", data
-        elif number and not self.seen:
-            self.seen = "expired" if self.limit and \
-                number == errno.EHOSTUNREACH else "rejected"
+        elif (data or number) and not self.seen:
+            # What acknowledges a greeting expires, too: no proof.
+            self.seen = self.limit and "greeted" if data else \
+                "expired" if self.limit and number == errno.EHOSTUNREACH \
+                else "rejected"
             self.heard = monotonic()
         return self.outcome or self.limit and self.seen and \
             monotonic() > self.heard + self.GRACE
@@ -2748,21 +2747,18 @@ class Session(Probe):
 
 
 def exchange(traceroute, requests):
-    """Return the Sessions of requests, (ttl, segments) each.
-
-    All connect before the first request goes out: a device that saw a bad
-    one may refuse what comes next.
-    """
+    """Return the Sessions of requests, (ttl, segments) each.  All connect
+    first: a device that saw a bad one may refuse what comes next."""
     method = TcpMethod(traceroute.target, Mechanism())
     guard = traceroute.guard or (lambda wait, seconds: wait(seconds))
     options = traceroute.options
     sessions = [Session(*request) for request in requests]
     for start in range(0, len(sessions), options.parallel):
-        # The full ttl first: there are servers for one at a time.
+        # The full ttl first: some servers serve one at a time.
         group = sessions[start:start + options.parallel][::-1]
         try:
             for step in Session.connect, Session.look:
-                end = monotonic() + max(options.wait_time, 1.5)
+                end = monotonic() + options.wait_time
                 while not all([step(session, method) for session in group]) \
                         and monotonic() < end:
                     guard(time.sleep, 0.01)
@@ -2788,83 +2784,86 @@ def look_inside(traceroute, trace):
     what += " for " + format_text(name) if name else ""
     hops = [hop for hop in trace.hops if hop.outcome == "time-exceeded"]
     last = trace.distance or 1 + max([0] + [hop.ttl for hop in hops])
-    sessions = exchange(traceroute, [
-        (ttl, [octets]) for ttl in list(range(1, last)) + [0]])
-    outcome = sessions[-1].outcome
+    for _ in range(2):                  # once more, lest it be mere loss
+        sessions = exchange(traceroute, [
+            (ttl, [octets]) for ttl in list(range(1, last)) + [0]])
+        full = sessions.pop()
+        outcome = full.outcome
+        if outcome not in ("silent", "unconnected"):
+            break
     trace.find("inside", "%s: ttl %s" % (what, ", ".join(
         "%s %s" % (" ".join(str(session.limit or "full")
                             for session in group), word)
-        for word, group in groupby(sessions, lambda one: one.outcome))))
-    near = [session.limit for session in sessions[:-1]
-            if session.outcome in ("answered", "acknowledged")]
-    if near:
-        trace.find("proxy", "With ttl %d already something takes it: a "
-                   "device on the way, or %s by a shorter path" % (
-                       near[0], trace.address), near[0])
+        for word, group in groupby(sessions + [full],
+                                   lambda one: one.outcome))))
+    for session in sessions:
+        if session.outcome in ("answered", "acknowledged"):
+            trace.find("proxy", "With ttl %d already something takes it: a "
+                       "device on the way, or %s by a shorter path" % (
+                           session.limit, trace.address), session.limit)
+            break
     if outcome in LOST:
-        blame(trace, what, outcome, sessions[:-1], hops)
+        blame(trace, what, outcome, sessions, hops)
     elif outcome != "answered":
         return
-    elif kind == "tls" and sessions[-1].payload[:1] in (b"\x15", b"\x16"):
+    elif kind == "tls" and full.payload[:1] in (b"\x15", b"\x16"):
         shake_hands(traceroute, trace, name)
     else:
-        trace.find(kind, "Answer: " + format_data(sessions[-1].payload))
+        trace.find(kind, "Answer: " + format_data(full.payload))
     if encode:
-        vary_request(traceroute, trace, encode, name, outcome == "answered")
+        vary_request(traceroute, trace, encode, name, outcome)
 
 
-def blame(trace, what, outcome, near, hops):
+def blame(trace, what, outcome, sessions, hops):
     """Turn the verdict of the port into that of the request."""
-    word = "swallowed" if outcome == "silent" else outcome
-    ttls = [session.limit for session in near if session.outcome == (
-        "expired" if outcome == "silent" else outcome)]
-    if outcome != "silent" and not ttls:
+    silent = outcome == "silent"
+    word = "swallowed" if silent else outcome
+    ttls = [session.limit for session in sessions
+            if session.outcome == ("expired" if silent else outcome)]
+    if not silent and not ttls:
         trace.find("inside", "It is %s by %s, or %s" % (
             word, trace.address, "a device right before it, or one that "
             "judges its answers" if outcome == "reset" else "a device on the "
             "way, with an ICMP error"))
         return
-    after = max([0] + ttls) if outcome == "silent" else ttls[0] - 1
-    hops = [{"ttl": hop.ttl, "address": hop.address} for hop in hops]
-    before = [hop for hop in hops if hop["ttl"] <= after][-1:]
-    behind = [hop for hop in hops if hop["ttl"] > after][:1]
-    place = "this host" if not after else "hop %d (%s)" % (
-        after, before[0]["address"] if before and
-        before[0]["ttl"] == after else "silent")
-    where = "at %s or just behind it" % place if outcome != "silent" else \
-        "between %s and %s" % (place, "hop %(ttl)d (%(address)s)" % behind[0]
-                               if behind else trace.address)
-    trace.blocked_after = before[0] if before else None
-    trace.blocked_before = behind[0] if behind else {
-        "ttl": trace.distance, "address": trace.address}
-    trace.verdict = "dropped" if outcome == "silent" else outcome
-    trace.reached = False
-    trace.summary = "%s is %s %s; %s is open" % (what, word, where,
-                                                 trace.label)
+    after = max([0] + ttls) if silent else ttls[0] - 1
+    hops = [{"ttl": hop.ttl, "address": hop.address} for hop in hops] + [
+        {"ttl": trace.distance, "address": trace.address}]
+    before = [hop for hop in hops[:-1] if hop["ttl"] <= after]
+    behind = hops[len(before)]
+    place = "hop %d (%s)" % (after, dict(
+        (hop["ttl"], hop["address"]) for hop in before).get(
+            after, "silent")) if after else "this host"
+    trace.blocked_after = (before or [None])[-1]
+    trace.blocked_before = behind
+    trace.verdict, trace.reached = "dropped" if silent else outcome, False
+    trace.summary = "%s is %s %s; %s is open" % (
+        what, word, "between %s and hop %s (%s)" % (
+            place, behind["ttl"] or "?", behind["address"]) if silent else
+        "at %s or just behind it" % place, trace.label)
 
 
-def vary_request(traceroute, trace, encode, name, passes):
-    """Try a request of two packets, and if the usual one does not pass,
-    another name, and one cut in two."""
+def vary_request(traceroute, trace, encode, name, outcome):
+    """Say whether it is the size, or the name."""
     other = b"example.org" if name == b"example.com" else b"example.com"
     octets = encode(name)
     cut = octets.find(name) + len(name) // 2 or 60
-    words = ["with %d octets more" % PADDING,
-             "with the name " + format_text(other), "cut in two segments"]
-    outcomes = [session.outcome for session in exchange(traceroute, [
-        (0, [encode(name, PADDING)]), (0, [encode(other)]),
-        (0, [octets[:cut], octets[cut:]])][:1 if passes else 3])]
+    passes = outcome == "answered"
+    rows = [("with %d octets more" % PADDING, [encode(name, PADDING)]),
+            ("with the name " + format_text(other), [encode(other)]),
+            ("cut in two segments", [octets[:cut], octets[cut:]])]
+    outcomes = [session.outcome for session in exchange(
+        traceroute, [(0, row[1]) for row in rows[:1 if passes else 3]])]
     trace.find("inside", "The same " + ", ".join(
-        "%s: %s" % pair for pair in zip(words, outcomes)) + (
-            "; the name is filtered" if name and outcomes[1:] and
-            outcomes[1][0] == "a" else      # answered, acknowledged
+        "%s: %s" % (row[0], word) for row, word in zip(rows, outcomes)) + (
+            "; the name is filtered" if name and
+            "".join(outcomes[1:2])[:1] == "a" else  # answered, acknowledged
             "; an MTU black hole, or a filter of big requests: try --mtu"
             if passes and outcomes[0] in LOST else ""))
 
 
 def shake_hands(traceroute, trace, name):
-    """Say what a TLS handshake shows: one that insists on a good
-    certificate, or else one that does not."""
+    """Say what a TLS handshake shows, be the certificate good or not."""
     guard = traceroute.guard or (lambda wait, seconds: wait(seconds))
     problem, sock = "", None
     for strict in (True, False):
@@ -2886,28 +2885,28 @@ def shake_hands(traceroute, trace, name):
                 do_handshake_on_connect=False)
             guard(lambda _: sock.do_handshake(), 0)
             trace.find("tls", "%s, %s; certificate of %s, issued by %s, valid"
-                       " until %s" % (
+                       " until %s; %sverified" % (
                            (sock.version(), sock.cipher()[0]) +
-                           decode_certificate(sock.getpeercert(True))) + (
-                               "; not verified: " + problem if problem else
-                               "; verified"))
+                           decode_certificate(sock.getpeercert(True)) +
+                           ("not " * bool(problem),)) + problem)
             return
         except (ImportError, AttributeError):
-            problem = "no module ssl, or too old a one"
+            problem = ": no module ssl, or too old a one"
         except (socket.error, ValueError) as error:
-            problem = problem or format_text(
+            problem = problem or ": " + format_text(
                 getattr(error, "verify_message", "") or str(error))
         finally:
             if sock:
                 sock.close()
-    trace.find("tls", "TLS handshake failed: " + problem)
+    trace.find("tls", "TLS handshake failed" + problem)
 
 
 def decode_certificate(data):
     """Return the words (subject, issuer, last day) of a certificate in DER
     (RFC 5280 4.1): the names stand around the validity."""
     import re
-    found = re.split(b"Z[\x17\x18].(\\d{6,8})\\d{6}Z", data or b"", 1)
+    found = re.split(b"Z[\x17\x18].(\\d{6,8})\\d{6}Z", data or b"",
+                     maxsplit=1)
     if len(found) < 3:
         return "?", "?", "?"
     day = format_text(found[1])
