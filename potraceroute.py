@@ -2654,8 +2654,8 @@ def choose_request(options, method, host="host"):
     kind, name = chosen[-1], b""
     if kind in ("tls", "http"):
         if chosen[1:] or method != "tcp" or options.source_port:
-            raise OptionError("--%s goes neither with -P, -S, -U, -I nor "
-                              "another such option: choose one" % kind)
+            raise OptionError("--%s excludes --http, -P, -S, -U and -I: "
+                              "choose one" % kind)
         text = getattr(options, kind)
         try:
             name = (host if text in ("", True) else text).rstrip(
@@ -2665,8 +2665,8 @@ def choose_request(options, method, host="host"):
         except (ValueError, AttributeError):
             raise OptionError("--%s %s: not a host name" % (kind,
                                                             quote(text)))
-        if kind == "tls" and (b":" in name or 
-                              name.rpartition(b".")[2].isdigit()):
+        if kind == "tls" and (
+                b":" in name or name.rpartition(b".")[2].isdigit()):
             name = b""                  # an address
     return kind, name
 
@@ -2798,9 +2798,10 @@ def look_inside(traceroute, trace):
                                    lambda one: one.outcome))))
     for session in sessions:
         if session.outcome in ("answered", "acknowledged"):
-            trace.find("proxy", "With ttl %d already something takes it: a "
-                       "device on the way, or %s by a shorter path" % (
-                           session.limit, trace.address), session.limit)
+            trace.find("proxy", "With ttl %d already it is %s: by a device "
+                       "on the way, or by %s on a shorter path" % (
+                           session.limit, session.outcome, trace.address),
+                       session.limit)
             break
     if outcome in LOST:
         blame(trace, what, outcome, sessions, hops)
@@ -2821,10 +2822,9 @@ def blame(trace, what, outcome, sessions, hops):
     ttls = [session.limit for session in sessions
             if session.outcome == ("expired" if silent else outcome)]
     if not silent and not ttls:
-        trace.find("inside", "It is %s by %s, or %s" % (
-            word, trace.address, "a device right before it, or one that "
-            "judges its answers" if outcome == "reset" else "a device on the "
-            "way, with an ICMP error"))
+        trace.find("inside", "It is %s by %s, or by a device %s" % (
+            word, trace.address, "right before it, or that judges its answers"
+            if outcome == "reset" else "on the way, with an ICMP error"))
         return
     after = max([0] + ttls) if silent else ttls[0] - 1
     hops = [{"ttl": hop.ttl, "address": hop.address} for hop in hops] + [
@@ -2845,7 +2845,7 @@ def blame(trace, what, outcome, sessions, hops):
 
 def vary_request(traceroute, trace, encode, name, outcome):
     """Say whether it is the size, or the name."""
-    other = b"example.org" if name == b"example.com" else b"example.com"
+    other = b"example.com"
     octets = encode(name)
     cut = octets.find(name) + len(name) // 2 or 60
     passes = outcome == "answered"
@@ -2856,8 +2856,8 @@ def vary_request(traceroute, trace, encode, name, outcome):
         traceroute, [(0, row[1]) for row in rows[:1 if passes else 3]])]
     trace.find("inside", "The same " + ", ".join(
         "%s: %s" % (row[0], word) for row, word in zip(rows, outcomes)) + (
-            "; the name is filtered" if name and
-            "".join(outcomes[1:2])[:1] == "a" else  # answered, acknowledged
+            "; the name is filtered" if name not in
+            (b"", other) and "".join(outcomes[1:])[:1] == "a" else
             "; an MTU black hole, or a filter of big requests: try --mtu"
             if passes and outcomes[0] in LOST else ""))
 
@@ -2869,13 +2869,10 @@ def shake_hands(traceroute, trace, name):
     for strict in (True, False):
         try:
             import ssl
-            context = ssl.SSLContext(getattr(ssl, "PROTOCOL_TLS_CLIENT",
-                                             ssl.PROTOCOL_SSLv23))
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_REQUIRED if strict else \
-                ssl.CERT_NONE
+            context = ssl.create_default_context()
             context.check_hostname = bool(strict and name)
-            context.load_default_certs()
+            if not strict:
+                context.verify_mode = ssl.CERT_NONE
             sock = TcpMethod(traceroute.target, Mechanism()).open_socket(
                 socket.SOCK_STREAM)
             sock.settimeout(traceroute.options.wait_time)

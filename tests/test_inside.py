@@ -379,7 +379,7 @@ class TestFilters(InsidePath):
         self.assert_between("drop at 4", "dropped", 4, 6)
 
     def test_reset_or_icmp_that_only_the_full_ttl_draws_blames_no_hop(self):
-        for name, word in (("reset at 6", "a device right before it"),
+        for name, word in (("reset at 6", "or by a device right before it"),
                            ("reject", "with an ICMP error")):
             trace, words = self.see(name, "open")
             self.assertIn(word, words[1])
@@ -440,7 +440,8 @@ class TestPaths(test_live.PathCase):
                 (["192.0.2.7", "--http", "-p443"] + list(QUICK), how)
                 for how in BOTH * 2]):
             self.assert_verdict(result, "open", 0)
-            self.assertIn("full answered", texts(result[1])[0])
+            self.assertTrue(texts(result[1])[0].split(" ")[-1] in (
+                "answered", "acknowledged", "unconnected"), result)
 
     def test_something_nearer_that_answers_is_told(self):
         """Here: because the SYN trace came by a longer path."""
