@@ -2654,8 +2654,8 @@ def choose_request(options, method, host="host"):
     kind, name = chosen[-1], b""
     if kind in ("tls", "http"):
         if chosen[1:] or method != "tcp" or options.source_port:
-            raise OptionError("--%s excludes --http, -P, -S, -U and -I: "
-                              "choose one" % kind)
+            raise OptionError("--%s does not go with -P, -S, -U, -I or "
+                              "another request: choose one" % kind)
         text = getattr(options, kind)
         try:
             name = (host if text in ("", True) else text).rstrip(
