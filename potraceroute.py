@@ -286,6 +286,7 @@ TCP_TIMESTAMP = 24              # the clock behind TSval, in ms
 IPV6_AUTOFLOWLABEL = 70
 DEFAULT_TTL = 64
 FORGED = "sent in the destination's name by a device on the way"
+DATA_LOST = "the data sent was reset, or not acknowledged"
 DATA_LIMIT = 512                # octets of a banner that are kept
 DATA_SHOWN = 120                # octets of a banner that are printed
 BUFFER = 4096
@@ -2172,12 +2173,16 @@ class Engine(object):
             if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK,
                                errno.EINTR):
                 return
-            data = b""
+            data = None                 # reset
         self.end_banner(run, state, probe, data)
 
     def end_banner(self, run, state, probe, data=b""):
         answer = probe.answer
-        probe.answer = answer._replace(data=data or None)
+        info = run[0].read_info(probe.sock)
+        lost = self.target.payload and (
+            data is None or info and info[6] and info[25])
+        probe.answer = answer._replace(
+            data=data or None, notes=answer.notes + (DATA_LOST,)[:bool(lost)])
         state.answers[:] = [probe.answer if old is answer else old
                             for old in state.answers]
         state.held = False
@@ -3270,6 +3275,312 @@ class Writer(object):
 
 
 # ---------------------------------------------------------------------------
+# Inside the session (what becomes of a request)
+# ---------------------------------------------------------------------------
+
+LOST = ("reset", "silent", "rejected")
+PADDING = 1450          # octets with which a request needs two packets
+# Ciphers; extensions: groups, signatures, ALPN, versions, key share
+HELLO = ("000e130113021303c02bc02fc030009c0100",
+         "000a00060004001d0017000d000a000804030804040105010010000e000c0268"
+         "3208687474702f312e31002b00050403040303003300260024001d0020")
+
+
+def encode_hello(name, padding=0):
+    """Return a TLS ClientHello (RFC 8446 4.1.2, 6066 3, 7685)."""
+    def vector(data):
+        return struct.pack("!H", len(data)) + data
+    ciphers, extensions = map(decode_payload, HELLO)
+    extensions += os.urandom(32) + b"\0\x15" + vector(b"\0" * padding)
+    if name:
+        extensions = b"\0\0" + vector(vector(b"\0" + vector(name))) + \
+            extensions
+    return b"\x16\3\1" + vector(b"\1\0" + vector(
+        b"\3\3" + os.urandom(32) + b" " + os.urandom(32) + ciphers +
+        vector(extensions)))
+
+
+def encode_get(name, padding=0):
+    """Return an HTTP request (RFC 9112 3)."""
+    return b"GET / HTTP/1.1\r\nHost: " + name + b"\r\nConnection: close" \
+        b"\r\nAccept: */*" + b" " * padding + b"\r\n\r\n"
+
+
+REQUESTS = {"payload": ("Data of -P", None),
+            "http": ("HTTP request", encode_get),
+            "tls": ("TLS ClientHello", encode_hello)}
+
+
+def choose_request(options, method, host="host"):
+    """Return (a key of REQUESTS or None, the name to ask for)."""
+    chosen = [kind for kind in ("payload", "http", "tls")
+              if getattr(options, kind) not in (None, False)] or [None]
+    kind, name = chosen[-1], b""
+    if kind in ("tls", "http"):
+        if chosen[1:] or method != "tcp" or options.source_port:
+            raise OptionError("--%s does not go with -P, -S, -U, -I or "
+                              "another request: choose one" % kind)
+        text = getattr(options, kind)
+        try:
+            name = (host if text in ("", True) else text).rstrip(
+                ".").encode("idna")
+            if name[253:]:
+                raise ValueError
+        except (ValueError, AttributeError):
+            raise OptionError("--%s %s: not a host name" % (kind,
+                                                            quote(text)))
+        if kind == "tls" and (
+                b":" in name or name.rpartition(b".")[2].isdigit()):
+            name = b""                  # an address
+    return kind, name
+
+
+class Session(Probe):
+    """A request with a ttl (0: the system's own) on a connection of its
+    own; parts: its segments.
+
+    outcome  answered, closed, reset, silent, unconnected; acknowledged and
+             no more; greeted before; expired or rejected by an ICMP error
+    """
+
+    GRACE = 0.3         # seconds in which a nearer device has answered, too
+    outcome = seen = ready = None
+
+    def __init__(self, limit, parts):
+        Probe.__init__(self, 0, True)
+        self.limit, self.parts = limit, parts
+
+    def connect(self, method):
+        """Return True once that is settled."""
+        try:
+            if self.sent is None:
+                method.send(self)
+            if not self.ready and not self.outcome:
+                for reply in method.receive(self.sock, self):
+                    self.ready = reply.kind == "accepted"
+                    self.outcome = None if self.ready else "unconnected"
+        except socket.error:
+            self.outcome = "unconnected"
+        return self.ready or self.outcome
+
+    def look(self, method):
+        """Return True once the outcome is settled.  An ICMP error ends no
+        connection: the kernel notes it and sends again, with this ttl."""
+        if not self.ready or self.outcome:
+            return True
+        data, number = None, 0
+        try:
+            while self.parts:
+                method.set_ttl(self.sock, self.limit or DEFAULT_TTL)
+                self.sock.send(self.parts.pop(0))
+            data = self.sock.recv(BUFFER)
+        except socket.error as error:
+            number = error.errno
+            if number == errno.EAGAIN:
+                number = self.sock.getsockopt(socket.SOL_SOCKET,
+                                              socket.SO_ERROR)
+        if number in (errno.ECONNRESET, errno.EPIPE):
+            self.outcome = "reset"
+        elif data == b"":
+            self.outcome = "closed"
+        elif data and self.acknowledged(method):
+            self.outcome, self.payload = "answered", data
+        elif (data or number) and not self.seen:
+            # What acknowledges a greeting expires, too: no proof.
+            self.seen = self.limit and "greeted" if data else \
+                "expired" if self.limit and number == errno.EHOSTUNREACH \
+                else "rejected"
+            self.heard = monotonic()
+        return self.outcome or self.limit and self.seen and \
+            monotonic() > self.heard + self.GRACE
+
+    def acknowledged(self, method):
+        """Return True if what was sent is (tcpi_unacked)."""
+        return method.read_info(self.sock)[6:7] in ((0,), ())
+
+    def close(self, method):
+        """Close by a reset, with a ttl that gets it to the server."""
+        if self.sock:
+            self.outcome = self.outcome or (
+                "unconnected" if not self.ready else "acknowledged"
+                if self.acknowledged(method) else self.seen or "silent")
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                 struct.pack("ii", 1, 0))
+        self.real = False
+        method.release(self)
+
+
+def exchange(traceroute, requests):
+    """Return the Sessions of requests, (ttl, segments) each.  All connect
+    first: a device that saw a bad one may refuse what comes next."""
+    method = TcpMethod(traceroute.target, Mechanism())
+    guard = traceroute.guard or (lambda wait, seconds: wait(seconds))
+    options = traceroute.options
+    sessions = [Session(*request) for request in requests]
+    for start in range(0, len(sessions), options.parallel):
+        # The full ttl first: some servers serve one at a time.
+        group = sessions[start:start + options.parallel][::-1]
+        try:
+            for step in Session.connect, Session.look:
+                end = monotonic() + options.wait_time
+                while not all([step(session, method) for session in group]) \
+                        and monotonic() < end:
+                    guard(time.sleep, 0.01)
+                    if group[-1].limit and group[0].outcome:
+                        end = min(end, monotonic() + Session.GRACE)
+        finally:
+            for session in group:
+                session.close(method)
+    return sessions
+
+
+def look_inside(traceroute, trace):
+    """Say where a request is reset or swallowed, or what answers it."""
+    from itertools import groupby
+    kind, name = choose_request(traceroute.options, trace.method,
+                                traceroute.destination)
+    if trace.verdict != "open" or not kind or kind == "payload" and (
+            traceroute.options.source_port or
+            DATA_LOST not in trace.hops[-1].answer.notes):
+        return
+    what, encode = REQUESTS[kind]
+    octets = encode(name) if encode else traceroute.target.payload
+    what += " for " + format_text(name) if name else ""
+    hops = [hop for hop in trace.hops if hop.outcome == "time-exceeded"]
+    last = trace.distance or 1 + max([0] + [hop.ttl for hop in hops])
+    for _ in range(2):                  # once more, lest it be mere loss
+        sessions = exchange(traceroute, [
+            (ttl, [octets]) for ttl in list(range(1, last)) + [0]])
+        full = sessions.pop()
+        outcome = full.outcome
+        if outcome not in ("silent", "unconnected"):
+            break
+    trace.find("inside", "%s: ttl %s" % (what, ", ".join(
+        "%s %s" % (" ".join(str(session.limit or "full")
+                            for session in group), word)
+        for word, group in groupby(sessions + [full],
+                                   lambda one: one.outcome))))
+    for session in sessions:
+        if session.outcome in ("answered", "acknowledged"):
+            trace.find("proxy", "With ttl %d already it is %s: by a device "
+                       "on the way, or by %s on a shorter path" % (
+                           session.limit, session.outcome, trace.address),
+                       session.limit)
+            break
+    if outcome in LOST:
+        blame(trace, what, outcome, sessions, hops)
+    elif outcome != "answered":
+        return
+    elif kind == "tls" and full.payload[:1] in (b"\x15", b"\x16"):
+        shake_hands(traceroute, trace, name)
+    else:
+        trace.find(kind, "Answer: " + format_data(full.payload))
+    if encode:
+        vary_request(traceroute, trace, encode, name, outcome)
+
+
+def blame(trace, what, outcome, sessions, hops):
+    """Turn the verdict of the port into that of the request."""
+    silent = outcome == "silent"
+    word = "swallowed" if silent else outcome
+    ttls = [session.limit for session in sessions
+            if session.outcome == ("expired" if silent else outcome)]
+    if not silent and not ttls:
+        trace.find("inside", "It is %s by %s, or by a device %s" % (
+            word, trace.address, "right before it, or that judges its answers"
+            if outcome == "reset" else "on the way, with an ICMP error"))
+        return
+    after = max([0] + ttls) if silent else ttls[0] - 1
+    hops = [{"ttl": hop.ttl, "address": hop.address} for hop in hops] + [
+        {"ttl": trace.distance, "address": trace.address}]
+    before = [hop for hop in hops[:-1] if hop["ttl"] <= after]
+    behind = hops[len(before)]
+    place = "hop %d (%s)" % (after, dict(
+        (hop["ttl"], hop["address"]) for hop in before).get(
+            after, "silent")) if after else "this host"
+    trace.blocked_after = (before or [None])[-1]
+    trace.blocked_before = behind
+    trace.verdict, trace.reached = "dropped" if silent else outcome, False
+    trace.summary = "%s is %s %s; %s is open" % (
+        what, word, "between %s and hop %s (%s)" % (
+            place, behind["ttl"] or "?", behind["address"]) if silent else
+        "at %s or just behind it" % place, trace.label)
+
+
+def vary_request(traceroute, trace, encode, name, outcome):
+    """Say whether it is the size, or the name."""
+    other = b"example.com"
+    octets = encode(name)
+    cut = octets.find(name) + len(name) // 2 or 60
+    passes = outcome == "answered"
+    rows = [("with %d octets more" % PADDING, [encode(name, PADDING)]),
+            ("with the name " + format_text(other), [encode(other)]),
+            ("cut in two segments", [octets[:cut], octets[cut:]])]
+    outcomes = [session.outcome for session in exchange(
+        traceroute, [(0, row[1]) for row in rows[:1 if passes else 3]])]
+    trace.find("inside", "The same " + ", ".join(
+        "%s: %s" % (row[0], word) for row, word in zip(rows, outcomes)) + (
+            "; the name is filtered" if name not in
+            (b"", other) and "".join(outcomes[1:])[:1] == "a" else
+            "; an MTU black hole, or a filter of big requests: try --mtu"
+            if passes and outcomes[0] in LOST else ""))
+
+
+def shake_hands(traceroute, trace, name):
+    """Say what a TLS handshake shows, be the certificate good or not."""
+    guard = traceroute.guard or (lambda wait, seconds: wait(seconds))
+    problem, sock = "", None
+    for strict in (True, False):
+        try:
+            import ssl
+            context = ssl.create_default_context()
+            context.check_hostname = bool(strict and name)
+            if not strict:
+                context.verify_mode = ssl.CERT_NONE
+            sock = TcpMethod(traceroute.target, Mechanism()).open_socket(
+                socket.SOCK_STREAM)
+            sock.settimeout(traceroute.options.wait_time)
+            guard(sock.connect, traceroute.target.sockaddr)
+            sock = context.wrap_socket(
+                sock, server_hostname=name.decode("ascii") or None,
+                do_handshake_on_connect=False)
+            guard(lambda _: sock.do_handshake(), 0)
+            trace.find("tls", "%s, %s; certificate of %s, issued by %s, valid"
+                       " until %s; %sverified" % (
+                           (sock.version(), sock.cipher()[0]) +
+                           decode_certificate(sock.getpeercert(True)) +
+                           ("not " * bool(problem),)) + problem)
+            return
+        except (ImportError, AttributeError):
+            problem = ": no module ssl, or too old a one"
+        except (socket.error, ValueError) as error:
+            problem = problem or ": " + format_text(
+                getattr(error, "verify_message", "") or str(error))
+        finally:
+            if sock:
+                sock.close()
+    trace.find("tls", "TLS handshake failed" + problem)
+
+
+def decode_certificate(data):
+    """Return the words (subject, issuer, last day) of a certificate in DER
+    (RFC 5280 4.1): the names stand around the validity."""
+    import re
+    found = re.split(b"Z[\x17\x18].(\\d{6,8})\\d{6}Z", data or b"",
+                     maxsplit=1)
+    if len(found) < 3:
+        return "?", "?", "?"
+    day = format_text(found[1])
+    if len(day) == 6:                   # UTCTime, from 1950 on
+        day = ("20" if day < "5" else "19") + day
+    return tuple("'%s'" % format_text(b", ".join(   # organization and name
+        part[item.end():][:ord(item.group(1))] for item in re.finditer(
+            b"(?s)U\4[\3\n][\x0c\x13\x14\x16](.)", part))[:DATA_SHOWN])
+                 for part in (found[2].split(b"*\x86H")[0], found[0])) + (
+        "%s-%s-%s" % (day[:4], day[4:6], day[6:]),)
+
+
+# ---------------------------------------------------------------------------
 # 14 Traceroute (the module's interface)
 # ---------------------------------------------------------------------------
 
@@ -3357,6 +3668,7 @@ def check_options(options):
         raise OptionError("-4 and -6 exclude each other: choose one")
     decode_control(options.control)
     method = chosen[0] if chosen else "tcp"
+    choose_request(options, method)
     for name, flag in (("port", "-p"), ("source_port", "-S")):
         value = getattr(options, name)
         if value is not None and method == "icmp":
@@ -3562,7 +3874,8 @@ class Traceroute(object):
                 self.options.source_port, "-S")
         asked, ports = self.options.port, []
         if asked is None:
-            return [METHODS[self.proto].default_port]
+            return [METHODS[self.proto].default_port
+                    if self.options.tls in (None, False) else 443]
         asked = asked if isinstance(asked, (list, tuple)) else [asked]
         for word in ",".join(format_text(
                 word if isinstance(word, (bytes, text_type)) else str(word))
@@ -4153,6 +4466,7 @@ CHECKS = [
     check_tos,
     check_way_back,
     check_loss,
+    look_inside,
     check_mtu,
 ]
 
@@ -4314,7 +4628,8 @@ OPTIONS = (
      "port number or service name for UDP or TCP, or several like "
      "22,http,8000-8010 (default: 80 TCP, 33434 UDP)"),
     ("Probes", "-P --payload", "HEX", "string", None,
-     "data in UDP or ICMP probes; in TCP, data sent once connected"),
+     "data in UDP or ICMP probes; in TCP, data sent once connected; if it "
+     "is lost or reset, again by each ttl"),
     ("Probes", "-s --source-ip", "IP", "string", None,
      "interface IP to send probe traffic from"),
     ("Probes", "-S --source-port", "PORT", "string", None,
@@ -4348,6 +4663,11 @@ OPTIONS = (
      "flow: where a load balancer parts them (default: 1)"),
     ("Diagnosis", "--mtu", None, None, False,
      "find the path MTU, and who or what limits it"),
+    ("Diagnosis", "--tls", "[SNI]", "string", None,
+     "once the port is open, send a TLS ClientHello for the host, or the "
+     "name given, by each ttl; then a handshake (port 443 unless -p)"),
+    ("Diagnosis", "--http", "[HOST]", "string", None,
+     "the same with an HTTP request; one connection per hop"),
     ("Output", "-n --no-dns", None, None, False,
      "do not look up hostnames of IP addresses"),
     ("Output", "-v --verbose", None, None, False,
@@ -4393,7 +4713,8 @@ def new_parser():
             raise ParseError(message + " (see --help)")
 
         def print_help(self, file=None):
-            Writer(sys.stdout).line(self.format_help().rstrip("\n"))
+            Writer(sys.stdout).line(self.format_help().rstrip("\n").replace(
+                "=[", "[="))
 
         def print_version(self, file=None):
             Writer(sys.stdout).line(__version__)
@@ -4433,7 +4754,9 @@ def parse_options(argv=None):
     Raises SystemExit(2) for what can not be parsed, with a message.
     """
     parser = new_parser()
-    options, args = parser.parse_args(argv)
+    options, args = parser.parse_args([
+        word + "=" if word in ("--tls", "--http") else word
+        for word in (sys.argv[1:] if argv is None else argv)])
     if len(args) != 1:
         parser.error("exactly one HOST is needed, not %s" % (
             " ".join(map(quote, args)) or "none"))

@@ -52,6 +52,9 @@ FILTER settings:
   family       4 or 6
   syn_only     SYN without ACK; data_only: with payload
   min_size     octets of the whole packet
+  contains     a text that is in the payload
+  sticky       once it acted, it acts on all from that address to that port
+  tap          acts, and lets the packet pass as well
   first        acts on so many packets only; chance: or on some only
   branch       acts on the flows of that index in the router's balance
   action       "pass"
@@ -87,8 +90,8 @@ ROUTER_SETTINGS = set(
     "labels interface legacy rewrite_tos mtu told_mtu blackhole "
     "filters".split())
 FILTER_SETTINGS = set(
-    "proto port family syn_only data_only min_size first chance action icmp "
-    "icmp6 ttl direction branch".split())
+    "proto port family syn_only data_only min_size contains sticky tap first "
+    "chance action icmp icmp6 ttl direction branch".split())
 INTERFACE_SETTINGS = set("ifindex address name mtu".split())
 ACTIONS = set("pass drop reject reset icmp_as_destination".split())
 
@@ -553,6 +556,9 @@ class Router(object):
         for rule in self.filters:
             if (rule.get("direction") == "back") != back:
                 continue
+            victim = [packet.source, packet.dest, packet.dport]
+            if rule.get("stuck") == victim:
+                return rule
             if not filter_matches(rule, packet):
                 continue
             if rule.get("branch", -1) not in (-1, self.branch(packet)):
@@ -563,6 +569,8 @@ class Router(object):
                 if rule["first"] <= 0:
                     continue
                 rule["first"] -= 1
+            if rule.get("sticky"):
+                rule["stuck"] = victim
             return rule
         return None
 
@@ -599,6 +607,8 @@ def filter_matches(rule, packet):
             packet.proto == TCP and packet.flags & (SYN | ACK) == SYN):
         return False
     if rule.get("data_only") and not packet.payload:
+        return False
+    if rule.get("contains", "").encode("ascii") not in packet.payload:
         return False
     return len(packet.octets) >= rule.get("min_size", 0)
 
@@ -686,7 +696,8 @@ class Emulator(object):
         if rule is not None and rule["action"] != "pass":
             router.count["filtered"] += 1
             self.refuse(router, rule, packet, now)
-            return None
+            if not rule.get("tap"):
+                return None
         mtu = settings.get("mtu", 0)
         if mtu and len(packet.octets) > mtu and packet.dont_fragment:
             if not settings.get("blackhole"):

@@ -408,7 +408,7 @@ def enter_as_asked(how):
 # The little servers
 # --------------------------------------------------------------------------
 
-SERVER_KINDS = ("tcp", "banner", "echo-udp", "silent-udp")
+SERVER_KINDS = ("tcp", "banner", "answer", "echo-udp", "silent-udp")
 
 
 def serve(arguments):
@@ -443,6 +443,7 @@ class TcpService(object):
     def __init__(self, options):
         self.banner = bytearray.fromhex(options["banner"])
         self.after = options["after"]
+        self.answers = options["kind"] == "answer"
         self.hang_up = options["hang_up"]
         self.listeners, self.port = open_listeners(
             socket.SOCK_STREAM, options["families"], options["port"])
@@ -483,7 +484,7 @@ class TcpService(object):
             self.open[sock] = self.accepted
             self.accepted += 1
             self.heard.append(bytearray())
-            if self.banner or self.hang_up:
+            if (self.banner or self.hang_up) and not self.answers:
                 self.to_greet.append([wall_clock() + self.after, sock])
 
     def receive(self, sock):
@@ -494,6 +495,9 @@ class TcpService(object):
                 return
             octets = b""
         self.heard[self.open[sock]] += octets
+        if octets and self.answers:
+            self.greet(sock)
+            return
         if not octets:
             del self.open[sock]
             sock.close()
@@ -768,7 +772,8 @@ class Network(object):
         """Start a server of one of SERVER_KINDS; port 0: any free one.
 
         "banner" sends its banner `after` seconds from the connection, and
-        closes then if it should `hang_up`.
+        closes then if it should `hang_up`; "answer" sends it whenever
+        something came.
         """
         if kind not in SERVER_KINDS:
             raise ValueError("no kind of server: %r" % kind)

@@ -1,0 +1,590 @@
+"""--tls, --http and -P: what becomes of a request inside the session.
+
+Not tested here: certificates that this system's CAs do verify, filters that
+act on one branch of a load balancer only, systems other than Linux.
+"""
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+sys.path.insert(0, os.path.dirname(HERE))
+
+import lab  # noqa: E402
+import potraceroute as pt  # noqa: E402
+import test_live  # noqa: E402
+from test_live import BOTH, ROOT, USER, SCRIPT, run_json_all  # noqa: E402
+
+setUpModule = test_live.setUpModule
+tearDownModule = test_live.tearDownModule
+NAMES = {"hosts": "192.0.2.7 app.example\n2001:db8::7 app6.example\n"
+                  "10.77.3.2 chain.example\n"}
+QUICK = ("--banner-wait=0", "-w1")
+TLS_SERVER = (
+    "import ssl, socket, sys, threading\n"
+    "context = ssl.SSLContext(ssl.PROTOCOL_SSLv23)\n"
+    "context.load_cert_chain(sys.argv[2], sys.argv[4])\n"
+    "def serve(sock):\n"
+    "    try:\n"
+    "        context.wrap_socket(sock, server_side=True).recv(1)\n"
+    "    except Exception:\n"
+    "        pass\n"
+    "def listen(kind, address, port):\n"
+    "    sock = socket.socket(kind)\n"
+    "    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
+    "    sock.bind((address, port))\n"
+    "    sock.listen(128)\n"
+    "    while True:\n"
+    "        thread = threading.Thread(\n"
+    "            target=serve, args=sock.accept()[:1])\n"
+    "        thread.daemon = True\n"
+    "        thread.start()\n"
+    "thread = threading.Thread(target=listen, args=(\n"
+    "    socket.AF_INET, '', 443))\n"
+    "thread.daemon = True\n"
+    "thread.start()\n"
+    "listen(socket.AF_INET, '', 444)\n")
+
+
+def make_certificate(folder, *more):
+    """Make a self-signed certificate; -> its path and that of its key."""
+    key, cert = [os.path.join(folder, name) for name in ("key", "cert")]
+    subprocess.check_output(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+         "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out",
+         cert, "-days", "30", "-subj", "/O=Corp Proxy/CN=app.example"] +
+        list(more), stderr=subprocess.STDOUT)
+    return cert, key
+
+
+def texts(trace):
+    return [finding["text"] for finding in trace["findings"]]
+
+
+def need_openssl(case):
+    try:
+        subprocess.check_output(["openssl", "version"])
+    except OSError:
+        if os.environ.get("POTRACEROUTE_REQUIRE_LIVE") == "1":
+            raise AssertionError("openssl is not installed")
+        raise unittest.SkipTest("openssl is not installed")
+
+
+def take(data, at, form):
+    return struct.unpack_from("!" + form, data, at)[0]
+
+
+def parse_hello(data):
+    """A strict reader of a ClientHello: -> {extension: octets}."""
+    assert data[:3] == b"\x16\x03\x01" and take(data, 3, "H") == \
+        len(data) - 5, "record"
+    body = data[5:]
+    assert body[:2] == b"\x01\x00" and take(body, 2, "H") == len(body) - 4
+    body = body[4:]
+    assert body[:2] == b"\3\3"
+    at = 34 + 1 + take(body, 34, "B")
+    ciphers = take(body, at, "H")
+    assert ciphers and ciphers % 2 == 0
+    at += 2 + ciphers
+    assert body[at:at + 2] == b"\1\0"
+    at += 2
+    assert take(body, at, "H") == len(body) - at - 2
+    at += 2
+    found = {}
+    while at < len(body):
+        kind, size = take(body, at, "H"), take(body, at + 2, "H")
+        assert kind not in found and at + 4 + size <= len(body)
+        found[kind] = body[at + 4:at + 4 + size]
+        at += 4 + size
+    return found
+
+
+class TestOctets(unittest.TestCase):
+
+    def test_hello_is_well_formed_and_names_the_host(self):
+        found = parse_hello(pt.encode_hello(b"app.example"))
+        self.assertEqual(found[0], b"\0\x0e\0\0\x0bapp.example")
+        self.assertEqual(len(found[51]), 2 + 4 + 32)
+        for kind in (10, 13, 16, 43):
+            self.assertIn(kind, found)
+
+    def test_hello_without_a_name_has_no_sni(self):
+        self.assertNotIn(0, parse_hello(pt.encode_hello(b"")))
+
+    def test_hello_is_small_and_with_padding_more_than_a_packet(self):
+        self.assertLess(len(pt.encode_hello(b"app.example")), 300)
+        large = pt.encode_hello(b"app.example", pt.PADDING)
+        self.assertGreater(len(large), 1500)
+        self.assertEqual(parse_hello(large)[21], b"\0" * pt.PADDING)
+
+    def test_hello_is_new_each_time(self):
+        self.assertNotEqual(pt.encode_hello(b"a"), pt.encode_hello(b"a"))
+
+    def test_certificate_is_told_by_subject_issuer_and_last_day(self):
+        need_openssl(self)
+        folder = tempfile.mkdtemp()
+        self.addCleanup(subprocess.call, ["rm", "-rf", folder])
+        cert, _ = make_certificate(folder)
+        der = subprocess.check_output(
+            ["openssl", "x509", "-in", cert, "-outform", "DER"])
+        last = subprocess.check_output(
+            ["openssl", "x509", "-in", cert, "-noout", "-enddate",
+             "-dateopt", "iso_8601"]).decode().split("=")[1][:10]
+        name = "'Corp Proxy, app.example'"
+        self.assertEqual(pt.decode_certificate(der), (name, name, last))
+        for count in range(len(der)):           # cut anywhere
+            for word in pt.decode_certificate(der[:count]):
+                self.assertTrue(word and "\n" not in word)
+            damaged = bytearray(der)
+            damaged[count] ^= 0xff
+            pt.decode_certificate(bytes(damaged))
+
+    def certificate(self, subject, issuer, last):
+        return b"\x30\x82\1\0" + issuer + b"\x30\x1e\x17\r260101000000Z" + \
+            last + subject + b"\x30\x59\x30\x13\6\7*\x86H\xce=\2\1" + \
+            b"U\4\3\x0c\4junk"
+
+    def test_certificate_of_any_century_keeps_its_year(self):
+        for last, day in ((b"\x17\r491231235959Z", "2049-12-31"),
+                          (b"\x17\r991231235959Z", "1999-12-31"),
+                          (b"\x18\x0f99991231235959Z", "9999-12-31")):
+            self.assertEqual(pt.decode_certificate(self.certificate(
+                b"U\4\3\x0c\1s", b"U\4\n\x13\1i", last)),
+                ("'s'", "'i'", day))
+
+    def test_certificate_with_hostile_names_is_printable_and_bounded(self):
+        words = pt.decode_certificate(self.certificate(
+            b"", b"U\4\3\x0c\xc8" + b"\x1b[2J\n" * 40,
+            b"\x17\r491231235959Z"))
+        self.assertEqual(words[0], "''")        # none, not the next "junk"
+        self.assertTrue(all(" " <= c <= "~" for c in words[1]))
+        self.assertLess(len(words[1]), 500)
+
+    def test_certificate_that_is_absent_is_question_marks(self):
+        for data in (None, b"", b"\x30", b"\xff" * 99):
+            self.assertEqual(pt.decode_certificate(data), ("?", "?", "?"))
+
+
+class TestOptions(unittest.TestCase):
+
+    def test_option_without_a_value_does_not_eat_the_host(self):
+        for flag in ("tls", "http"):
+            options, args = pt.parse_options(["--" + flag, "some.host"])
+            self.assertEqual((getattr(options, flag), args),
+                             ("", ["some.host"]))
+            options, args = pt.parse_options(["some.host", "--" + flag])
+            self.assertEqual((getattr(options, flag), args),
+                             ("", ["some.host"]))
+            options, args = pt.parse_options(["--%s=a.b" % flag, "h"])
+            self.assertEqual((getattr(options, flag), args), ("a.b", ["h"]))
+            self.assertIsNone(getattr(pt.parse_options(["h"])[0], flag))
+
+    def test_tls_is_for_port_443_unless_told(self):
+        for words, port in ((["--tls"], 443), (["--tls", "-p25"], 25),
+                            (["--http"], 80), ([], 80)):
+            options, _ = pt.parse_options(words + ["127.0.0.1"])
+            self.assertEqual(pt.Traceroute(options, "127.0.0.1").port, port)
+
+    def test_bad_combination_is_refused_with_the_cure(self):
+        for words in (["--tls", "--http"], ["--tls", "-P00"],
+                      ["--http", "-P00"], ["--tls", "-U"], ["--http", "-I"],
+                      ["--tls", "-S4000"]):
+            options, _ = pt.parse_options(words + ["127.0.0.1"])
+            with self.assertRaises(pt.OptionError) as caught:
+                pt.Traceroute(options, "127.0.0.1")
+            self.assertIn(words[0], str(caught.exception))
+        for value in ("a..b", "x" * 64, "a." * 130 + "b"):
+            options, _ = pt.parse_options(["--tls=" + value, "127.0.0.1"])
+            with self.assertRaises(pt.OptionError) as caught:
+                pt.Traceroute(options, "127.0.0.1")
+            self.assertIn("host name", str(caught.exception))
+
+    def test_name_asked_for_is_the_hosts_or_the_one_given(self):
+        for kind, value, host, name in (
+                ("tls", "", "app.example", b"app.example"),
+                ("tls", True, "app.example.", b"app.example"),
+                ("tls", "x.example", "app.example", b"x.example"),
+                ("tls", u"b\xfccher.example", "h",
+                 b"xn--bcher-kva.example"),
+                ("tls", "", "192.0.2.7", b""), ("tls", "", "fd88::1", b""),
+                ("tls", "", "fd88::a", b""),
+                ("http", "", "192.0.2.7", b"192.0.2.7")):
+            options = pt.default_options(**{kind: value})
+            self.assertEqual(pt.choose_request(options, "tcp", host),
+                             (kind, name))
+
+    def test_help_shows_that_the_value_may_be_left_out(self):
+        out = pt.new_parser().format_help()
+        self.assertIn("--tls=[SNI]", out)       # print_help mends it
+        process = subprocess.Popen([sys.executable, SCRIPT, "--help"],
+                                   stdout=subprocess.PIPE)
+        out = process.communicate()[0].decode()
+        self.assertIn("--tls[=SNI]", out)
+        self.assertIn("--http[=HOST]", out)
+
+
+class InsidePath(test_live.PathCase):
+    """All calls are made at once, before the tests; each has a port."""
+
+    CALLS = {}
+
+    @classmethod
+    def setUpClass(cls):
+        super(InsidePath, cls).setUpClass()
+        try:
+            cls.net.ping_group(cls.net.client)
+            cls.prepare()
+            names = sorted(cls.CALLS)
+            cls.results = dict(zip(names, run_json_all(cls.net, [
+                (cls.CALLS[name][0], dict(cls.CALLS[name][1], etc=NAMES))
+                for name in names], at_once=6)))
+        except BaseException:
+            cls.tearDownClass()
+            raise
+
+    def setUp(self):
+        pass
+
+    def see(self, name, verdict):
+        """Return the trace and its findings' texts."""
+        self.assert_verdict(self.results[name], verdict,
+                            0 if verdict == "open" else 1)
+        trace = self.results[name][1]
+        return trace, texts(trace)
+
+    def assert_clean(self, *ports):
+        """No connection is left behind, not even a half-open one."""
+        for _ in range(100):
+            left = [entry for entry in self.net.sockets(self.net.server)
+                    if entry[1] in ports and entry[2] != "LISTEN"]
+            if not left:
+                return
+            time.sleep(0.05)
+        self.fail(left)
+
+
+def call(port, *words, **how):
+    """Arguments to ask for app.example at one port."""
+    if not words:
+        words = ("--tls=app.example", "192.0.2.7")
+    return ["-p%d" % port] + list(QUICK + words), how or USER
+
+
+def rule(port, action, **more):
+    more.setdefault("contains", "app.example")
+    return dict(more, port=port, action=action)
+
+
+class TestFilters(InsidePath):
+    """Seven hops, the second and fifth silent; filters by port."""
+
+    CALLS = {
+        "reset": call(4001), "reset root": call(4001, **ROOT),
+        "reset 6": call(4001, "--tls=app.example", "2001:db8::7"),
+        "reset http": call(4001, "--http=app.example", "192.0.2.7"),
+        "reset at 1": call(4002), "tap": call(4003), "sticky": call(4004),
+        "one by one": call(4005, "--tls", "app.example", "-N2"),
+        "drop": call(4006), "drop root": call(4006, **ROOT),
+        "drop 6": call(4006, "--tls=app.example", "2001:db8::7"),
+        "drop at 6": call(4007), "drop at 4": call(4008),
+        "reset at 6": call(4009), "reject": call(4010),
+        "payload drop": call(4011, "-P6869", "192.0.2.7",
+                             "--banner-wait=0.6"),
+        "payload reset": call(4012, "-P6869", "192.0.2.7",
+                              "--banner-wait=0.6"),
+        "payload": call(4013, "-P6869", "192.0.2.7", "--banner-wait=0.6"),
+        "greeting": call(4014), "http": call(4015, "--http", "app.example"),
+        "http 6": call(4016, "--http", "app6.example"),
+        "slow": call(4017), "hang up": call(4018), "not tls": call(4019)}
+
+    @classmethod
+    def prepare(cls):
+        cls.net.configure(clear=True, routers=6, delay=0.005, hops={
+            1: {"filters": [rule(4002, "reset")]},
+            2: {"silent": True},
+            3: {"filters": [
+                rule(4001, "reset"), rule(4003, "reset", tap=True),
+                rule(4004, "reset", sticky=True), rule(4005, "reset"),
+                rule(4006, "drop"), rule(4010, "reject"),
+                rule(4011, "drop", contains="hi"),
+                rule(4012, "reset", contains="hi"),
+                rule(4014, "drop", contains="", data_only=True)]},
+            4: {"filters": [rule(4008, "drop")]},
+            5: {"silent": True},
+            6: {"filters": [rule(4007, "drop"), rule(4009, "reset")]}})
+        cls.servers = {}
+        how = {4013: ("tcp", {}), 4017: ("tcp", {}),
+               4014: ("banner", dict(banner=b"220 hello", after=0.2)),
+               4018: ("banner", dict(hang_up=True, after=0.6)),
+               4019: ("answer", dict(banner=b"not TLS"))}
+        for port in range(4001, 4020):
+            kind, options = how.get(port, ("answer", dict(
+                banner=b"HTTP/1.0 200 OK\r\nServer: x/1\r\n\r\n")))
+            cls.servers[port] = cls.net.serve(cls.net.server, kind,
+                                              port=port, **options)
+
+    def assert_between(self, name, verdict, k, behind):
+        trace, words = self.see(name, verdict)
+        hop = self.net.hop6 if trace["family"] == 6 else self.net.hop
+        self.assertEqual(trace["blocked_after"],
+                         {"ttl": k, "address": hop(k)} if k else None)
+        self.assertEqual(trace["blocked_before"],
+                         {"ttl": behind, "address": hop(behind)})
+        return trace, words
+
+    def test_reset_is_named_behind_the_ttl_check_of_the_filter(self):
+        for name in ("reset", "reset root", "reset 6", "reset http"):
+            trace, words = self.assert_between(name, "reset", 3, 4)
+            self.assertIn(" for app.example is reset at hop 3 (%s) or just "
+                          "behind it; TCP port 4001 is open" %
+                          trace["blocked_after"]["address"],
+                          trace["summary"])
+            self.assertIn(": ttl 1 expired, 2 silent, 3 expired, 4 5 6 full "
+                          "reset", words[0])
+            self.assertIn("with 1450 octets more: reset, with the name "
+                          "example.com: answered, cut in two segments: "
+                          "answered; the name is filtered", words[1])
+        self.assert_between("reset at 1", "reset", 1, 3)
+
+    def test_reset_from_beside_the_way_is_the_same(self):
+        self.assert_between("tap", "reset", 3, 4)
+
+    def test_filter_that_outlaws_the_client_is_found_all_the_same(self):
+        words = self.assert_between("sticky", "reset", 3, 4)[1]
+        self.assertIn("with the name example.com: unconnected", words[1])
+        self.assertNotIn("filtered", words[1])
+
+    def test_parallel_bounds_the_connections_at_one_time(self):
+        self.assert_between("one by one", "reset", 3, 4)
+
+    def test_request_that_is_swallowed_is_named_between_two_hops(self):
+        for name in ("drop", "drop root", "drop 6"):
+            trace, words = self.assert_between(name, "dropped", 3, 4)
+            self.assertIn("is swallowed between hop 3 (%s) and hop 4 (%s); " %
+                          (trace["blocked_after"]["address"],
+                           trace["blocked_before"]["address"]),
+                          trace["summary"])
+            self.assertIn("; the name is filtered", words[1])
+        self.assert_between("drop at 6", "dropped", 6, 7)
+
+    def test_silent_router_behind_the_filter_is_not_blamed(self):
+        self.assert_between("drop at 4", "dropped", 4, 6)
+
+    def test_reset_or_icmp_that_only_the_full_ttl_draws_blames_no_hop(self):
+        for name, word in (("reset at 6", "or by a device right before it"),
+                           ("reject", "with an ICMP error")):
+            trace, words = self.see(name, "open")
+            self.assertIn(word, words[1])
+            self.assertIn("; the name is filtered", words[2])
+
+    def test_payload_goes_by_each_ttl_if_it_was_lost(self):
+        self.assert_between("payload drop", "dropped", 3, 4)
+        trace, words = self.assert_between("payload reset", "reset", 3, 4)
+        self.assertEqual(words, ["Data of -P: ttl 1 expired, 2 silent, 3 "
+                                 "expired, 4 5 6 full reset"])
+
+    def test_payload_that_is_acknowledged_goes_once(self):
+        self.assertEqual(self.see("payload", "open")[1], [])
+        self.assertEqual(self.servers[4013].payloads(), [b"hi"])
+
+    def test_service_that_speaks_first_has_not_answered(self):
+        self.assert_between("greeting", "dropped", 3, 4)
+
+    def test_http_answer_is_shown_and_one_connection_is_made_per_hop(self):
+        for name, port, host in (("http", 4015, "app.example"),
+                                 ("http 6", 4016, "app6.example")):
+            words = self.see(name, "open")[1]
+            self.assertEqual(words[0], "HTTP request for %s: ttl 1 expired, "
+                             "2 silent, 3 4 expired, 5 silent, 6 expired, "
+                             "full answered" % host)
+            self.assertIn("Answer: 'HTTP/1.0 200 OK\\r\\nServer: x/1",
+                          words[1])
+            self.assertIn("with 1450 octets more: answered", words[2])
+            self.assertEqual(self.servers[port].accepts(), 1 + 7 + 1)
+            requests = [data for data in self.servers[port].payloads()
+                        if data]
+            self.assertEqual(len(requests), 2)
+            for data in requests:
+                self.assertTrue(data.startswith(
+                    b"GET / HTTP/1.1\r\nHost: " + host.encode()), data)
+                self.assertTrue(data.endswith(b"\r\n\r\n"))
+
+    def test_slow_server_and_one_that_hangs_up_are_no_filter(self):
+        self.assertIn("full acknowledged", self.see("slow", "open")[1][0])
+        self.assertIn("full closed", self.see("hang up", "open")[1][0])
+
+    def test_server_without_tls_is_told_by_its_words(self):
+        self.assertIn("Answer: 'not TLS'", self.see("not tls", "open")[1])
+
+    def test_nothing_is_left_open_where_nothing_is_reset(self):
+        self.assert_clean(4006, 4007, 4008, 4013, 4015, 4016, 4017, 4018,
+                          4019)
+        self.assertEqual(sum(self.net.half_open(self.net.server, port)
+                             for port in self.servers), 0)
+
+
+class TestPaths(test_live.PathCase):
+
+    def test_loss_is_no_filter(self):
+        self.serve("answer", port=443, banner=b"oh")
+        self.make(routers=3, loss=0.15, loss_back=0.1, delay=0.005)
+        for result in run_json_all(self.net, [
+                (["192.0.2.7", "--http", "-p443"] + list(QUICK), how)
+                for how in BOTH * 2]):
+            self.assert_verdict(result, "open", 0)
+            self.assertTrue(texts(result[1])[0].split(" ")[-1] in (
+                "answered", "acknowledged", "unconnected"), result)
+
+    def test_something_nearer_that_answers_is_told(self):
+        """Here: because the SYN trace came by a longer path."""
+        self.make(routers=6)
+        self.serve("answer", port=80, banner=b"HTTP/1.0 403 No\r\n\r\n")
+        result = test_live.run_module(self.net, (
+            "t = p.Traceroute(destination='192.0.2.7', port=80, http='',\n"
+            "                 no_dns=True, banner_wait=0)\n"
+            "def farther(t, trace):\n"
+            "    trace.distance += 2\n"
+            "p.CHECKS.insert(0, farther)\n"
+            "result = [f['text'] for f in t.run().findings]"))
+        self.assertIn("ttl 1 2 3 4 5 6 expired, 7 8 full answered",
+                      result[0])
+        self.assertIn("With ttl 7 already", result[1])
+
+    def test_interrupt_leaves_nothing_open_and_shows_the_trace(self):
+        self.serve("tcp", port=443)
+        self.make(routers=6, delay=0.005)
+        process = self.net.popen(
+            self.net.client, [sys.executable, SCRIPT, "-n", "--tls", "-w9",
+                              "192.0.2.7", "--banner-wait=0"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        deadline = time.time() + 20
+        while time.time() < deadline and sum(
+                1 for entry in self.net.sockets(self.net.server)
+                if entry[1:] == (443, "ESTABLISHED")) < 7:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+        self.assertEqual(process.returncode, 130)
+        self.assertIn(b"TCP port 443 is open", out)
+        self.assertNotIn(b"Traceback", err)
+        for _ in range(100):
+            if not [entry for entry in self.net.sockets(self.net.server)
+                    if entry[1] == 443 and entry[2] != "LISTEN"]:
+                return
+            time.sleep(0.05)
+        self.fail("still open")
+
+
+class TestRealTls(InsidePath):
+    """Python's ssl at 443 and 444, openssl s_server at 445 and 446."""
+
+    CALLS = {
+        "4": call(445, "--tls", "app.example"),
+        "6": call(446, "--tls", "app6.example", **ROOT),
+        "size": call(444, "--tls", "app.example"),
+        "name": call(443, "--tls", "app.example"),
+        "other name": call(443, "--tls=www.example", "app.example")}
+
+    @classmethod
+    def prepare(cls):
+        need_openssl(cls)
+        cls.folder = tempfile.mkdtemp()
+        os.chmod(cls.folder, 0o755)
+        cls.files = make_certificate(cls.folder)
+        cls.net.configure(clear=True, routers=3, delay=0.005, hops={
+            2: {"filters": [rule(443, "reset"),
+                            rule(444, "drop", contains="", min_size=1400)]}})
+        with open(os.devnull, "r+") as null:
+            for argv in ([sys.executable, "-c", TLS_SERVER],
+                         ["openssl", "s_server", "-quiet", "-accept", "445"],
+                         ["openssl", "s_server", "-quiet", "-accept",
+                          "446"]):
+                cls.net.popen(cls.net.server, argv + [
+                    "-cert", cls.files[0], "-key", cls.files[1]],
+                    stdout=null, stdin=subprocess.PIPE, stderr=null)
+        deadline = time.time() + 20
+        while len(set(entry[1] for entry in
+                      cls.net.sockets(cls.net.server))) < 4:
+            if time.time() > deadline:
+                raise AssertionError("no TLS server")
+            time.sleep(0.02)
+
+    @classmethod
+    def tearDownClass(cls):
+        subprocess.call(["rm", "-rf", cls.folder])
+        super(TestRealTls, cls).tearDownClass()
+
+    def test_openssl_server_shows_its_certificate_and_why_it_is_bad(self):
+        for name, host in (("4", "app.example"), ("6", "app6.example")):
+            words = self.see(name, "open")[1]
+            self.assertEqual(words[0], "TLS ClientHello for %s: ttl 1 2 3 "
+                             "expired, full answered" % host)
+            self.assertIn("TLSv1.", words[1])
+            self.assertIn("certificate of 'Corp Proxy, app.example', issued "
+                          "by 'Corp Proxy, app.example', valid until 20",
+                          words[1])
+            self.assertIn("; not verified: ", words[1])
+            self.assertIn("with 1450 octets more: answered", words[2])
+        self.assert_clean(445, 446)
+
+    def test_good_certificate_is_verified_its_name_too(self):
+        for word, end in (("--tls", "; verified\n"),
+                          ("--tls=www.example", "; not verified: ")):
+            status, out, err = self.net.run(
+                self.net.client, [
+                    "env", "SSL_CERT_FILE=" + self.files[0], sys.executable,
+                    SCRIPT, "-n", "-p444", "app.example", word] +
+                list(QUICK), etc=NAMES)
+            self.assertIn(end, out + err)
+
+    def test_filter_of_big_requests_is_told_from_a_small_one(self):
+        self.assertIn("with 1450 octets more: silent; an MTU black hole, or "
+                      "a filter of big requests: try --mtu",
+                      self.see("size", "open")[1][2])
+
+    def test_name_is_what_a_filter_before_a_real_server_minds(self):
+        words = self.see("name", "reset")[1]
+        self.assertIn("with the name example.com: answered, cut in two "
+                      "segments: answered; the name is filtered", words[1])
+        self.see("other name", "open")
+
+
+class TestKernelRouters(test_live.LiveCase):
+
+    require = staticmethod(lab.require_live)
+
+    @staticmethod
+    def build():
+        return lab.Chain(routers=3)
+
+    def test_reset_and_drop_of_data_by_nftables_name_the_router(self):
+        self.serve("tcp", port=443)
+        for rule, verdict in (("reject with tcp reset", "reset"),
+                              ("drop", "dropped")):
+            self.net.nft("r2", "\n".join([
+                "flush ruleset", "table inet t {", "chain c {",
+                "type filter hook forward priority 0;",
+                "tcp dport 443 tcp flags & (psh|ack) == psh|ack " + rule,
+                "}", "}", ""]))
+            calls = [((host, "--tls") + QUICK, how)
+                     for how in BOTH for host in (self.net.destination,
+                                                  self.net.destination6)]
+            for (words, _), result in zip(calls, run_json_all(
+                    self.net, calls)):
+                self.assert_verdict(result, verdict, 1)
+                hop = self.net.hop6 if ":" in words[0] else self.net.hop
+                self.assertEqual(result[1]["blocked_after"],
+                                 {"ttl": 2, "address": hop(2)})
+        self.assertEqual(self.net.half_open(self.net.server, 443), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
