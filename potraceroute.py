@@ -2575,9 +2575,9 @@ class Ports(object):
     """Further ports of the same host, probed in the same event loop.
 
     Each is asked once with the system's own ttl, then at two ttls only:
-    where it should end, judged by what else has come there, and one less.
-    If it does not fit, the whole path is probed for it.  So a thousand
-    ports do not use up what the routers allow themselves to say.
+    where it should end, judged by what else came there, and one less; if
+    it does not fit, the whole path.  So a thousand ports do not use up
+    what the routers allow themselves to say.
     """
 
     IN_FLIGHT = 64
@@ -3105,8 +3105,7 @@ class Traceroute(object):
                 raise PortError("-S %d with --flows %d: there are no ports "
                                 "above 65535" % (first, count))
             return list(range(first, first + count))
-        # Neighbours: the kernel itself gives odd ones only, and a balancer
-        # may look at the last bits.
+        # Neighbours: a balancer may look at the last bits only.
         first = struct.unpack("!H", os.urandom(2))[0] % 20000 + 33000
         return list(range(first, first + count))
 
