@@ -2575,9 +2575,9 @@ class Ports(object):
     """Further ports of the same host, probed in the same event loop.
 
     Each is asked once with the system's own ttl, then at two ttls only:
-    where it should end, judged by what else came there, and one less; if
-    it does not fit, the whole path.  So a thousand ports do not use up
-    what the routers allow themselves to say.
+    where it should end, judged by what else has come there, and one less.
+    If it does not fit, the whole path is probed for it.  So a thousand
+    ports do not use up what the routers allow themselves to say.
     """
 
     IN_FLIGHT = 64
