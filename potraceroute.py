@@ -2907,7 +2907,7 @@ class Ports(object):
         self.lead = lead
         self.waiting = [lead.sibling(lead.proto, port)
                         for port in lead.ports[1:]]
-        self.runs, self.plans = [], []
+        self.runs = []
         self.scout = None       # the Plan that shows where silence begins
 
     def consider(self, engine, plan, control, done):
@@ -2917,7 +2917,6 @@ class Ports(object):
         """
         peers = list(control.traces)
         self.done, self.checks = done, control.checks
-        self.plans = [plan] + [run.plan for run in self.runs]
         if plan.full.reached and (done or plan.full.outcome == "open"):
             peers.append((self.lead, plan))     # a refusal is checked first
         flying = [run for run in self.runs if run.elapsed is None]
@@ -2982,14 +2981,6 @@ class Ports(object):
         return 0 if self.scout is run.plan else min(self.scout.heard + 1,
                                                     last)
 
-    def note_limits(self):
-        """Doubt the places of further ports that came less far than other
-        lost ones: those may just have used up what routers say."""
-        most = max([0] + [plan.heard for plan in self.plans
-                          if not plan.full.reached])
-        for plan in self.plans[1:]:
-            plan.unsure = plan.heard < most
-
     @staticmethod
     def compare(results):
         """Add what the Traces say together to the first of them."""
@@ -2999,18 +2990,21 @@ class Ports(object):
         silent = [each for each in results
                   if each.verdict in ("dropped", "silent")]
         if silent and len(said) > 1:
-            results[0].find("limit", "who says no by ICMP may limit how "
-                            "often: of ports %s some may be %s too; probe "
-                            "them alone" % (format_ports(
-                                each.port for each in silent),
-                                said[0].verdict), said[0].hops[-1].ttl)
+            results[0].find("limit", "ICMP errors may be limited: ports %s "
+                            "may be %s too, probe them alone" % (
+                                format_ports(each.port for each in silent),
+                                said[0].verdict))
 
-    def results(self, controls):
+    def results(self, lead_plan, controls):
         """Return the Traces of all, in the order asked for; controls are
         the Traces to compare with."""
         found = []
+        most = max([0] + [plan.heard for plan in [lead_plan] + [
+            run.plan for run in self.runs] if not plan.full.reached])
         for run in self.runs + [PortRun(other) for other in self.waiting]:
             other, plan = run.traceroute, run.plan
+            # What came less far than others may have met with used up limits.
+            plan.unsure = plan.heard < most
             done = run.elapsed is not None
             found.append(Trace(
                 other, plan, other.make_hops(plan), run.elapsed if done else
@@ -3062,8 +3056,8 @@ class Flows(Ports):
                 parted = ways
             elif heard == len(going):   # silence would prove nothing
                 before = " after hop %d (%s)" % (ttl, list(ways)[0])
-                if len([1 for each in parted.values()
-                        if set(each) & set(going)]) > 1:
+                if sum(bool(set(each) & set(going))
+                       for each in parted.values()) > 1:
                     text = "%s join at hop %d (%s)" % (
                         format_flows(going), ttl, list(ways)[0])
                 parted = {}
@@ -3817,8 +3811,8 @@ class Traceroute(object):
             raise OptionError("--flows %d does not go with several ports: "
                               "give one by -p" % count)
         if first and self.proto == "udp" and len(self.ports) > 1:
-            raise OptionError("-S %d does not go with several UDP ports, "
-                              "whose answers it would mix up" % first)
+            raise OptionError("-S %d does not go with several UDP ports: "
+                              "give one by -p" % first)
         if count == 1 or self.proto == "icmp":
             return [first] * count
         if first:
@@ -3826,8 +3820,7 @@ class Traceroute(object):
                 raise PortError("-S %d with --flows %d: there are no ports "
                                 "above 65535" % (first, count))
             return list(range(first, first + count))
-        # Neighbours: the kernel itself gives odd ones only, and a balancer
-        # may look at the last bits.
+        # Neighbours: a balancer may look at the last bits only.
         first = struct.unpack("!H", os.urandom(2))[0] % 20000 + 33000
         return list(range(first, first + count))
 
@@ -3877,9 +3870,8 @@ class Traceroute(object):
             return [METHODS[self.proto].default_port
                     if self.options.tls in (None, False) else 443]
         asked = asked if isinstance(asked, (list, tuple)) else [asked]
-        for word in ",".join(format_text(
-                word if isinstance(word, (bytes, text_type)) else str(word))
-                for word in asked).split(","):
+        for word in ",".join(quote(word).strip("'")
+                             for word in asked).split(","):
             low, _, high = word.partition("-")
             if low.strip().isdigit() and high.strip().isdigit():
                 low, high = map(self.portnumber_of, (low, high))
@@ -4085,11 +4077,10 @@ class Traceroute(object):
             if method.blind:
                 self.mechanism_name, self.why = Mechanism.name, Mechanism.why
             elapsed, self.tcp_info = monotonic() - began, method.tcp_info
-            others.note_limits()
             controls = control.results(elapsed)
             self.result = Trace(self, plan, hops, elapsed, shown, controls)
             self.results = [self.result] + others.results(
-                [self.result] * self.result.reached + controls)
+                plan, [self.result] * self.result.reached + controls)
             others.compare(self.results)
         for check in CHECKS:
             check(self, self.result)
