@@ -18,7 +18,7 @@ import emulator  # noqa: E402
 import lab  # noqa: E402
 import potraceroute as pt  # noqa: E402
 
-SCRIPT = os.path.join(os.path.dirname(HERE), "potraceroute.py")
+from test_live import COMPILED, setUpModule, tearDownModule  # noqa: F401,E402
 ROOT, USER = {"privileged": True}, {"privileged": False}
 DESTINATION = "198.51.100.7"
 TWO_LABELS = [[24001, 5, 0, 1], [16, 0, 1, 1]]
@@ -579,7 +579,8 @@ class LiveCase(unittest.TestCase):
         """Run the command; -> its trace of --json."""
         how.setdefault("privileged", False)
         status, out, err = self.net.run(self.net.client, [
-            sys.executable, SCRIPT, "--json", "-n"] + list(args), **how)
+            sys.executable] + COMPILED + ["--json", "-n"] + list(args),
+            **how)
         traces = json.loads(out)["traces"]
         self.assertTrue(traces, err)
         return traces[0]
