@@ -41,16 +41,22 @@ forged on the way.
 
 Sections, each using only those above it:
 
-    1 Imports and the 2/3 seam    9 Plan (what to send when)
-    2 Vocabulary                 10 Engine (sending and hearing)
-    3 Errors                     11 Verdict
-    4 Wire formats               12 Control (comparison)
-    5 Replies                    13 Names and lines
-    6 Hops                       14 Traceroute (the interface)
-    7 Mechanisms                 15 Report
-    8 Probe methods              16 Options and command line
+    1 Imports and the 2/3 seam   12 Verdict
+    2 Vocabulary                 13 Control (comparison)
+    3 Errors                     14 Several ports (and flows)
+    4 Wire formats               15 Who sent the reset
+    5 Replies                    16 What changed on the way
+    6 Hops                       17 Names and lines
+    7 Mechanisms                 18 Inside the session (TLS, HTTP)
+    8 Payloads (UDP requests)    19 Path MTU
+    9 Probe methods              20 Traceroute (the interface)
+   10 Plan (what to send when)   21 Report
+   11 Engine (send and hear)     22 Options and command line
 
-Limits: TLS and other systems than Linux are not covered yet.
+To add a UDP service, add a row to PAYLOADS; an option, a row to OPTIONS; a
+look at the finished trace, a function to CHECKS.
+
+Limits: other systems than Linux are not covered yet.
 """
 
 from __future__ import division, print_function
@@ -73,7 +79,7 @@ import sys
 import time
 from collections import namedtuple
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __author__ = "the potraceroute developers"
 __license__ = "MIT"
 __all__ = ["Traceroute", "Trace", "Hop", "trace", "parse_options", "main",
@@ -296,10 +302,10 @@ TOO_BIG = {4: (3, 4), 6: (2, 0)}    # ICMP type, code
 TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
              errno.EAGAIN)
 
+
 # ---------------------------------------------------------------------------
 # 3 Errors
 # ---------------------------------------------------------------------------
-
 
 class Error(Exception):
     """Base class of all errors this module raises on purpose."""
@@ -1015,7 +1021,7 @@ def open_keeper():
 
 
 # ---------------------------------------------------------------------------
-# Payloads (what UDP services answer to)
+# 8 Payloads (what UDP services answer to)
 # ---------------------------------------------------------------------------
 
 # In hexadecimal or 'as text': a request, in which x is a random digit, and a
@@ -1182,7 +1188,7 @@ def format_silence(target, controls):
 
 
 # ---------------------------------------------------------------------------
-# 8 Probe methods
+# 9 Probe methods
 # ---------------------------------------------------------------------------
 
 Target = namedtuple("Target", "family address sockaddr port source_ip "
@@ -1579,7 +1585,7 @@ METHODS = {"tcp": TcpMethod, "udp": UdpMethod, "icmp": IcmpMethod}
 
 
 # ---------------------------------------------------------------------------
-# 9 Plan (what to send when)
+# 10 Plan (what to send when)
 # ---------------------------------------------------------------------------
 
 class State(object):
@@ -1861,7 +1867,7 @@ class Plan(object):
 
 
 # ---------------------------------------------------------------------------
-# 10 Engine (sending and hearing)
+# 11 Engine (sending and hearing)
 # ---------------------------------------------------------------------------
 
 class Poller(object):
@@ -2276,7 +2282,7 @@ class Engine(object):
 
 
 # ---------------------------------------------------------------------------
-# 11 Verdict
+# 12 Verdict
 # ---------------------------------------------------------------------------
 
 def decide(target, method, plan, control=None):
@@ -2708,7 +2714,7 @@ class Trace(object):
 
 
 # ---------------------------------------------------------------------------
-# 12 Control (diagnosis by comparison)
+# 13 Control (diagnosis by comparison)
 # ---------------------------------------------------------------------------
 
 class Control(object):
@@ -2857,7 +2863,7 @@ class Control(object):
 
 
 # ---------------------------------------------------------------------------
-# 13 Several ports
+# 14 Several ports
 # ---------------------------------------------------------------------------
 
 class PortRun(object):
@@ -3083,7 +3089,93 @@ def format_ports(ports):
 
 
 # ---------------------------------------------------------------------------
-# What changed on the way
+# 15 Who sent the reset
+# ---------------------------------------------------------------------------
+
+def count_back(reply_ttl):
+    """Return how many routers a reply has passed, if it began with one of
+    the usual ttls."""
+    return min(start - reply_ttl for start in (64, 128, 255)
+               if start >= reply_ttl)
+
+
+def name_forger(traceroute, trace):
+    """Say which of two hops a reset came from, if its ttl can tell."""
+    if trace.verdict != "reset" or not trace.blocked_before:
+        return
+    ttl = trace.blocked_before["ttl"]
+    near, far, reset = [[hop for each in traces for hop in each.hops
+                         if hop.ttl == place and hop.outcome == outcome and
+                         hop.reply_ttl]
+                        for traces, place, outcome in (
+                            ([trace], ttl - 1, "time-exceeded"),
+                            (trace.control, ttl, "time-exceeded"),
+                            ([trace], ttl, "reset"))]
+    if not near or not far or \
+            count_back(near[0].reply_ttl) == count_back(far[0].reply_ttl):
+        return
+    reply_ttl = reset[0].reply_ttl if reset else measure_reset_ttl(
+        traceroute, 0.2 + 3 * max(hop.rtt or 0 for hop in near + far))
+    place = reply_ttl and {
+        count_back(near[0].reply_ttl): "at hop %d (%s)" % (
+            ttl - 1, near[0].address),
+        count_back(far[0].reply_ttl): "at hop %d (%s) or just before it" % (
+            ttl, far[0].address)}.get(count_back(reply_ttl))
+    if place:
+        trace.facts["where"] = place
+        trace.facts["why"] += ", and the reset arrives with ttl %d" % (
+            reply_ttl)
+        trace.summary = VERDICTS["reset"].format(**trace.facts)
+
+
+def measure_reset_ttl(traceroute, wait):
+    """Return the ttl with which the port's resets arrive, None if they no
+    longer do: more and more of them are shut out (Linux ip(7) IP_MINTTL,
+    IPV6_MINHOPCOUNT).  wait: seconds for a reset to come."""
+    low, high = 0, 256          # a reset passes the one, not the other
+    for step in (16, 1, 1):     # twice, lest a lost packet misleads
+        passed = resets_above(traceroute, range(low + step, high, step), wait)
+        low = max(passed + [low])
+        high = high if step == 1 else min(low + step, high)
+    return low or None
+
+
+def resets_above(traceroute, limits, wait):
+    """Return those of the limits for a ttl that the port's resets pass."""
+    family = traceroute.target.family
+    method = TcpMethod(traceroute.target._replace(source_port=None),
+                       Mechanism())
+    poller, trying, passed = Poller(), {}, []
+    until = monotonic() + wait
+    try:
+        for limit in limits:
+            sock = method.open_socket(socket.SOCK_STREAM)
+            trying[sock.fileno()] = sock, limit
+            sock.setsockopt(family.level, 21 if family.version == 4 else 73,
+                            limit)
+            if sock.connect_ex(traceroute.target.sockaddr) == \
+                    errno.ECONNREFUSED:
+                passed.append(limit)
+            else:
+                poller.add(sock.fileno(), write=True)
+        while len(passed) < len(trying) and monotonic() < until:
+            for number in (traceroute.guard or wait_for)(
+                    poller.wait, until - monotonic()):
+                poller.remove(number)
+                sock, limit = trying[number]
+                if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == \
+                        errno.ECONNREFUSED:
+                    passed.append(limit)
+    except socket.error:
+        pass                    # as far as we have come
+    finally:
+        for sock, _ in trying.values():
+            sock.close()
+    return passed
+
+
+# ---------------------------------------------------------------------------
+# 16 What changed on the way
 # ---------------------------------------------------------------------------
 
 def note_quote(answer, target):
@@ -3171,8 +3263,16 @@ def check_loss(traceroute, trace):
         "packets are lost on the way"), found[0].ttl)
 
 
+def find_nat(traceroute, result):
+    """Tell of the address that a STUN server sees, if it is not ours."""
+    seen = decode_outside(traceroute.target, result.banner or b"")
+    if seen and seen[0] != result.source_address:
+        result.find("nat", "NAT on the way: %s sees %s as %s" % (
+            result.address, result.source_address, seen[0]))
+
+
 # ---------------------------------------------------------------------------
-# 13 Names and lines
+# 17 Names and lines
 # ---------------------------------------------------------------------------
 
 def run_beside(function, *args):
@@ -3269,7 +3369,7 @@ class Writer(object):
 
 
 # ---------------------------------------------------------------------------
-# Inside the session (what becomes of a request)
+# 18 Inside the session (what becomes of a request)
 # ---------------------------------------------------------------------------
 
 LOST = ("reset", "silent", "rejected")
@@ -3284,7 +3384,7 @@ def encode_hello(name, padding=0):
     """Return a TLS ClientHello (RFC 8446 4.1.2, 6066 3, 7685)."""
     def vector(data):
         return struct.pack("!H", len(data)) + data
-    ciphers, extensions = map(decode_payload, HELLO)
+    ciphers, extensions = [bytes(bytearray.fromhex(text)) for text in HELLO]
     extensions += os.urandom(32) + b"\0\x15" + vector(b"\0" * padding)
     if name:
         extensions = b"\0\0" + vector(vector(b"\0" + vector(name))) + \
@@ -3408,7 +3508,7 @@ def exchange(traceroute, requests):
     """Return the Sessions of requests, (ttl, segments) each.  All connect
     first: a device that saw a bad one may refuse what comes next."""
     method = TcpMethod(traceroute.target, Mechanism())
-    guard = traceroute.guard or (lambda wait, seconds: wait(seconds))
+    guard = traceroute.guard or wait_for
     options = traceroute.options
     sessions = [Session(*request) for request in requests]
     for start in range(0, len(sessions), options.parallel):
@@ -3522,7 +3622,7 @@ def vary_request(traceroute, trace, encode, name, outcome):
 
 def shake_hands(traceroute, trace, name):
     """Say what a TLS handshake shows, be the certificate good or not."""
-    guard = traceroute.guard or (lambda wait, seconds: wait(seconds))
+    guard = traceroute.guard or wait_for
     problem, sock = "", None
     for strict in (True, False):
         try:
@@ -3575,7 +3675,221 @@ def decode_certificate(data):
 
 
 # ---------------------------------------------------------------------------
-# 14 Traceroute (the module's interface)
+# 19 Path MTU
+# ---------------------------------------------------------------------------
+
+class SizeQueue(ErrorQueue):
+    """For sockets that never fragment and pay no heed to an MTU the kernel
+    has learned; Reply.data is the MTU an ICMP error tells."""
+
+    def prepare(self, sock, version):
+        ErrorQueue.prepare(self, sock, version)
+        # IP_MTU_DISCOVER, IPV6_MTU_DISCOVER: PROBE
+        sock.setsockopt(*{4: (0, 10, 3), 6: (41, 23, 3)}[version])
+
+    def receive(self, sock, flags=0):
+        heard = ErrorQueue.receive(self, sock, flags)
+        if not flags and sock.type & 15 == socket.SOCK_RAW and \
+                sock.family == socket.AF_INET:
+            return (decode_ip(heard[0])[1],) + heard[1:]
+        return heard
+
+    @staticmethod
+    def decode_error(value, version, quoted, facts):
+        reply = ErrorQueue.decode_error(value, version, quoted, facts)
+        return reply and reply._replace(
+            data=struct.unpack_from("=I", value, 8)[0])
+
+
+class PathMtu(object):
+    """Finds the largest packet that gets to the destination, in octets.
+
+    Who finds one too big tells the MTU (RFC 1191, RFC 8201); where nobody
+    does, 16 sizes at once narrow it down.
+
+    low, high  the largest that gets there, the smallest that does not
+    why        Answer that refused `high`, None if nothing came
+    end        ttl asked at; if the destination is silent, the last hop's
+    """
+
+    def __init__(self, traceroute, trace):
+        self.traceroute, self.target = traceroute, traceroute.target
+        version = self.target.family.version
+        self.too_big = TOO_BIG[version]
+        self.least, self.header = {     # RFC 791 3.2, RFC 8200 5
+            4: (68, 28), 6: (1280, 48)}[version]
+        hops = [hop for one in [trace] + trace.control for hop in one.hops]
+        self.places = dict((hop.ttl, hop.address) for hop in hops
+                           if hop.address)
+        self.last = trace.distance or max(self.places or [0]) + 1
+        self.places[0] = "this host"
+        self.places[DEFAULT_TTL] = self.target.address
+        self.wait = min(traceroute.options.wait_time, max(
+            [0.6] + [4 * hop.rtt for hop in hops if hop.rtt]))
+
+    def ask(self, sizes, last=0, wait=None):
+        """Send packets of some sizes with the ttl `end`, and with 1 to
+        `last`; return {size: list of Plan}.  The big ones go first, lest
+        the small use up what a router may answer."""
+        found = dict((size, []) for size in sizes)
+        engine = Engine(self.target, SizeQueue(), None, 0,
+                        self.traceroute.debug, guard=self.traceroute.guard)
+        try:
+            for size in sorted(found, reverse=True):
+                for name, port in ("icmp", None), ("udp", 33434):
+                    try:
+                        method = METHODS[name](self.traceroute.sibling(
+                            name, port, source_port=None, payload=(
+                                b"\0" * 64 + os.urandom(size))[
+                                    :size - self.header]).target,
+                            engine.mechanism)
+                    except RunError:    # no ICMP echo for this user
+                        continue
+                    method.by_ping = True       # see SizeQueue.receive()
+                    plan = Plan(1, last, wait or self.wait, gap=0,
+                                parallel=64)
+                    plan.full = State(self.end)
+                    engine.add(method, plan)
+                    found[size].append(plan)
+            while not engine.done and not all(map(self.fate,
+                                                  found.values())):
+                engine.turn()
+        finally:
+            engine.close()
+        return found
+
+    @staticmethod
+    def reach(plans):
+        """Return the ttls at which an answer shows the arrival."""
+        return [DEFAULT_TTL if state.reached else state.ttl
+                for plan in plans for state in [plan.full] + plan.states
+                if state.reached or state.outcome == "time-exceeded" and
+                state.ttl < DEFAULT_TTL]        # else it is a loop
+
+    def fate(self, plans):
+        """Return True if a packet arrived, else the Answer of who found it
+        too big, else None."""
+        if self.end in self.reach(plans):
+            return True
+        for plan in plans:
+            for answer in [state.answer for state in
+                           [plan.full] + plan.states]:
+                if answer.error == format_errno(errno.EMSGSIZE) or \
+                        self.too_big == (answer.icmp_type, answer.icmp_code):
+                    return answer
+
+    def search(self):
+        """Find end, low, high and why; return False if that fails."""
+        self.end, self.low, self.high = DEFAULT_TTL, self.least, 65536
+        found = self.ask([self.low], self.last)
+        self.end = max(self.reach(found[self.low]) or [0])
+        self.why, sizes, count = NO_ANSWER, [1500, 1501, 9000, 9001, 65535], 0
+        while self.end:
+            found = self.ask(sizes + [self.low])
+            passed = [size for size in found
+                      if self.fate(found[size]) is True]
+            if not passed:
+                return False
+            self.low = max(passed)
+            bad = [size for size in sizes if size > self.low]
+            if bad:
+                self.high = min(bad)
+                self.why = self.fate(found[self.high])
+            mtu = self.why and self.why.data or 0
+            if mtu == self.low or self.high - self.low < 2:
+                break
+            step = (self.high - self.low - 2) // 16 + 1
+            sizes = list(range(self.low + step, self.high, step))
+            if self.low < mtu < self.high and count < 8:
+                sizes, count = [mtu], count + 1
+        return self.end
+
+    def confirm(self):
+        """Look where `high` gets lost; return (last ttl it gets to, next
+        ttl that `low` gets to), None if it does not or can not be seen."""
+        found = self.ask([self.low, self.high], self.last,
+                         max(2, self.wait))
+        here = max(self.reach(found[self.high]) or [0])
+        beyond = [ttl for ttl in self.reach(found[self.low]) if ttl > here]
+        if beyond and not self.fate(found[self.high]):
+            return here, min(beyond)
+
+    def run(self):
+        """Return the kind, text and ttl of a finding, and the path MTU."""
+        for _ in range(3):              # what is lost has to stay lost
+            found, lost = self.search(), None
+            if found and not self.why:
+                found = lost = self.confirm()
+            if found or not self.end:
+                break
+        kind, hop, who = "mtu", None, self.why and self.why.address
+        text = "path MTU %d" % self.low if found else "path MTU unknown"
+        if self.end < DEFAULT_TTL:
+            text += "%s: neither ICMP echo nor a closed UDP port answers" % (
+                self.end and " as far as " + self.place(self.end) or "")
+        elif not found:
+            text += ": too many answers are missing; packets of %d octets " \
+                "get through" % self.low
+        if lost:
+            hop, beyond = lost
+            kind = "black-hole" if beyond < DEFAULT_TTL else kind
+            text += ": bigger packets vanish between %s and %s, and nobody " \
+                "says why: a path MTU black hole%s; connections with an MSS " \
+                "above %d may hang: set it to that or let ICMP pass" % (
+                    self.place(hop), self.place(beyond),
+                    ", or the host or the way back drops them" *
+                    (kind == "mtu"),
+                    self.low - self.header - 12)
+        elif found and who:
+            hop = min([ttl for ttl in self.places if self.places[ttl] == who]
+                      or [None])
+            text += ": %s says %s, with MTU %d" % (
+                format_who(who, hop, self.target), format_icmp(
+                    self.target.family.version, self.why), self.why.data)
+        elif found and self.end == DEFAULT_TTL:
+            text += ", the whole way"
+        return kind, text, hop, self.low if found and \
+            self.end == DEFAULT_TTL else None
+
+    def place(self, ttl):
+        return format_who(self.places.get(ttl, "a router"), ttl, self.target)
+
+
+def check_mtu(traceroute, trace):
+    """Do what --mtu asks for."""
+    if not traceroute.options.mtu or trace.verdict == "error" or \
+            trace is not traceroute.result:     # one of several ports
+        return
+    if not ErrorQueue.available():
+        trace.find("mtu", "path MTU unknown: this system does not tell MTUs")
+        return
+    search, info = PathMtu(traceroute, trace), traceroute.tcp_info
+    kind, text, hop, trace.path_mtu = search.run()
+    trace.find(kind, text, hop)
+    if trace.verdict == "open" and info[15:]:
+        # tcpi_snd_mss, less 12 octets if tcpi_options has timestamps
+        mss = info[4] + 12 * (bytearray(struct.pack("=I", info[1]))[1] & 1)
+        size = mss + search.header + 12
+        trace.find("mtu", "the server offers an MSS of %d%s (packets of %d "
+                   "octets)" % (mss, " or more" * (size >= info[15]), size))
+
+
+# What is looked at once the trace is done: functions of the Traceroute and
+# its Trace, to which they add; each looks at the options first.
+CHECKS = [
+    name_forger,
+    find_nat,
+    check_quotes,
+    check_tos,
+    check_way_back,
+    check_loss,
+    look_inside,
+    check_mtu,
+]
+
+
+# ---------------------------------------------------------------------------
+# 20 Traceroute (the module's interface)
 # ---------------------------------------------------------------------------
 
 def resolve(hostname, version=None, guard=None):
@@ -4140,100 +4454,6 @@ class Traceroute(object):
                    sum(not probe.answer for probe in probes))
 
 
-# ---------------------------------------------------------------------------
-# Who sent the reset
-# ---------------------------------------------------------------------------
-
-def count_back(reply_ttl):
-    """Return how many routers a reply has passed, if it began with one of
-    the usual ttls."""
-    return min(start - reply_ttl for start in (64, 128, 255)
-               if start >= reply_ttl)
-
-
-def name_forger(traceroute, trace):
-    """Say which of two hops a reset came from, if its ttl can tell."""
-    if trace.verdict != "reset" or not trace.blocked_before:
-        return
-    ttl = trace.blocked_before["ttl"]
-    near, far, reset = [[hop for each in traces for hop in each.hops
-                         if hop.ttl == place and hop.outcome == outcome and
-                         hop.reply_ttl]
-                        for traces, place, outcome in (
-                            ([trace], ttl - 1, "time-exceeded"),
-                            (trace.control, ttl, "time-exceeded"),
-                            ([trace], ttl, "reset"))]
-    if not near or not far or \
-            count_back(near[0].reply_ttl) == count_back(far[0].reply_ttl):
-        return
-    reply_ttl = reset[0].reply_ttl if reset else measure_reset_ttl(
-        traceroute, 0.2 + 3 * max(hop.rtt or 0 for hop in near + far))
-    place = reply_ttl and {
-        count_back(near[0].reply_ttl): "at hop %d (%s)" % (
-            ttl - 1, near[0].address),
-        count_back(far[0].reply_ttl): "at hop %d (%s) or just before it" % (
-            ttl, far[0].address)}.get(count_back(reply_ttl))
-    if place:
-        trace.facts["where"] = place
-        trace.facts["why"] += ", and the reset arrives with ttl %d" % (
-            reply_ttl)
-        trace.summary = VERDICTS["reset"].format(**trace.facts)
-
-
-def measure_reset_ttl(traceroute, wait):
-    """Return the ttl with which the port's resets arrive, None if they no
-    longer do: more and more of them are shut out (Linux ip(7) IP_MINTTL,
-    IPV6_MINHOPCOUNT).  wait: seconds for a reset to come."""
-    low, high = 0, 256          # a reset passes the one, not the other
-    for step in (16, 1, 1):     # twice, lest a lost packet misleads
-        passed = resets_above(traceroute, range(low + step, high, step), wait)
-        low = max(passed + [low])
-        high = high if step == 1 else min(low + step, high)
-    return low or None
-
-
-def resets_above(traceroute, limits, wait):
-    """Return those of the limits for a ttl that the port's resets pass."""
-    family = traceroute.target.family
-    method = TcpMethod(traceroute.target._replace(source_port=None),
-                       Mechanism())
-    poller, trying, passed = Poller(), {}, []
-    until = monotonic() + wait
-    try:
-        for limit in limits:
-            sock = method.open_socket(socket.SOCK_STREAM)
-            trying[sock.fileno()] = sock, limit
-            sock.setsockopt(family.level, 21 if family.version == 4 else 73,
-                            limit)
-            if sock.connect_ex(traceroute.target.sockaddr) == \
-                    errno.ECONNREFUSED:
-                passed.append(limit)
-            else:
-                poller.add(sock.fileno(), write=True)
-        while len(passed) < len(trying) and monotonic() < until:
-            for number in (traceroute.guard or wait_for)(
-                    poller.wait, until - monotonic()):
-                poller.remove(number)
-                sock, limit = trying[number]
-                if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == \
-                        errno.ECONNREFUSED:
-                    passed.append(limit)
-    except socket.error:
-        pass                    # as far as we have come
-    finally:
-        for sock, _ in trying.values():
-            sock.close()
-    return passed
-
-
-def find_nat(traceroute, result):
-    """Tell of the address that a STUN server sees, if it is not ours."""
-    seen = decode_outside(traceroute.target, result.banner or b"")
-    if seen and seen[0] != result.source_address:
-        result.find("nat", "NAT on the way: %s sees %s as %s" % (
-            result.address, result.source_address, seen[0]))
-
-
 def trace(host, port=None, method="tcp", **keywords):
     """Trace the path to a host's port and return the Trace.
 
@@ -4249,220 +4469,7 @@ def trace(host, port=None, method="tcp", **keywords):
 
 
 # ---------------------------------------------------------------------------
-# Path MTU
-# ---------------------------------------------------------------------------
-
-class SizeQueue(ErrorQueue):
-    """For sockets that never fragment and pay no heed to an MTU the kernel
-    has learned; Reply.data is the MTU an ICMP error tells."""
-
-    def prepare(self, sock, version):
-        ErrorQueue.prepare(self, sock, version)
-        # IP_MTU_DISCOVER, IPV6_MTU_DISCOVER: PROBE
-        sock.setsockopt(*{4: (0, 10, 3), 6: (41, 23, 3)}[version])
-
-    def receive(self, sock, flags=0):
-        heard = ErrorQueue.receive(self, sock, flags)
-        if not flags and sock.type & 15 == socket.SOCK_RAW and \
-                sock.family == socket.AF_INET:
-            return (decode_ip(heard[0])[1],) + heard[1:]
-        return heard
-
-    @staticmethod
-    def decode_error(value, version, quoted, facts):
-        reply = ErrorQueue.decode_error(value, version, quoted, facts)
-        return reply and reply._replace(
-            data=struct.unpack_from("=I", value, 8)[0])
-
-
-class PathMtu(object):
-    """Finds the largest packet that gets to the destination, in octets.
-
-    Who finds one too big tells the MTU (RFC 1191, RFC 8201); where nobody
-    does, 16 sizes at once narrow it down.
-
-    low, high  the largest that gets there, the smallest that does not
-    why        Answer that refused `high`, None if nothing came
-    end        ttl asked at; if the destination is silent, the last hop's
-    """
-
-    def __init__(self, traceroute, trace):
-        self.traceroute, self.target = traceroute, traceroute.target
-        version = self.target.family.version
-        self.too_big = TOO_BIG[version]
-        self.least, self.header = {     # RFC 791 3.2, RFC 8200 5
-            4: (68, 28), 6: (1280, 48)}[version]
-        hops = [hop for one in [trace] + trace.control for hop in one.hops]
-        self.places = dict((hop.ttl, hop.address) for hop in hops
-                           if hop.address)
-        self.last = trace.distance or max(self.places or [0]) + 1
-        self.places[0] = "this host"
-        self.places[DEFAULT_TTL] = self.target.address
-        self.wait = min(traceroute.options.wait_time, max(
-            [0.6] + [4 * hop.rtt for hop in hops if hop.rtt]))
-
-    def ask(self, sizes, last=0, wait=None):
-        """Send packets of some sizes with the ttl `end`, and with 1 to
-        `last`; return {size: list of Plan}.  The big ones go first, lest
-        the small use up what a router may answer."""
-        found = dict((size, []) for size in sizes)
-        engine = Engine(self.target, SizeQueue(), None, 0,
-                        self.traceroute.debug, guard=self.traceroute.guard)
-        try:
-            for size in sorted(found, reverse=True):
-                for name, port in ("icmp", None), ("udp", 33434):
-                    try:
-                        method = METHODS[name](self.traceroute.sibling(
-                            name, port, source_port=None, payload=(
-                                b"\0" * 64 + os.urandom(size))[
-                                    :size - self.header]).target,
-                            engine.mechanism)
-                    except RunError:    # no ICMP echo for this user
-                        continue
-                    method.by_ping = True       # see SizeQueue.receive()
-                    plan = Plan(1, last, wait or self.wait, gap=0,
-                                parallel=64)
-                    plan.full = State(self.end)
-                    engine.add(method, plan)
-                    found[size].append(plan)
-            while not engine.done and not all(map(self.fate,
-                                                  found.values())):
-                engine.turn()
-        finally:
-            engine.close()
-        return found
-
-    @staticmethod
-    def reach(plans):
-        """Return the ttls at which an answer shows the arrival."""
-        return [DEFAULT_TTL if state.reached else state.ttl
-                for plan in plans for state in [plan.full] + plan.states
-                if state.reached or state.outcome == "time-exceeded" and
-                state.ttl < DEFAULT_TTL]        # else it is a loop
-
-    def fate(self, plans):
-        """Return True if a packet arrived, else the Answer of who found it
-        too big, else None."""
-        if self.end in self.reach(plans):
-            return True
-        for plan in plans:
-            for answer in [state.answer for state in
-                           [plan.full] + plan.states]:
-                if answer.error == format_errno(errno.EMSGSIZE) or \
-                        self.too_big == (answer.icmp_type, answer.icmp_code):
-                    return answer
-
-    def search(self):
-        """Find end, low, high and why; return False if that fails."""
-        self.end, self.low, self.high = DEFAULT_TTL, self.least, 65536
-        found = self.ask([self.low], self.last)
-        self.end = max(self.reach(found[self.low]) or [0])
-        self.why, sizes, count = NO_ANSWER, [1500, 1501, 9000, 9001, 65535], 0
-        while self.end:
-            found = self.ask(sizes + [self.low])
-            passed = [size for size in found
-                      if self.fate(found[size]) is True]
-            if not passed:
-                return False
-            self.low = max(passed)
-            bad = [size for size in sizes if size > self.low]
-            if bad:
-                self.high = min(bad)
-                self.why = self.fate(found[self.high])
-            mtu = self.why and self.why.data or 0
-            if mtu == self.low or self.high - self.low < 2:
-                break
-            step = (self.high - self.low - 2) // 16 + 1
-            sizes = list(range(self.low + step, self.high, step))
-            if self.low < mtu < self.high and count < 8:
-                sizes, count = [mtu], count + 1
-        return self.end
-
-    def confirm(self):
-        """Look where `high` gets lost; return (last ttl it gets to, next
-        ttl that `low` gets to), None if it does not or can not be seen."""
-        found = self.ask([self.low, self.high], self.last,
-                         max(2, self.wait))
-        here = max(self.reach(found[self.high]) or [0])
-        beyond = [ttl for ttl in self.reach(found[self.low]) if ttl > here]
-        if beyond and not self.fate(found[self.high]):
-            return here, min(beyond)
-
-    def run(self):
-        """Return the kind, text and ttl of a finding, and the path MTU."""
-        for _ in range(3):              # what is lost has to stay lost
-            found, lost = self.search(), None
-            if found and not self.why:
-                found = lost = self.confirm()
-            if found or not self.end:
-                break
-        kind, hop, who = "mtu", None, self.why and self.why.address
-        text = "path MTU %d" % self.low if found else "path MTU unknown"
-        if self.end < DEFAULT_TTL:
-            text += "%s: neither ICMP echo nor a closed UDP port answers" % (
-                self.end and " as far as " + self.place(self.end) or "")
-        elif not found:
-            text += ": too many answers are missing; packets of %d octets " \
-                "get through" % self.low
-        if lost:
-            hop, beyond = lost
-            kind = "black-hole" if beyond < DEFAULT_TTL else kind
-            text += ": bigger packets vanish between %s and %s, and nobody " \
-                "says why: a path MTU black hole%s; connections with an MSS " \
-                "above %d may hang: set it to that or let ICMP pass" % (
-                    self.place(hop), self.place(beyond),
-                    ", or the host or the way back drops them" *
-                    (kind == "mtu"),
-                    self.low - self.header - 12)
-        elif found and who:
-            hop = min([ttl for ttl in self.places if self.places[ttl] == who]
-                      or [None])
-            text += ": %s says %s, with MTU %d" % (
-                format_who(who, hop, self.target), format_icmp(
-                    self.target.family.version, self.why), self.why.data)
-        elif found and self.end == DEFAULT_TTL:
-            text += ", the whole way"
-        return kind, text, hop, self.low if found and \
-            self.end == DEFAULT_TTL else None
-
-    def place(self, ttl):
-        return format_who(self.places.get(ttl, "a router"), ttl, self.target)
-
-
-def check_mtu(traceroute, trace):
-    """Do what --mtu asks for."""
-    if not traceroute.options.mtu or trace.verdict == "error" or \
-            trace is not traceroute.result:     # one of several ports
-        return
-    if not ErrorQueue.available():
-        trace.find("mtu", "path MTU unknown: this system does not tell MTUs")
-        return
-    search, info = PathMtu(traceroute, trace), traceroute.tcp_info
-    kind, text, hop, trace.path_mtu = search.run()
-    trace.find(kind, text, hop)
-    if trace.verdict == "open" and info[15:]:
-        # tcpi_snd_mss, less 12 octets if tcpi_options has timestamps
-        mss = info[4] + 12 * (bytearray(struct.pack("=I", info[1]))[1] & 1)
-        size = mss + search.header + 12
-        trace.find("mtu", "the server offers an MSS of %d%s (packets of %d "
-                   "octets)" % (mss, " or more" * (size >= info[15]), size))
-
-
-# What is looked at once the trace is done: functions of the Traceroute and
-# its Trace, to which they add; each looks at the options first.
-CHECKS = [
-    name_forger,
-    find_nat,
-    check_quotes,
-    check_tos,
-    check_way_back,
-    check_loss,
-    look_inside,
-    check_mtu,
-]
-
-# ---------------------------------------------------------------------------
-# 15 Report
+# 21 Report
 # ---------------------------------------------------------------------------
 
 class TextReport(object):
@@ -4606,7 +4613,7 @@ class JsonReport(object):
 
 
 # ---------------------------------------------------------------------------
-# 16 Options and command line
+# 22 Options and command line
 # ---------------------------------------------------------------------------
 
 # group, flags, metavar (None: a switch), type, default, help
