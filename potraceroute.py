@@ -2877,6 +2877,8 @@ class PortRun(object):
         self.control = None     # a Control, once the whole path is probed
         self.began = monotonic()
         self.elapsed = None     # seconds, once it is done
+        self.asked = 0          # the ttl at which it was verified
+        self.proven = False     # no limit of ICMP feigns its place
         if engine:
             method = METHODS[traceroute.proto](
                 traceroute.target, engine.mechanism, engine.raw)
@@ -2913,7 +2915,7 @@ class Ports(object):
         self.lead = lead
         self.waiting = [lead.sibling(lead.proto, port)
                         for port in lead.ports[1:]]
-        self.runs = []
+        self.runs, self.pairs = [], []
         self.scout = None       # the Plan that shows where silence begins
 
     def consider(self, engine, plan, control, done):
@@ -2922,7 +2924,7 @@ class Ports(object):
         plan and control are those of the first port, which may be done.
         """
         peers = list(control.traces)
-        self.done, self.checks = done, control.checks
+        self.done, self.checks, self.lead_plan = done, control.checks, plan
         if plan.full.reached and (done or plan.full.outcome == "open"):
             peers.append((self.lead, plan))     # a refusal is checked first
         flying = [run for run in self.runs if run.elapsed is None]
@@ -2938,7 +2940,55 @@ class Ports(object):
             del self.waiting[0]
         for run in flying:
             self.look_after(engine, run, plan, peers)
+        if not flying and done:
+            flying = self.verify(engine, peers)
         return bool(flying)
+
+    def verify(self, engine, peers):
+        """Return what is under way to tell ports that come less far than
+        others from those that met with a limit of ICMP just used up: the
+        next hop is asked by the port, then at once by what gets there."""
+        if any(not plan.done for _, _, plans in self.pairs for plan in plans):
+            return self.pairs
+        for run, entries, (ours, theirs) in self.pairs:
+            for entry in entries:
+                engine.retire(entry)
+            run.proven = ours.heard < ours.first <= theirs.heard
+            if run.proven and run.plan.heard < run.plan.first != 1:
+                run.elapsed, run.proven = None, False
+                engine.runs.append(run.entry)
+                run.widen(self.checks)
+        self.pairs = []
+        for run in self.doubtful()[:8]:
+            ttl = run.asked = run.plan.heard + 1
+            able = [(other, plan) for other, plan in peers
+                    if plan.first <= ttl <= plan.last and plan.states[
+                        ttl - plan.first].outcome == "time-exceeded"]
+            if not able:
+                continue
+            self.pairs.append((run, [], []))
+            for other in run.traceroute, able[0][0]:
+                plan = Plan(ttl, ttl, min(run.plan.wait, max(
+                    0.3, 4 * (able[0][1].slowest or 0))), 1, 0)
+                plan.full.settled = True
+                engine.add(METHODS[other.proto](
+                    other.target, engine.mechanism, engine.raw), plan)
+                self.pairs[-1][1].append(engine.runs[-1])
+                self.pairs[-1][2].append(plan)
+        return self.pairs or [run for run in self.runs if not run.elapsed]
+
+    def doubtful(self):
+        """Return the runs that came less far than others, not yet asked."""
+        return [run for run in self.runs if not (
+            run.proven or run.plan.full.final or
+            run.plan.full.outcome == "send-failed" or
+            run.asked == run.plan.heard + 1) and run.plan.heard < self.most]
+
+    @property
+    def most(self):
+        """The ttl up to which what is lost gets."""
+        return max([0] + [plan.heard for plan in [self.lead_plan] + [
+            run.plan for run in self.runs] if not plan.full.final])
 
     def look_after(self, engine, run, lead_plan, peers):
         plan = run.plan
@@ -3001,16 +3051,13 @@ class Ports(object):
                                 format_ports(each.port for each in silent),
                                 said[0].verdict))
 
-    def results(self, lead_plan, controls):
+    def results(self, controls):
         """Return the Traces of all, in the order asked for; controls are
         the Traces to compare with."""
-        found = []
-        most = max([0] + [plan.heard for plan in [lead_plan] + [
-            run.plan for run in self.runs] if not plan.full.reached])
+        found, most = [], self.runs and self.most
         for run in self.runs + [PortRun(other) for other in self.waiting]:
             other, plan = run.traceroute, run.plan
-            # What came less far than others may have met with used up limits.
-            plan.unsure = plan.heard < most
+            plan.unsure = plan.heard < most and not run.proven
             done = run.elapsed is not None
             found.append(Trace(
                 other, plan, other.make_hops(plan), run.elapsed if done else
@@ -3032,6 +3079,9 @@ class Flows(Ports):
 
     def expect(self, engine, run, lead_plan, peers):
         return 0
+
+    def verify(self, engine, peers):
+        return []       # the next hop of another flow may be another
 
     @staticmethod
     def compare(results):
@@ -4394,7 +4444,7 @@ class Traceroute(object):
             controls = control.results(elapsed)
             self.result = Trace(self, plan, hops, elapsed, shown, controls)
             self.results = [self.result] + others.results(
-                plan, [self.result] * self.result.reached + controls)
+                [self.result] * self.result.reached + controls)
             others.compare(self.results)
         for check in CHECKS:
             check(self, self.result)

@@ -578,6 +578,7 @@ class TestSeveralPorts(BatchCase):
             self.assertEqual(found[96]["verdict"], "refused")
 
     def test_ports_dropped_at_different_hops_get_no_wrong_pair(self):
+        named = 0
         for args, status, traces in self.of("places"):
             self.assertEqual(status, 1)
             for number, trace in enumerate(traces):
@@ -591,6 +592,30 @@ class TestSeveralPorts(BatchCase):
                 if number:              # else it was traced alone
                     known += [(k, None), (None, None)]
                 self.assertIn(pair(trace), known, trace["summary"])
+                named += pair(trace) == (k, k + 1)
+        # Nothing is limited here; but an answer may come late.
+        self.assertGreater(named, 15)
+
+    def test_port_is_verified_by_the_next_hop_only_if_that_answers(self):
+        for ours, theirs, proven in ((False, True, True),
+                                     (True, True, False),
+                                     (False, False, False)):
+            ports = p.Ports.__new__(p.Ports)
+            run = p.PortRun.__new__(p.PortRun)
+            run.elapsed, run.proven, run.asked = 1, False, 3
+            run.plan = p.Plan(1, 8)
+            run.plan.note_answer(run.plan.states[1], p.NO_ANSWER._replace(
+                outcome="time-exceeded", address="10.0.2.1"))
+            plans = [p.Plan(3, 3), p.Plan(3, 3)]
+            for plan, heard in zip(plans, (ours, theirs)):
+                plan.full.settled = plan.states[0].settled = True
+                if heard:
+                    plan.note_answer(plan.states[0], p.NO_ANSWER._replace(
+                        outcome="time-exceeded", address="10.0.3.1"))
+            ports.runs, ports.pairs = [run], [(run, [], plans)]
+            ports.lead_plan = p.Plan(1, 8)
+            self.assertEqual(ports.verify(None, []), [])
+            self.assertEqual(run.proven, proven)
 
     def test_udp_ports_silent_refused_answered_and_dropped(self):
         for args, status, traces in self.of("udp"):
