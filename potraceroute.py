@@ -1849,8 +1849,8 @@ class Plan(object):
             other.beyond = bool(cut and end is not None and other.ttl > end)
             if other.heard:
                 farther = min(other.answer.rtt or self.wait, self.wait)
-        self.loop = self.loop or not self.full.final and find_loop(
-            self.states)
+        self.loop = not self.full.final and find_loop(
+            self.states) or self.loop   # answers come in any order
         if self.loop:
             self.last = self.loop[2].ttl
 
@@ -2658,7 +2658,8 @@ class Trace(object):
         before = plan.states[end - 1 - plan.first]
         # A host may limit the ICMP errors it sends, so that a nearer probe
         # reached it without a word; an answer may be lost once or twice.
-        silent = before.outcome == "timeout" and len(before.probes) > 2 and \
+        silent = before.outcome == "timeout" and sum(
+            not probe.gone for probe in before.probes) > 2 and \
             plan.states[end - plan.first].outcome != "port-unreachable"
         return end if silent or before.outcome == "time-exceeded" else None
 

@@ -27,7 +27,8 @@ ROOT, USER = {"privileged": True}, {"privileged": False}
 BOTH = (ROOT, USER)
 
 
-COMPILED = []       # the same program, compiled once: hundreds of starts
+# The same program, compiled once and without "site": hundreds of starts
+COMPILED = []
 
 
 def setUpModule():
@@ -45,8 +46,8 @@ def tearDownModule():
 def run(net, *args, **how):
     """Run the command in the client; -> (status, stdout, stderr)."""
     how.setdefault("privileged", False)
-    return net.run(net.client, [sys.executable] + COMPILED + list(args),
-                   **how)
+    return net.run(net.client, [sys.executable, "-E", "-S"] + COMPILED +
+                   list(args), **how)
 
 
 def run_json(net, *args, **how):

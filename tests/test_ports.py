@@ -387,7 +387,7 @@ class TestEngineWithMany(unittest.TestCase):
 # Live
 # --------------------------------------------------------------------------
 
-def run_all(net, calls, at_once=6):
+def run_all(net, calls, at_once=4):
     """Run several with --json side by side; calls: (arguments, how) each.
     -> [(status, traces)]"""
     results, turns = {}, list(range(len(calls)))
@@ -451,7 +451,7 @@ class BatchCase(live.LiveCase):
             cls.servers = cls.prepare()
             cls.calls = cls.list_calls()        # [(name, arguments, how)]
             cls.results = run_all(cls.net, [call[1:] for call in cls.calls],
-                                  at_once=8)
+                                  at_once=4)
         except Exception:
             cls.net.close()
             raise
@@ -508,12 +508,12 @@ class TestSeveralPorts(BatchCase):
     @classmethod
     def list_calls(cls):
         four, six = cls.net.destination, cls.net.destination6
-        calls = cls.both("dropped", "-w0.5", "-p80,81,100-115")
+        calls = cls.both("dropped", "-w1", "-p80,81,100-115")
         calls += cls.both("forged", "-p440-446,80,81")
         calls += cls.both("rejected", "-p90-96")
         for name, address, flags in (
-                ("dropped", four, ["-w0.5", "-p100-115,81,80"]),
-                ("dropped", six, ["-w0.5", "-p81,100-115,80"]),
+                ("dropped", four, ["-w1", "-p100-115,81,80"]),
+                ("dropped", six, ["-w1", "-p81,100-115,80"]),
                 ("forged", four, ["-p80,445,446,81,440-444"]),
                 ("forged", six, ["-p81,440-446,80"]),
                 ("rejected", four, ["-p96,90-95"]),
@@ -528,7 +528,7 @@ class TestSeveralPorts(BatchCase):
             calls.append((name, [address] + flags, USER))
         for flag in ("-f3", "-f6", "-m2", "-q3", "-N1", "-r0",
                      "--control=none", "--control=udp", "-S41000"):
-            calls.append(("options", [four, "-p80,81,100", "-w0.4", flag],
+            calls.append(("options", [four, "-p80,81,100", "-w0.8", flag],
                           USER))
         return calls
 
