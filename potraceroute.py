@@ -4560,8 +4560,11 @@ class TextReport(object):
         results = traceroute.results
         if not all(each.complete for each in results):
             self.writer.line("Interrupted: not all hops are known")
-        for finding in result.findings:
-            self.writer.line("Finding: " + finding["text"])
+        for each in results:
+            for finding in each.findings:
+                self.writer.line("Finding: %s%s" % (
+                    "" if each is result else each.label + ": ",
+                    finding["text"]))
         for line in format_table(results) if len(results) > 1 else ():
             self.writer.line(line)
         missed = sum(not each.reached for each in results)

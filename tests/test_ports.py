@@ -678,6 +678,16 @@ class TestSeveralPorts(BatchCase):
 class TestSeveralPortsAlone(live.PathCase):
     """What needs a path of its own."""
 
+    def test_findings_of_each_port_are_told_with_its_name(self):
+        destination = self.make(routers=2)
+        for port in (81, 82):
+            self.serve("answer", port=port, banner=b"HTTP/1.0 200 OK\r\n\r\n")
+        status, out, err = live.run(self.net, destination, "-n", "--http",
+                                    "-p81,82", "--banner-wait=0")
+        self.assertEqual((status, err), (0, ""))
+        for start in ("Finding: ", "Finding: TCP port 82: "):
+            self.assertIn("\n%sAnswer: 'HTTP/1.0 200 OK" % start, out)
+
     assert_quiet_server = BatchCase.__dict__["assert_quiet_server"]
 
     def test_loss_makes_no_wrong_verdict_and_no_wrong_distance(self):
