@@ -3166,7 +3166,8 @@ def name_forger(traceroute, trace):
             count_back(near[0].reply_ttl) == count_back(far[0].reply_ttl):
         return
     reply_ttl = reset[0].reply_ttl if reset else measure_reset_ttl(
-        traceroute, 0.2 + 3 * max(hop.rtt or 0 for hop in near + far))
+        traceroute, ttl, 0.2 + 3 * max(hop.rtt or 0 for hop in near + far)) \
+        if trace is traceroute.result else None
     place = reply_ttl and {
         count_back(near[0].reply_ttl): "at hop %d (%s)" % (
             ttl - 1, near[0].address),
@@ -3179,19 +3180,21 @@ def name_forger(traceroute, trace):
         trace.summary = VERDICTS["reset"].format(**trace.facts)
 
 
-def measure_reset_ttl(traceroute, wait):
+def measure_reset_ttl(traceroute, ttl, wait):
     """Return the ttl with which the port's resets arrive, None if they no
     longer do: more and more of them are shut out (Linux ip(7) IP_MINTTL,
-    IPV6_MINHOPCOUNT).  wait: seconds for a reset to come."""
+    IPV6_MINHOPCOUNT).  ttl: that of the SYNs, which get as far as the device
+    and not to the host; wait: seconds for a reset to come."""
     low, high = 0, 256          # a reset passes the one, not the other
     for step in (16, 1, 1):     # twice, lest a lost packet misleads
-        passed = resets_above(traceroute, range(low + step, high, step), wait)
+        passed = resets_above(traceroute, ttl, wait,
+                              range(low + step, high, step))
         low = max(passed + [low])
         high = high if step == 1 else min(low + step, high)
     return low or None
 
 
-def resets_above(traceroute, limits, wait):
+def resets_above(traceroute, ttl, wait, limits):
     """Return those of the limits for a ttl that the port's resets pass."""
     family = traceroute.target.family
     method = TcpMethod(traceroute.target._replace(source_port=None),
@@ -3202,6 +3205,7 @@ def resets_above(traceroute, limits, wait):
         for limit in limits:
             sock = method.open_socket(socket.SOCK_STREAM)
             trying[sock.fileno()] = sock, limit
+            method.set_ttl(sock, ttl)
             sock.setsockopt(family.level, 21 if family.version == 4 else 73,
                             limit)
             if sock.connect_ex(traceroute.target.sockaddr) == \
@@ -3471,7 +3475,7 @@ def choose_request(options, method, host="host"):
                 ".").encode("idna")
             if name[253:]:
                 raise ValueError
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, TypeError):
             raise OptionError("--%s %s: not a host name" % (kind,
                                                             quote(text)))
         if kind == "tls" and (
@@ -3558,7 +3562,8 @@ class Session(Probe):
 def exchange(traceroute, requests):
     """Return the Sessions of requests, (ttl, segments) each.  All connect
     first: a device that saw a bad one may refuse what comes next."""
-    method = TcpMethod(traceroute.target, Mechanism())
+    method = TcpMethod(traceroute.target._replace(source_port=None),
+                       Mechanism())
     guard = traceroute.guard or wait_for
     options = traceroute.options
     sessions = [Session(*request) for request in requests]
@@ -3595,8 +3600,9 @@ def look_inside(traceroute, trace):
     last = trace.distance or 1 + max([0] + [hop.ttl for hop in hops])
     for _ in range(2):                  # once more, lest it be mere loss
         sessions = exchange(traceroute, [
-            (ttl, [octets]) for ttl in list(range(1, last)) + [0]])
-        full = sessions.pop()
+            (ttl, [octets]) for ttl in range(1, last)] + [
+                (0, []), (0, [octets])])
+        full, idle = sessions.pop(), sessions.pop()
         outcome = full.outcome
         if outcome not in ("silent", "unconnected"):
             break
@@ -3612,6 +3618,9 @@ def look_inside(traceroute, trace):
                            session.limit, session.outcome, trace.address),
                        session.limit)
             break
+    if outcome == idle.outcome == "reset":
+        trace.find("inside", "A connection without a request is reset, too")
+        return
     if outcome in LOST:
         blame(trace, what, outcome, sessions, hops)
     elif outcome != "answered":
@@ -3632,20 +3641,26 @@ def blame(trace, what, outcome, sessions, hops):
             if session.outcome == ("expired" if silent else outcome)]
     if not silent and not ttls:
         trace.find("inside", "It is %s by %s, or by a device %s" % (
-            word, trace.address, "right before it, or that judges its answers"
-            if outcome == "reset" else "on the way, with an ICMP error"))
+            word, trace.address, "behind hop %d, or one that judges its "
+            "answers" % len(sessions) if outcome == "reset" else
+            "on the way, with an ICMP error"))
         return
     after = max([0] + ttls) if silent else ttls[0] - 1
+    trace.verdict, trace.reached = "dropped" if silent else outcome, False
+    if any(session.limit == after + silent and
+           session.outcome == "unconnected" for session in sessions):
+        trace.summary = "%s is %s on the way; %s is open" % (
+            what, word, trace.label)
+        return
     hops = [{"ttl": hop.ttl, "address": hop.address} for hop in hops] + [
         {"ttl": trace.distance, "address": trace.address}]
     before = [hop for hop in hops[:-1] if hop["ttl"] <= after]
     behind = hops[len(before)]
-    place = "hop %d (%s)" % (after, dict(
-        (hop["ttl"], hop["address"]) for hop in before).get(
-            after, "silent")) if after else "this host"
+    place = "hop %d" % after if after else "this host"
+    if before and before[-1]["ttl"] == after:
+        place += " (%s)" % before[-1]["address"]
     trace.blocked_after = (before or [None])[-1]
     trace.blocked_before = behind
-    trace.verdict, trace.reached = "dropped" if silent else outcome, False
     trace.summary = "%s is %s %s; %s is open" % (
         what, word, "between %s and hop %s (%s)" % (
             place, behind["ttl"] or "?", behind["address"]) if silent else
@@ -3682,14 +3697,24 @@ def shake_hands(traceroute, trace, name):
             context.check_hostname = bool(strict and name)
             if not strict:
                 context.verify_mode = ssl.CERT_NONE
-            sock = TcpMethod(traceroute.target, Mechanism()).open_socket(
-                socket.SOCK_STREAM)
+            sock = TcpMethod(traceroute.target._replace(
+                source_port=None), Mechanism()).open_socket(
+                    socket.SOCK_STREAM)
             sock.settimeout(traceroute.options.wait_time)
+            until = monotonic() + traceroute.options.wait_time
             guard(sock.connect, traceroute.target.sockaddr)
             sock = context.wrap_socket(
                 sock, server_hostname=name.decode("ascii") or None,
                 do_handshake_on_connect=False)
-            guard(lambda _: sock.do_handshake(), 0)
+            sock.settimeout(0)      # Python 2.7 has no limit for all of it
+            while True:
+                try:
+                    sock.do_handshake()
+                    break
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    if monotonic() > until:
+                        raise socket.error("timed out")
+                    guard(time.sleep, 0.005)
             trace.find("tls", "%s, %s; certificate of %s, issued by %s, valid"
                        " until %s; %sverified" % (
                            (sock.version(), sock.cipher()[0]) +
@@ -4014,7 +4039,9 @@ NUMBERS = (                     # option, flag, smallest, largest
 def check_options(options):
     """Return the name of the method; raise OptionError for bad options."""
     for row in NUMBERS:
-        check_number(options, *row)
+        value = check_number(options, *row)
+        setattr(options, row[0], value if row[0][-5:] in (
+            "_time", "_wait") else int(value))
     if options.first_hop > options.max_hops:
         raise OptionError("-f %d is beyond -m %d: no hop would be probed" %
                           (options.first_hop, options.max_hops))
@@ -4038,11 +4065,11 @@ def check_options(options):
 
 def decode_control(text):
     """Return (word, port or None) of --control."""
-    word, colon, port = text.partition(":")
+    word, colon, port = quote(text).strip("'").partition(":")
     known = ("auto", "none", "icmp", "udp", "tcp")
     if word not in known or colon and (
-            word not in ("udp", "tcp") or not port.isdigit() or
-            not 1 <= int(port) <= 65535):
+            word not in ("udp", "tcp") or not port or
+            port.strip("0123456789") or not 1 <= int(port) <= 65535):
         raise OptionError("--control %s: must be one of auto, none, icmp, "
                           "udp[:PORT], tcp[:PORT]" % quote(text))
     return word, int(port) if colon else None
@@ -4258,10 +4285,9 @@ class Traceroute(object):
         options = self.options
         payload = decode_payload(options.payload)
         version = 4 if options.ipv4 else 6 if options.ipv6 else None
-        if options.source_ip and version is None:
-            version = 6 if ":" in options.source_ip else 4
         if options.source_ip:
             check_address(options.source_ip)
+            version = version or (6 if ":" in options.source_ip else 4)
         best = None
         for number, sockaddr in resolve(self.destination, version,
                                         self.guard):

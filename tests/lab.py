@@ -511,6 +511,9 @@ class TcpService(object):
             pass                    # the peer has gone
         if self.hang_up:
             del self.open[sock]
+            if self.hang_up == "reset":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                struct.pack("ii", 1, 0))
             sock.close()
 
     def report(self, _):
@@ -772,8 +775,8 @@ class Network(object):
         """Start a server of one of SERVER_KINDS; port 0: any free one.
 
         "banner" sends its banner `after` seconds from the connection, and
-        closes then if it should `hang_up`; "answer" sends it whenever
-        something came.
+        closes then if it should `hang_up` (by a reset: "reset");
+        "answer" sends it whenever something came.
         """
         if kind not in SERVER_KINDS:
             raise ValueError("no kind of server: %r" % kind)

@@ -303,7 +303,9 @@ class TestFilters(InsidePath):
         "payload": call(4013, "-P6869", "192.0.2.7", "--banner-wait=0.6"),
         "greeting": call(4014), "http": call(4015, "--http", "app.example"),
         "http 6": call(4016, "--http", "app6.example"),
-        "slow": call(4017), "hang up": call(4018), "not tls": call(4019)}
+        "slow": call(4017), "hang up": call(4018), "not tls": call(4019),
+        "resetting": call(4020), "flows": call(4006, "--tls=app.example",
+                                               "--flows=2", "192.0.2.7")}
 
     @classmethod
     def prepare(cls):
@@ -324,8 +326,9 @@ class TestFilters(InsidePath):
         how = {4013: ("tcp", {}), 4017: ("tcp", {}),
                4014: ("banner", dict(banner=b"220 hello", after=0.2)),
                4018: ("banner", dict(hang_up=True, after=0.6)),
-               4019: ("answer", dict(banner=b"not TLS"))}
-        for port in range(4001, 4020):
+               4019: ("answer", dict(banner=b"not TLS")),
+               4020: ("banner", dict(hang_up="reset", after=0.6))}
+        for port in range(4001, 4021):
             kind, options = how.get(port, ("answer", dict(
                 banner=b"HTTP/1.0 200 OK\r\nServer: x/1\r\n\r\n")))
             cls.servers[port] = cls.net.serve(cls.net.server, kind,
@@ -379,11 +382,44 @@ class TestFilters(InsidePath):
         self.assert_between("drop at 4", "dropped", 4, 6)
 
     def test_reset_or_icmp_that_only_the_full_ttl_draws_blames_no_hop(self):
-        for name, word in (("reset at 6", "or by a device right before it"),
+        for name, word in (("reset at 6", "or by a device behind hop 6, or"),
                            ("reject", "with an ICMP error")):
             trace, words = self.see(name, "open")
             self.assertIn(word, words[1])
             self.assertIn("; the name is filtered", words[2])
+
+    def test_connection_that_did_not_come_about_proves_no_place(self):
+        class Result(object):
+            verdict, reached, summary = "open", True, ""
+            distance, address, label = 5, "192.0.2.7", "TCP port 443"
+            blocked_after = None
+
+        hops = [pt.NO_ANSWER._replace(address="10.88.%d.1" % ttl)
+                for ttl in range(1, 5)]
+        hops = [type("Hop", (), {"ttl": ttl, "address": hop.address})
+                for ttl, hop in enumerate(hops, 1)]
+        for outcomes, outcome, place in (
+                (["expired", "unconnected", "silent", "silent"], "silent",
+                 None),
+                (["expired", "silent", "silent", "silent"], "silent", 1),
+                (["expired", "unconnected", "reset", "reset"], "reset", None),
+                (["expired", "expired", "reset", "reset"], "reset", 2)):
+            result, sessions = Result(), []
+            for ttl, word in enumerate(outcomes, 1):
+                sessions.append(pt.Session(ttl, []))
+                sessions[-1].outcome = word
+            pt.blame(result, "HTTP request", outcome, sessions, hops)
+            self.assertFalse(result.reached)
+            self.assertEqual(result.blocked_after and
+                             result.blocked_after["ttl"], place)
+            self.assertEqual("on the way" in result.summary, not place)
+
+    def test_server_that_resets_every_connection_blames_nobody(self):
+        self.assertIn("A connection without a request is reset, too",
+                      self.see("resetting", "open")[1])
+
+    def test_filter_is_found_beside_several_flows(self):
+        self.assert_between("flows", "dropped", 3, 4)
 
     def test_payload_goes_by_each_ttl_if_it_was_lost(self):
         self.assert_between("payload drop", "dropped", 3, 4)
@@ -408,7 +444,7 @@ class TestFilters(InsidePath):
             self.assertIn("Answer: 'HTTP/1.0 200 OK\\r\\nServer: x/1",
                           words[1])
             self.assertIn("with 1450 octets more: answered", words[2])
-            self.assertEqual(self.servers[port].accepts(), 1 + 7 + 1)
+            self.assertEqual(self.servers[port].accepts(), 1 + 8 + 1)
             requests = [data for data in self.servers[port].payloads()
                         if data]
             self.assertEqual(len(requests), 2)
