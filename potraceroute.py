@@ -1095,6 +1095,7 @@ PAYLOADS += [Payload(*row) for row in (
 # What answers nothing, or, L2TP, only what leaves a tunnel behind
 SILENT = {162: "SNMP trap", 514: "syslog", 1701: "L2TP", 2055: "NetFlow",
           3784: "BFD", 4739: "IPFIX", 4789: "VXLAN", 8125: "StatsD",
+          9995: "NetFlow",
           51820: "WireGuard"}
 
 
@@ -2333,8 +2334,10 @@ def decide(target, method, plan, control=None):
                      ((3, 3), (1, 4)) else "",
                      "control": "; %s" % format_reach(control)
                      if control and control.reached else ""}
-            return {"prohibited": "rejected"}.get(
-                answer.outcome, answer.outcome), facts, answer.address, ttl
+            # For one port only, it is no want of a route.
+            return "rejected" if answer.outcome == "prohibited" or \
+                control and control.reached else answer.outcome, facts, \
+                answer.address, ttl
     failures = [answer.error for state in [plan.full] + plan.states
                 if state is plan.full or state.ttl > plan.heard
                 for answer in state.answers
@@ -2420,7 +2423,10 @@ def forger_place(plan):
         return "at hop 1 or by this host's own firewall"
     if before:
         return "at hop %d (%s) or just behind it" % (ttl - 1, before[0])
-    return "before hop %d" % ttl
+    known = [state for state in plan.states
+             if state.ttl < ttl and state.heard]
+    return "before hop %d" % ttl + (
+        " and behind " + format_hop(known[-1]) if known else "")
 
 
 def arrival(plan, control):
@@ -2514,7 +2520,9 @@ def dropped_facts(target, method, plan, control=None):
         why = "the path is longer than that or loops (see -m), and %s did " \
             "not answer" % target.address
     elif control and (beyond or heard):
-        why = format_reach(control) if beyond else \
+        why = format_reach(control) + (
+            "; or its answers are lost on the way back" if
+            beyond.reached and method == "tcp" else "") if beyond else \
             "%s gets no farther, so the path itself ends there, or the " \
             "host is down" % control.label
         why += differ
@@ -2529,6 +2537,8 @@ def dropped_facts(target, method, plan, control=None):
     else:
         why = "no hop answered at all, not even the first; look at this " \
             "host's own firewall and gateway first"
+    if beyond and not heard:
+        why += "; perhaps this host's own firewall drops it"
     if method == "udp" and not control:
         why += ", or the service says nothing to such a probe"
     return {"where": where, "why": why}
@@ -3044,13 +3054,13 @@ class Ports(object):
         said = [each for each in results if each.verdict in (
             "refused", "rejected", "unreachable") and each.hops and
             each.hops[-1].icmp_type]
-        silent = [each for each in results
-                  if each.verdict in ("dropped", "silent")]
+        silent = [each for each in results if not each.blocked_before and
+                  each.verdict in ("dropped", "silent")]
         if silent and len(said) > 1:
-            results[0].find("limit", "ICMP errors may be limited: ports %s "
-                            "may be %s too, probe them alone" % (
-                                format_ports(each.port for each in silent),
-                                said[0].verdict))
+            results[0].find("limit", "who says %s by ICMP may limit that: if "
+                            "in doubt, probe %s alone" % (
+                                said[0].verdict, format_ports(
+                                    each.port for each in silent)))
 
     def results(self, controls):
         """Return the Traces of all, in the order asked for; controls are
@@ -3313,9 +3323,10 @@ def check_loss(traceroute, trace):
     trace.find("rate-limit" if behind else "loss", "%s: %s" % (
         ", ".join("%s answered %d of %d probes" % (
             format_hop(hop), hop.sent - hop.lost, hop.sent)
-            for hop in found), "ICMP is limited there, no loss, as what lies "
-        "behind answered all %d" % behind if behind else
-        "packets are lost on the way"), found[0].ttl)
+            for hop in found), "ICMP is limited there rather than lost: "
+        "all %d probes to what lies behind were answered" % behind
+        if behind else "packets are lost on the way (--flows=8 tells if on "
+        "one path only)"), found[0].ttl)
 
 
 def find_nat(traceroute, result):
@@ -3495,9 +3506,9 @@ class Session(Probe):
     GRACE = 0.3         # seconds in which a nearer device has answered, too
     outcome = seen = ready = None
 
-    def __init__(self, limit, parts):
+    def __init__(self, limit, parts, greets=False):
         Probe.__init__(self, 0, True)
-        self.limit, self.parts = limit, parts
+        self.limit, self.parts, self.greets = limit, parts, greets
 
     def connect(self, method):
         """Return True once that is settled."""
@@ -3507,7 +3518,8 @@ class Session(Probe):
             if not self.ready and not self.outcome:
                 for reply in method.receive(self.sock, self):
                     self.ready = reply.kind == "accepted"
-                    self.outcome = None if self.ready else "unconnected"
+                    self.outcome = None if self.ready else "reset" if \
+                        reply.error == errno.ECONNRESET else "unconnected"
         except socket.error:
             self.outcome = "unconnected"
         return self.ready or self.outcome
@@ -3519,6 +3531,10 @@ class Session(Probe):
             return True
         data, number = None, 0
         try:
+            if self.greets:     # a later one would feign an answer
+                self.outcome = None if self.sock.recv(BUFFER) else "closed"
+                self.greets = False
+                return self.outcome
             while self.parts:
                 method.set_ttl(self.sock, self.limit or DEFAULT_TTL)
                 self.sock.send(self.parts.pop(0))
@@ -3551,7 +3567,7 @@ class Session(Probe):
         """Close by a reset, with a ttl that gets it to the server."""
         if self.sock:
             self.outcome = self.outcome or (
-                "unconnected" if not self.ready else "acknowledged"
+                "unconnected" if self.parts else "acknowledged"
                 if self.acknowledged(method) else self.seen or "silent")
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                                  struct.pack("ii", 1, 0))
@@ -3559,14 +3575,15 @@ class Session(Probe):
         method.release(self)
 
 
-def exchange(traceroute, requests):
-    """Return the Sessions of requests, (ttl, segments) each.  All connect
-    first: a device that saw a bad one may refuse what comes next."""
+def exchange(traceroute, requests, greets):
+    """Return the Sessions of requests, (ttl, segments) each, to a service
+    that speaks first or not.  All connect first: a device that saw a bad one
+    may refuse what comes next."""
     method = TcpMethod(traceroute.target._replace(source_port=None),
                        Mechanism())
     guard = traceroute.guard or wait_for
     options = traceroute.options
-    sessions = [Session(*request) for request in requests]
+    sessions = [Session(*request, greets=greets) for request in requests]
     for start in range(0, len(sessions), options.parallel):
         # The full ttl first: some servers serve one at a time.
         group = sessions[start:start + options.parallel][::-1]
@@ -3598,14 +3615,20 @@ def look_inside(traceroute, trace):
     what += " for " + format_text(name) if name else ""
     hops = [hop for hop in trace.hops if hop.outcome == "time-exceeded"]
     last = trace.distance or 1 + max([0] + [hop.ttl for hop in hops])
+    greets, before = trace.banner is not None, None
     for _ in range(2):                  # once more, lest it be mere loss
         sessions = exchange(traceroute, [
             (ttl, [octets]) for ttl in range(1, last)] + [
-                (0, []), (0, [octets])])
+                (0, []), (0, [octets])], greets)
+        if before and sessions[-1].outcome == "unconnected":
+            trace.find("inside", "Since that request no connection comes "
+                       "about: a device may have shut us out")
+            sessions = before
         full, idle = sessions.pop(), sessions.pop()
         outcome = full.outcome
         if outcome not in ("silent", "unconnected"):
             break
+        before = outcome == "silent" and sessions + [idle, full]
     trace.find("inside", "%s: ttl %s" % (what, ", ".join(
         "%s %s" % (" ".join(str(session.limit or "full")
                             for session in group), word)
@@ -3624,6 +3647,11 @@ def look_inside(traceroute, trace):
     if outcome in LOST:
         blame(trace, what, outcome, sessions, hops)
     elif outcome != "answered":
+        trace.find("inside", {
+            "acknowledged": "The request has arrived, but nothing answers "
+            "it in time (-v looks for a proxy that took it)",
+            "unconnected": "No further connection comes about: only few may "
+            "be let in"}.get(outcome, "No answer"))
         return
     elif kind == "tls" and full.payload[:1] in (b"\x15", b"\x16"):
         shake_hands(traceroute, trace, name)
@@ -3652,8 +3680,11 @@ def blame(trace, what, outcome, sessions, hops):
         trace.summary = "%s is %s on the way; %s is open" % (
             what, word, trace.label)
         return
-    hops = [{"ttl": hop.ttl, "address": hop.address} for hop in hops] + [
-        {"ttl": trace.distance, "address": trace.address}]
+    known = [session.limit for session in sessions if not silent or
+             session.outcome in ("expired", outcome)]   # not "greeted"
+    hops = [{"ttl": hop.ttl, "address": hop.address} for hop in hops
+            if hop.ttl in known] + [
+                {"ttl": trace.distance, "address": trace.address}]
     before = [hop for hop in hops[:-1] if hop["ttl"] <= after]
     behind = hops[len(before)]
     place = "hop %d" % after if after else "this host"
@@ -3677,7 +3708,8 @@ def vary_request(traceroute, trace, encode, name, outcome):
             ("with the name " + format_text(other), [encode(other)]),
             ("cut in two segments", [octets[:cut], octets[cut:]])]
     outcomes = [session.outcome for session in exchange(
-        traceroute, [(0, row[1]) for row in rows[:1 if passes else 3]])]
+        traceroute, [(0, row[1]) for row in rows[:1 if passes else 3]],
+        trace.banner is not None)]
     trace.find("inside", "The same " + ", ".join(
         "%s: %s" % (row[0], word) for row, word in zip(rows, outcomes)) + (
             "; the name is filtered" if name not in

@@ -400,8 +400,8 @@ class FindingTests(unittest.TestCase):
                 make_hop(6, sent=3), end(7, sent=3)]
         self.assertEqual(findings(hops, queries=3), [(
             "rate-limit", 2, "hop 2 (10.0.2.1) answered 2 of 4 probes, hop 4 "
-            "(10.0.4.1) answered 2 of 5 probes: ICMP is limited there, no "
-            "loss, as what lies behind answered all 9")])
+            "(10.0.4.1) answered 2 of 5 probes: ICMP is limited there rather "
+            "than lost: all 9 probes to what lies behind were answered")])
 
     def test_single_lost_answer_is_neither_limit_nor_loss(self):
         good = [make_hop(ttl) for ttl in range(1, 10)]
@@ -423,7 +423,7 @@ class FindingTests(unittest.TestCase):
         self.assertEqual(findings(hops, queries=5), [(
             "loss", 3, "hop 3 (10.0.3.1) answered 5 of 7 probes, hop 4 "
             "(198.51.100.7) answered 5 of 6 probes: packets are lost on the "
-            "way")])
+            "way (--flows=8 tells if on one path only)")])
 
     def test_loss_is_not_claimed_without_proof(self):
         lossy = [make_hop(1, sent=5), make_hop(2, sent=7, lost=2)]

@@ -325,7 +325,7 @@ class TestLimitFinding(unittest.TestCase):
         results = [Result(port=port, verdict=verdict)
                    for port, verdict in enumerate(verdicts, 20)]
         for each in results:
-            each.hops = [Known(3, "a")]
+            each.hops, each.blocked_before = [Known(3, "a")], None
             each.hops[0].icmp_type = icmp_type \
                 if each.verdict in ("refused", "rejected") else 11
         p.Ports.compare(results)
