@@ -3505,6 +3505,7 @@ class Session(Probe):
 
     GRACE = 0.3         # seconds in which a nearer device has answered, too
     outcome = seen = ready = None
+    mss = 0             # octets of a segment, as last sent (tcpi_snd_mss)
 
     def __init__(self, limit, parts, greets=False):
         Probe.__init__(self, 0, True)
@@ -3569,6 +3570,7 @@ class Session(Probe):
             self.outcome = self.outcome or (
                 "unconnected" if self.parts else "acknowledged"
                 if self.acknowledged(method) else self.seen or "silent")
+            self.mss = sum(method.read_info(self.sock)[4:5])
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                                  struct.pack("ii", 1, 0))
         self.real = False
@@ -3707,9 +3709,12 @@ def vary_request(traceroute, trace, encode, name, outcome):
     rows = [("with %d octets more" % PADDING, [encode(name, PADDING)]),
             ("with the name " + format_text(other), [encode(other)]),
             ("cut in two segments", [octets[:cut], octets[cut:]])]
-    outcomes = [session.outcome for session in exchange(
+    sessions = exchange(
         traceroute, [(0, row[1]) for row in rows[:1 if passes else 3]],
-        trace.banner is not None)]
+        trace.banner is not None)
+    outcomes = [session.outcome for session in sessions]
+    if outcomes[0] in ("answered", "acknowledged") and sessions[0].mss:
+        rows[0] = rows[0][0] + ", in segments of %d" % sessions[0].mss,
     trace.find("inside", "The same " + ", ".join(
         "%s: %s" % (row[0], word) for row, word in zip(rows, outcomes)) + (
             "; the name is filtered" if name not in

@@ -448,7 +448,9 @@ class TestFilters(InsidePath):
                              "full answered" % host)
             self.assertIn("Answer: 'HTTP/1.0 200 OK\\r\\nServer: x/1",
                           words[1])
-            self.assertIn("with 1450 octets more: answered", words[2])
+            self.assertIn("with 1450 octets more, in segments of %d: "
+                          "answered" % (1428 if "6" in name else 1448),
+                          words[2])
             self.assertEqual(self.servers[port].accepts(), 1 + 8 + 1)
             requests = [data for data in self.servers[port].payloads()
                         if data]
@@ -498,6 +500,14 @@ class TestPaths(test_live.PathCase):
         self.assertIn("ttl 1 2 3 4 5 6 expired, 7 8 full answered",
                       result[0])
         self.assertIn("With ttl 7 already", result[1])
+
+    def test_segments_that_are_acknowledged_show_a_narrow_path(self):
+        self.serve("answer", port=80, banner=b"HTTP/1.0 200 OK\r\n\r\n")
+        self.make(routers=4, delay=0.005, hops={2: {"mtu": 1300}})
+        trace = test_live.run_json(self.net, "192.0.2.7", "--http",
+                                   "--banner-wait=0", **USER)[1]
+        self.assertIn("with 1450 octets more, in segments of 1248: answered",
+                      trace["findings"][2]["text"])
 
     def test_interrupt_leaves_nothing_open_and_shows_the_trace(self):
         self.serve("tcp", port=443)
@@ -573,7 +583,7 @@ class TestRealTls(InsidePath):
                           "by 'Corp Proxy, app.example', valid until 20",
                           words[1])
             self.assertIn("; not verified: ", words[1])
-            self.assertIn("with 1450 octets more: answered", words[2])
+            self.assertIn("with 1450 octets more, in segments of ", words[2])
         self.assert_clean(445, 446)
 
     def test_good_certificate_is_verified_its_name_too(self):
