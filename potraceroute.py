@@ -4509,6 +4509,11 @@ class Traceroute(object):
             self.result = Trace(self, plan, hops, elapsed, shown, controls)
             self.results = [self.result] + others.results(
                 [self.result] * self.result.reached + controls)
+            far = [each for each in self.results[1:] if self.result.distance
+                   and (each.distance or 0) > self.result.distance + 1]
+            if far and self.result.reached:     # by something before it?
+                self.result = self.results[0] = Trace(
+                    self, plan, hops, elapsed, shown, controls + far[:1])
             others.compare(self.results)
         for check in CHECKS:
             check(self, self.result)

@@ -306,7 +306,7 @@ class TestChainOfKernelRouters(LiveCase):
             "tcp dport 443 redirect to :3128", "}", "}", ""]))
         calls = [([destination, "-p443"] + flags, how) for how in BOTH
                  for destination in self.each_family()
-                 for flags in (["-v"], ["--control=udp"])]
+                 for flags in (["-v"], ["--control=udp"], ["-p443,22"])]
         for call, result in zip(calls, run_json_all(self.net, calls)):
             self.assert_verdict(result, "open", 0)
             place = "something at hop 2 (%s) or just before it" % \
