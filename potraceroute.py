@@ -2309,35 +2309,41 @@ def decide(target, method, plan, control=None):
             return REACHED_VERDICTS[answer.outcome], facts, \
                 answer.address, None
     for answer in candidates:
-        if answer.outcome == "reset":
-            return "reset", {"where": forger_place(plan), "why":
-                             format_arrival(plan, control)}, None, \
-                plan.end - 1
         if OUTCOMES[answer.outcome].final:
-            ttl = place_of(answer, plan)
-            if FORGED in answer.notes:
-                return "rejected", {
-                    "who": "a device %s, in the name of %s" % (
-                        forger_place(plan), target.address), "own": "",
-                    "icmp": format_icmp(target.family.version, answer),
-                    "control": "; " + format_arrival(plan, control)}, \
-                    None, plan.end - 1
-            facts = {"who": format_who(answer.address, ttl, target),
-                     "icmp": "which one is not visible" if
-                     answer.icmp_type is None else
-                     format_icmp(target.family.version, answer),
-                     "own": " (its own firewall)" if
-                     answer.address == target.address else
-                     " (perhaps the same host by another address)" if
-                     control and control.distance == ttl == plan.end and
-                     (answer.icmp_type, answer.icmp_code) in
-                     ((3, 3), (1, 4)) else "",
-                     "control": "; %s" % format_reach(control)
-                     if control and control.reached else ""}
-            # For one port only, it is no want of a route.
-            return "rejected" if answer.outcome == "prohibited" or \
-                control and control.reached else answer.outcome, facts, \
-                answer.address, ttl
+            return decide_blocked(target, plan, answer, control)
+    return decide_lost(target, method, plan, control)
+
+
+def decide_blocked(target, plan, answer, control):
+    """Return what decide() does, of an answer that ends the path."""
+    if answer.outcome == "reset":
+        return "reset", {"where": forger_place(plan), "why": format_arrival(
+            plan, control)}, None, plan.end - 1
+    if FORGED in answer.notes:
+        return "rejected", {
+            "who": "a device %s, in the name of %s" % (
+                forger_place(plan), target.address), "own": "",
+            "icmp": format_icmp(target.family.version, answer),
+            "control": "; " + format_arrival(plan, control)}, \
+            None, plan.end - 1
+    ttl, reached = place_of(answer, plan), control and control.reached
+    facts = {"who": format_who(answer.address, ttl, target),
+             "icmp": "which one is not visible" if answer.icmp_type is None
+             else format_icmp(target.family.version, answer),
+             "own": " (its own firewall)" if
+             answer.address == target.address else
+             " (perhaps the same host by another address)" if
+             control and control.distance == ttl == plan.end and
+             (answer.icmp_type, answer.icmp_code) in ((3, 3), (1, 4))
+             else "",
+             "control": "; %s" % format_reach(control) if reached else ""}
+    # For one port only, it is no want of a route.
+    return "rejected" if answer.outcome == "prohibited" or reached else \
+        answer.outcome, facts, answer.address, ttl
+
+
+def decide_lost(target, method, plan, control):
+    """Return what decide() does when nothing ends the path."""
     failures = [answer.error for state in [plan.full] + plan.states
                 if state is plan.full or state.ttl > plan.heard
                 for answer in state.answers
@@ -2449,8 +2455,10 @@ def nearer_than(plan, control):
 
 def format_arrival(plan, control):
     """Return what shows that a probe was not at the destination yet."""
+    hop = control and arrival(plan, control)
     return "with ttl %d %s gets to %s only" % (
-        plan.end, control.label, arrival(plan, control).address)
+        plan.end, control.label, hop.address) if hop else \
+        "with ttl %d other probes get to a router only" % plan.end
 
 
 def select_control(plan, controls):
@@ -4498,29 +4506,35 @@ class Traceroute(object):
             engine.close()
             if keeper:
                 keeper.close()
-            if not shown:               # interrupted: show what is known
-                hops += [self.make_hop(state, plan)
-                         for state in plan.states[len(hops):]
-                         if state.answers or state.ttl <= plan.heard]
+            self.tcp_info = method.tcp_info
             if method.blind:
                 self.mechanism_name, self.why = Mechanism.name, Mechanism.why
-            elapsed, self.tcp_info = monotonic() - began, method.tcp_info
-            controls = control.results(elapsed)
-            self.result = Trace(self, plan, hops, elapsed, shown, controls)
-            self.results = [self.result] + others.results(
-                [self.result] * self.result.reached + controls)
-            far = [each for each in self.results[1:] if self.result.distance
-                   and (each.distance or 0) > self.result.distance + 1]
-            if far and self.result.reached:     # by something before it?
-                self.result = self.results[0] = Trace(
-                    self, plan, hops, elapsed, shown, controls + far[:1])
-            others.compare(self.results)
-        for check in CHECKS:
-            check(self, self.result)
-        for each in self.results[1:]:
+            self.conclude(plan, hops, shown, control, others)
+        for each in self.results:
+            first = each is self.result
             for check in CHECKS:
-                check(self.sibling(self.proto, each.port), each)
-            each.control = []           # they stand with the first
+                check(self if first else self.sibling(
+                    self.proto, each.port), each)
+            if not first:
+                each.control = []       # they stand with the first
+
+    def conclude(self, plan, hops, shown, control, others):
+        """Set the results, of all that is known if it was interrupted."""
+        if not shown:
+            hops += [self.make_hop(state, plan)
+                     for state in plan.states[len(hops):]
+                     if state.answers or state.ttl <= plan.heard]
+        elapsed = monotonic() - control.began
+        controls = control.results(elapsed)
+        self.result = Trace(self, plan, hops, elapsed, shown, controls)
+        self.results = [self.result] + others.results(
+            [self.result] * self.result.reached + controls)
+        far = [each for each in self.results[1:] if self.result.distance
+               and (each.distance or 0) > self.result.distance + 1]
+        if far and self.result.reached:     # by something before it?
+            self.result = self.results[0] = Trace(
+                self, plan, hops, elapsed, shown, controls + far[:1])
+        others.compare(self.results)
 
     @staticmethod
     def ready_states(plan, count, done):
