@@ -3611,6 +3611,25 @@ def exchange(traceroute, requests, greets):
     return sessions
 
 
+def ask_each_ttl(traceroute, trace, octets, last):
+    """Return the Sessions by ttls below `last`, one that sends nothing, and
+    one with the full ttl."""
+    before = None
+    for _ in range(2):                  # once more, lest it be mere loss
+        sessions = exchange(traceroute, [
+            (ttl, [octets]) for ttl in range(1, last)] + [
+                (0, []), (0, [octets])], trace.banner is not None)
+        outcome = sessions[-1].outcome
+        if before and outcome == "unconnected":
+            trace.find("inside", "Since that request no connection comes "
+                       "about: a device may have shut us out")
+            sessions = before
+        if outcome not in ("silent", "unconnected"):
+            break
+        before = outcome == "silent" and sessions
+    return sessions[:-2], sessions[-2], sessions[-1]
+
+
 def look_inside(traceroute, trace):
     """Say where a request is reset or swallowed, or what answers it."""
     from itertools import groupby
@@ -3625,20 +3644,8 @@ def look_inside(traceroute, trace):
     what += " for " + format_text(name) if name else ""
     hops = [hop for hop in trace.hops if hop.outcome == "time-exceeded"]
     last = trace.distance or 1 + max([0] + [hop.ttl for hop in hops])
-    greets, before = trace.banner is not None, None
-    for _ in range(2):                  # once more, lest it be mere loss
-        sessions = exchange(traceroute, [
-            (ttl, [octets]) for ttl in range(1, last)] + [
-                (0, []), (0, [octets])], greets)
-        if before and sessions[-1].outcome == "unconnected":
-            trace.find("inside", "Since that request no connection comes "
-                       "about: a device may have shut us out")
-            sessions = before
-        full, idle = sessions.pop(), sessions.pop()
-        outcome = full.outcome
-        if outcome not in ("silent", "unconnected"):
-            break
-        before = outcome == "silent" and sessions + [idle, full]
+    sessions, idle, full = ask_each_ttl(traceroute, trace, octets, last)
+    outcome = full.outcome
     trace.find("inside", "%s: ttl %s" % (what, ", ".join(
         "%s %s" % (" ".join(str(session.limit or "full")
                             for session in group), word)

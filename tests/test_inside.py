@@ -306,8 +306,8 @@ class TestFilters(InsidePath):
         "http": call(4015, "--http", "app.example"),
         "http 6": call(4016, "--http", "app6.example"),
         "slow": call(4017), "hang up": call(4018), "not tls": call(4019),
-        "resetting": call(4020), "flows": call(4006, "--tls=app.example",
-                                               "--flows=2", "192.0.2.7")}
+        "shut out": call(4021), "resetting": call(4020),
+        "flows": call(4006, "--tls=app.example", "--flows=2", "192.0.2.7")}
 
     @classmethod
     def prepare(cls):
@@ -318,6 +318,7 @@ class TestFilters(InsidePath):
                 rule(4001, "reset"), rule(4003, "reset", tap=True),
                 rule(4004, "reset", sticky=True), rule(4005, "reset"),
                 rule(4006, "drop"), rule(4010, "reject"),
+                rule(4021, "drop", sticky=True),
                 rule(4011, "drop", contains="hi"),
                 rule(4012, "reset", contains="hi"),
                 rule(4014, "drop", contains="", data_only=True)]},
@@ -330,7 +331,7 @@ class TestFilters(InsidePath):
                4018: ("banner", dict(hang_up=True, after=0.6)),
                4019: ("answer", dict(banner=b"not TLS")),
                4020: ("banner", dict(hang_up="reset", after=0.6))}
-        for port in range(4001, 4021):
+        for port in range(4001, 4022):
             kind, options = how.get(port, ("answer", dict(
                 banner=b"HTTP/1.0 200 OK\r\nServer: x/1\r\n\r\n")))
             cls.servers[port] = cls.net.serve(cls.net.server, kind,
@@ -419,6 +420,11 @@ class TestFilters(InsidePath):
     def test_server_that_resets_every_connection_blames_nobody(self):
         self.assertIn("A connection without a request is reset, too",
                       self.see("resetting", "open")[1])
+
+    def test_device_that_shuts_us_out_after_the_request_is_named(self):
+        trace, words = self.assert_between("shut out", "dropped", 3, 4)
+        self.assertIn("Since that request no connection comes about: a "
+                      "device may have shut us out", words)
 
     def test_filter_is_found_beside_several_flows(self):
         self.assert_between("flows", "dropped", 3, 4)
