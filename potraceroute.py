@@ -2691,9 +2691,9 @@ class Trace(object):
         if plan.end is not None and not plan.lost:
             return ", at most %d hops away" % plan.end
         if self.verdict and self.complete:
-            return ", more than %d hops away" % (
-                plan.heard if plan.end is None else plan.end - (
-                    plan.states[plan.end - plan.first].outcome != "reset"))
+            count = plan.heard if plan.end is None else plan.end - (
+                plan.states[plan.end - plan.first].outcome != "reset")
+            return ", more than %d hop%s away" % (count, "s"[:count != 1])
         return ""
 
     @staticmethod
@@ -3065,10 +3065,10 @@ class Ports(object):
         silent = [each for each in results if not each.blocked_before and
                   each.verdict in ("dropped", "silent")]
         if silent and len(said) > 1:
-            results[0].find("limit", "who says %s by ICMP may limit that: if "
-                            "in doubt, probe %s alone" % (
-                                said[0].verdict, format_ports(
-                                    each.port for each in silent)))
+            results[0].find("limit", "who answers by ICMP (%s) may limit how "
+                            "often: if in doubt, probe port%s %s alone" % (
+                                said[0].verdict, "s"[:len(silent) > 1],
+                                format_ports(each.port for each in silent)))
 
     def results(self, controls):
         """Return the Traces of all, in the order asked for; controls are

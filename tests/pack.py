@@ -3,9 +3,14 @@
     $ python3 tests/pack.py                     # here; copy what it prints
     $ base64 -d | bunzip2 > potraceroute.py     # there; paste, Ctrl-D
 
+or, where there is no bunzip2,
+
+    $ python -c "import sys, bz2, base64
+    out = getattr(sys.stdout, 'buffer', sys.stdout)
+    out.write(bz2.decompress(base64.b64decode(sys.stdin.read())))" >FILE
+
 What it prints is the program without its comments, docstrings, blank lines
-and most of its indentation, compressed by bzip2 and in base64.  Where there
-is no bunzip2, Python does as well: see README.md.
+and most of its indentation, compressed by bzip2 and in base64.
 """
 
 from __future__ import print_function

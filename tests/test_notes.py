@@ -18,6 +18,7 @@ import emulator  # noqa: E402
 import lab  # noqa: E402
 import potraceroute as pt  # noqa: E402
 
+import test_live  # noqa: E402
 from test_live import COMPILED, setUpModule, tearDownModule  # noqa: F401,E402
 ROOT, USER = {"privileged": True}, {"privileged": False}
 DESTINATION = "198.51.100.7"
@@ -564,16 +565,7 @@ class VerdictTests(unittest.TestCase):
 # Live
 # --------------------------------------------------------------------------
 
-class LiveCase(unittest.TestCase):
-
-    @classmethod
-    def setUpClass(cls):
-        cls.require()
-        cls.net = cls.build()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.net.close()
+class LiveCase(test_live.LiveCase):
 
     def trace(self, *args, **how):
         """Run the command; -> its trace of --json."""
