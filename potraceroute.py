@@ -51,7 +51,8 @@ Sections, each using only those above it:
     8 Payloads (UDP requests)    19 Path MTU
     9 Probe methods              20 Traceroute (the interface)
    10 Plan (what to send when)   21 Report
-   11 Engine (send and hear)     22 Options and command line
+   11 Engine (send and hear)     22 Doctor (what this host can do)
+                                 23 Options and command line
 
 To add a UDP service, add a row to PAYLOADS; an option, a row to OPTIONS; a
 look at the finished trace, a function to CHECKS.
@@ -466,6 +467,8 @@ def decode_transport(quoted, rest):
         return quoted
     one, two, _, four = struct.unpack_from("!HHHH", rest)
     if quoted.protocol == socket.IPPROTO_TCP:
+        if bytearray(rest[13:14] or b"\2")[0] & 18 != 2:
+            one = 0             # not a SYN: no probe of ours
         return quoted._replace(source_port=one, dest_port=two,
                                tsval=decode_tsval(rest))
     if quoted.protocol == socket.IPPROTO_UDP:
@@ -1760,24 +1763,23 @@ class TcpMethod(Method):
             # this may be the first hop's answer to that one.
             probe.gone = True
             return []
-        if replies:
-            self.queue_works = True
-            return replies
-        error = probe.error or sock.getsockopt(socket.SOL_SOCKET,
-                                               socket.SO_ERROR)
-        if not error:
-            try:
-                peer = sock.getpeername()
-            except socket.error:
-                if not (self.quiet_errors and probe.empty):
-                    return []
-                error = errno.EHOSTUNREACH
-        if not error:
-            if peer == sock.getsockname():      # connected to itself
+        try:        # what is connected has ICMP errors of later segments
+            if sock.getpeername() == sock.getsockname():    # of itself
                 return [self.reset]
             self.tcp_info = info
             probe.kernel_rtt = info[17] * 1e-6 if info and info[17] else None
             return [self.reset._replace(kind="accepted")]
+        except socket.error:
+            pass
+        if replies:
+            self.queue_works = True
+            return replies
+        error = probe.error or sock.getsockopt(
+            socket.SOL_SOCKET, socket.SO_ERROR) or (
+                errno.EHOSTUNREACH if self.quiet_errors and probe.empty
+                else 0)
+        if not error:
+            return []
         if error == errno.ETIMEDOUT:        # the kernel has given up
             probe.gone = True
             return []
@@ -2113,6 +2115,7 @@ class Plan(object):
         self.agreed = False     # what ended the path is the destination
         self.loop = None        # as find_loop() has it; `last` is then less
         self.unsure = False     # limits of ICMP may hide farther hops
+        self.blind = False      # the hops that answer are not visible
 
     # What is known so far
 
@@ -2521,7 +2524,7 @@ class Engine(object):
             if reply.raw:
                 self.enrich(state, probe, reply)
             return
-        if not self.certain(method, reply):
+        if not self.certain(method, probe, reply):
             if len(probe.doubtful) < 8:
                 probe.doubtful.append((reply, now, real_now))
             return
@@ -2546,7 +2549,7 @@ class Engine(object):
         for other, _, _ in probe.doubtful:
             self.enrich(state, probe, other)
 
-    def certain(self, method, reply):
+    def certain(self, method, probe, reply):
         """True if the reply can not be but to the probe it matches.
 
         Not so: a quote with another destination (a NAT on the way, or a
@@ -2556,7 +2559,8 @@ class Engine(object):
         if reply.kind == "failed":
             return True
         if reply.raw and not method.checked:
-            return reply.kind == "icmp" and (
+            return reply.kind == "icmp" and not any(
+                entry[0].kind == "accepted" for entry in probe.doubtful) and (
                 method.queue_works is False or
                 not method.mechanism.explains) and \
                 method.to_destination(reply.quoted)
@@ -2852,7 +2856,8 @@ def first_beyond(plan, control, destination=None):
     """Return the first Hop behind plan's last that answered the control,
     the destination itself not counted if it is given; None if it is not
     known which that last one is."""
-    if plan.heard < plan.first != 1 or destination and plan.unsure:
+    if plan.blind or plan.heard < plan.first != 1 or \
+            destination and plan.unsure:
         return None
     for hop in control.hops if control else ():
         if hop.ttl > plan.heard and hop.address and \
@@ -2911,7 +2916,7 @@ def format_arrival(plan, control):
     """Return what shows that a probe was not at the destination yet."""
     hop = control and arrival(plan, control)
     return "with ttl %d %s gets to %s only" % (
-        plan.end, control.label, hop.address) if hop else \
+        plan.end, control.label, hop.address or "a router") if hop else \
         "with ttl %d other probes get to a router only" % plan.end
 
 
@@ -2971,7 +2976,8 @@ def dropped_facts(target, method, plan, control=None):
                                  heard[0].answer.address or "not visible")
     else:
         place = "this host"
-    where = "after " + place if heard or plan.first == 1 else "on the way"
+    where = "after " + place if heard or plan.first == 1 and \
+        not plan.blind else "on the way"
     differ = control and other_routers(plan, control)
     if beyond and not differ:
         where = "between %s and %s" % (
@@ -2991,6 +2997,9 @@ def dropped_facts(target, method, plan, control=None):
     elif heard:
         why = "neither %s nor any hop behind that one answered" % \
             target.address
+    elif plan.blind:
+        why = "where is not visible to this user" + (
+            "; " + format_reach(control) if control else "")
     elif plan.first > 1:
         why = "no hop from %d to %d answered: it is dropped before, or " \
             "they limit their ICMP" % (plan.first, plan.horizon)
@@ -3528,6 +3537,7 @@ class Ports(object):
         for run in self.runs + [PortRun(other) for other in self.waiting]:
             other, plan = run.traceroute, run.plan
             plan.unsure = plan.heard < most and not run.proven
+            plan.blind = Mechanism.why in self.lead.why
             done = run.elapsed is not None
             found.append(Trace(
                 other, plan, other.make_hops(plan), run.elapsed if done else
@@ -3651,9 +3661,9 @@ def name_forger(traceroute, trace):
 
 def measure_reset_ttl(traceroute, ttl, wait):
     """Return the ttl with which the port's resets arrive, None if they no
-    longer do, or this is not Linux: more and more of them are shut out (Linux ip(7) IP_MINTTL,
-    IPV6_MINHOPCOUNT).  ttl: that of the SYNs, which get as far as the device
-    and not to the host; wait: seconds for a reset to come."""
+    longer do, or this is not Linux: more and more of them are shut out
+    (ip(7) IP_MINTTL, IPV6_MINHOPCOUNT).  ttl: that of the SYNs, which get as
+    far as the device and not to the host; wait: seconds for a reset."""
     low, high = 0, 256          # a reset passes the one, not the other
     for step in (16, 1, 1) * LINUX:     # twice, lest a lost packet misleads
         passed = resets_above(traceroute, ttl, wait,
@@ -4202,7 +4212,7 @@ def shake_hands(traceroute, trace, name):
     for strict in (True, False):
         try:
             import ssl
-            context = ssl.create_default_context()
+            context = ssl.create_default_context()  # novm: may be missing
             context.check_hostname = bool(strict and name)
             if not strict:
                 context.verify_mode = ssl.CERT_NONE
@@ -5011,6 +5021,7 @@ class Traceroute(object):
                      if state.answers or state.ttl <= plan.heard]
         elapsed = monotonic() - control.began
         controls = control.results(elapsed)
+        plan.blind = Mechanism.why in self.why
         self.result = Trace(self, plan, hops, elapsed, shown, controls)
         self.results = [self.result] + others.results(
             [self.result] * self.result.reached + controls)
@@ -5165,6 +5176,10 @@ def format_table(results):
             str(each.flow or each.port), format_text(service),
             each.verdict or "?", str(each.distance or "-"),
             "-" if each.rtt is None else "%.3f ms" % (each.rtt * 1e3), who))
+    return format_columns(rows)
+
+
+def format_columns(rows):
     widths = [max(map(len, column)) for column in zip(*rows)]
     return ["  ".join(word.ljust(width) for word, width in
                       zip(row, widths)).rstrip() for row in rows]
@@ -5234,7 +5249,81 @@ class JsonReport(object):
 
 
 # ---------------------------------------------------------------------------
-# 22 Options and command line
+# 22 Doctor (what this host can do)
+# ---------------------------------------------------------------------------
+
+def try_method(proto, version):
+    """Return what a trace over loopback shows of a method: a dict."""
+    row = {"method": proto, "family": version, "works": False,
+           "mechanism": None, "privileged": False, "problem": None}
+    server = None
+    try:
+        server = socket.socket(FAMILIES[version].af)
+        address = {4: "127.0.0.1", 6: "::1"}[version]
+        server.bind((address, 0))
+        server.listen(5)
+        port = server.getsockname()[1]
+        tracer = Traceroute(None, address, proto, no_dns=True, wait_time=1.5,
+                            control="none", max_hops=1, banner_wait=0,
+                            port=None if proto == "icmp" else port)
+        result = tracer.run()
+        row.update(works=result.reached, mechanism=result.mechanism,
+                   privileged=result.privileged, problem=tracer.why or None if
+                   result.reached else result.summary)
+        if LINUX and proto == "tcp" and not result.privileged and \
+                release_of(os.uname()[2]) < (5, 8):
+            row["problem"] = "hop addresses are not visible: they need " \
+                "Linux 5.8, this is %s; %s" % (os.uname()[2], SYSTEM.cure)
+    except Error as error:
+        row["problem"] = str(error)
+    except socket.error as error:
+        row["problem"] = "there is no IPv%d here: %s" % (version,
+                                                         error.args[-1])
+    finally:
+        if server:
+            server.close()
+    return row
+
+
+def release_of(text):
+    """Return the first two numbers of a kernel's release."""
+    words = text.replace("-", ".").split(".") + ["", ""]
+    return tuple(int(word) if word.isdigit() else 0 for word in words[:2])
+
+
+def examine(writer, argv, as_json):
+    """Say what this host can do by each method; return the exit status.
+    Nothing is sent but over loopback."""
+    rows = [try_method(proto, version) for proto in ("tcp", "udp", "icmp")
+            for version in (4, 6)]
+    status = 0 if any(row["works"] for row in rows) else 2
+    if as_json:
+        report = JsonReport(writer, argv)
+        report.document["doctor"] = rows
+        report.close(status)
+        return status
+    writer.line("potraceroute %s, Python %s on %s" % (
+        __version__, sys.version.split()[0], sys.platform))
+    problems = []
+    for row in rows:
+        if row["problem"] and row["problem"] not in problems:
+            problems.append(row["problem"])
+    lines = [("Method", "Family", "Works", "Mechanism", "Privileged",
+              "Missing")] + [(
+                  row["method"].upper(), "IPv%d" % row["family"],
+                  "no yes".split()[row["works"]], row["mechanism"] or "-",
+                  "no yes".split()[row["privileged"]], "(%d)" % (
+                      problems.index(row["problem"]) + 1)
+                  if row["problem"] else "nothing") for row in rows]
+    for line in format_columns(lines):
+        writer.line(line)
+    for number, problem in enumerate(problems, 1):
+        writer.line("(%d) %s" % (number, problem))
+    return status
+
+
+# ---------------------------------------------------------------------------
+# 23 Options and command line
 # ---------------------------------------------------------------------------
 
 # group, flags, metavar (None: a switch), type, default, help
@@ -5287,6 +5376,9 @@ OPTIONS = (
      "name given, by each ttl; then a handshake (port 443 unless -p)"),
     ("Diagnosis", "--http", "[HOST]", "string", None,
      "the same with an HTTP request; one connection per hop"),
+    ("Diagnosis", "--doctor", None, None, False,
+     "say what this host can do by each method, and what it lacks; needs no "
+     "HOST"),
     ("Output", "-n --no-dns", None, None, False,
      "do not look up hostnames of IP addresses"),
     ("Output", "-v --verbose", None, None, False,
@@ -5376,7 +5468,7 @@ def parse_options(argv=None):
     options, args = parser.parse_args([
         word + "=" if word in ("--tls", "--http") else word
         for word in (sys.argv[1:] if argv is None else argv)])
-    if len(args) != 1:
+    if len(args) != 1 and not options.doctor:
         parser.error("exactly one HOST is needed, not %s" % (
             " ".join(map(quote, args)) or "none"))
     return options, args
@@ -5446,6 +5538,8 @@ def main(argv=None):
                     JsonReport(Writer(sys.stdout), argv).close(
                         error.code, error.message)
                 return error.code or 0
+            if options.doctor:
+                return examine(Writer(sys.stdout), argv, options.json)
             return run_command(options, args[0], argv, signals)
     finally:
         if keeper:
