@@ -1034,6 +1034,8 @@ class EchoCalls(object):
                        if family.af == af][0]
         if self.family.version == 6 and not hasattr(socket, "inet_pton"):
             raise RunError("ICMP echo to IPv6 needs Python 3 on Windows")
+        dll, handle = self.open_handle()
+        dll.IcmpCloseHandle(handle)     # so it can be had
         self.wait, self.options, self.done = wait, {}, deque()
         self.wake = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.wake.bind(("127.0.0.1", 0))
@@ -1067,7 +1069,10 @@ class EchoCalls(object):
         thread.start()
 
     def call(self, packet, sockaddr, ttl, tos):
-        reply = self.ask(packet, sockaddr, ttl, tos)
+        try:
+            reply = self.ask(packet, sockaddr, ttl, tos)
+        except (OSError, socket.error) as error:
+            reply = NO_REPLY._replace(kind="unsent", error=error.errno or 0)
         if reply:
             ident, seq = struct.unpack_from("!HH", packet, 4)
             self.done.append(reply._replace(quoted=NOTHING_QUOTED._replace(
@@ -1078,17 +1083,27 @@ class EchoCalls(object):
             except socket.error:        # closed meanwhile
                 pass
 
-    def ask(self, packet, sockaddr, ttl, tos):
-        """Return the Reply to a probe, None if there is none."""
+    def open_handle(self):
+        """Return the library and a handle for one call, or raise
+        socket.error."""
         import ctypes as c
         dll = c.WinDLL(os.path.join(os.environ.get(
             "SystemRoot", r"C:\Windows"), "System32", "iphlpapi.dll"),
             use_last_error=True)
-        start, call = {4: (dll.IcmpCreateFile, dll.IcmpSendEcho2Ex),
-                       6: (dll.Icmp6CreateFile, dll.Icmp6SendEcho2)
-                       }[self.family.version]
+        start = dll.IcmpCreateFile if self.family.version == 4 else \
+            dll.Icmp6CreateFile
         start.restype = c.c_void_p
-        handle = c.c_void_p(start())
+        handle = start()
+        if handle in (None, c.c_void_p(-1).value):
+            raise socket.error(c.get_last_error(), "no ICMP handle")
+        return dll, c.c_void_p(handle)
+
+    def ask(self, packet, sockaddr, ttl, tos):
+        """Return the Reply to a probe, None if there is none."""
+        import ctypes as c
+        dll, handle = self.open_handle()
+        call = dll.IcmpSendEcho2Ex if self.family.version == 4 else \
+            dll.Icmp6SendEcho2
         buffer = c.create_string_buffer(len(packet) + 256)
         flags = c.create_string_buffer(struct.pack("@BBBBP", ttl, tos, 0, 0,
                                                    0))
@@ -4882,8 +4897,8 @@ class Traceroute(object):
                            "another" % options.source_port)
         raise RunError(
             "-s %s is not an address of this host (%s); `ip addr`, "
-            "ifconfig or ipconfig lists them" % (quote(options.source_ip or ""),
-                                     error.args[-1]))
+            "ifconfig or ipconfig lists them" % (
+                quote(options.source_ip or ""), error.args[-1]))
 
     # Running
 
