@@ -530,7 +530,17 @@ def outer(number, second=other, *more, **words):
     add = lambda step, start=second: step + start + len(more)
     return (inner(1), inner(2, number=9), Local().value(), rows, pairs,
             add(4), add(4, start=1), sorted(words))
-result = outer(1, 2, 3, number_=4, a=1), outer(7), seen
+def shade(value=other):
+    other = value + 1
+    return value, other
+def mixed(number):
+    def local():
+        other = number
+        return other
+    def common():
+        return other
+    return local(), common()
+result = outer(1, 2, 3, number_=4, a=1), outer(7), seen, shade(), mixed(3)
 ''')
 
     def test_names_known_by_keyword_or_string_stay(self):
@@ -584,6 +594,8 @@ def decide(value):
         value -= 1
         if value == 3:
             break
+    for each in range(value):
+        if each: continue
     return -value if value else(value)
 result.append([decide(value) for value in (0, 1, 5)])
 ''')
