@@ -243,7 +243,8 @@ class Program(object):
         if not (name in self.starred | self.public | set(["__init__"]) or
                 owner in self.public and name[0] != "_"):
             parameters &= self.keywords
-        fixed = parameters | unit[0].defaults | set([name]) |             names_in(tables, "is_global") | names_in(tables, "is_imported")
+        fixed = parameters | unit[0].defaults | set([name]) | \
+            names_in(tables, "is_global") | names_in(tables, "is_imported")
         for table in tables:
             if table.get_type() == "class":
                 fixed |= names_in(walk([table]))
@@ -254,7 +255,9 @@ class Program(object):
         """Return the module's private names that nothing else has."""
         module = [self.module]
         return set(each for each in names_in(module, "is_assigned") |
-                   names_in(module, "is_namespace") if each[:2] != "__") -             self.public - self.strings - names_in(module, "is_imported") -             names_in(walk(self.module.get_children()))
+                   names_in(module, "is_namespace") if each[:2] != "__") - \
+            self.public - self.strings - names_in(module, "is_imported") - \
+            names_in(walk(self.module.get_children()))
 
     def shorten_names(self):
         """Change the names; return dicts of those of the module and of the
