@@ -1995,6 +1995,8 @@ class IcmpMethod(Method):
                 continue
             try:
                 self.sock = self.open_socket(kind, family.icmp, port)
+            except RunError:
+                raise
             except socket.error:
                 continue
             self.by_ping = kind == socket.SOCK_DGRAM
@@ -2379,7 +2381,7 @@ class Poller(object):
         try:
             if self.poll:
                 return [number for number, _ in
-                        self.poll.poll(int(seconds * 1000 + 0.999))]
+                        self.poll.poll(-int(-seconds * 1000 // 1))]
             reading = list(self.writers)
             writing = [number for number in reading if self.writers[number]]
             if not reading:
@@ -2560,7 +2562,8 @@ class Engine(object):
             return
         if reply.kind == "failed" and not reply.icmp_type:
             known = [entry for entry in probe.doubtful
-                     if entry[0].kind == "icmp"]
+                     if entry[0].kind == "icmp" and
+                     method.to_destination(entry[0].quoted)]
             if known:
                 reply, now, real_now = known[0]
             elif self.raw:      # wait for it to tell more
