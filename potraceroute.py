@@ -2443,7 +2443,9 @@ class Engine(object):
         if now >= self.held_until:
             for run in self.runs:
                 for state in run[1].due(now):
-                    if now >= self.held_until and not self.poller.full:
+                    if self.poller.full:
+                        self.held_until = now + 0.01
+                    if now >= self.held_until:  # else: no file or buffer
                         sent = self.send(run, state)
         now = self.clock()
         until = [now + most] + [plan.next_time(now) for _, plan in self.runs]
