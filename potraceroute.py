@@ -85,7 +85,7 @@ import sys
 import time
 from collections import namedtuple
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __author__ = "the potraceroute developers"
 __license__ = "MIT"
 __all__ = ["Traceroute", "Trace", "Hop", "trace", "parse_options", "main",
@@ -3005,7 +3005,7 @@ def dropped_facts(target, method, plan, control=None):
     else:
         place = "this host"
     where = "after " + place if heard or plan.first == 1 and \
-        not plan.blind else "on the way"
+        not plan.blind else "on the way" + ", or not answered" * plan.blind
     differ = control and other_routers(plan, control)
     if beyond and not differ:
         where = "between %s and %s" % (
