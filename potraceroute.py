@@ -98,11 +98,12 @@ except NameError:
 
 
 LINUX = sys.platform[:5] in ("linux", "andro")
+WINDOWS = sys.platform == "win32"
 
 
 def _libc_monotonic():
     """Return a clock that never jumps, for Python 2.7."""
-    if sys.platform == "win32":
+    if WINDOWS:
         return time.clock
     try:
         import ctypes
@@ -119,8 +120,8 @@ def _libc_monotonic():
 
 
 # Windows' monotonic() moves in steps of 16 ms before Python 3.13.
-monotonic = getattr(time, "perf_counter" if sys.platform == "win32" else
-                    "monotonic", None) or _libc_monotonic()
+monotonic = getattr(time, "perf_counter" if WINDOWS else "monotonic",
+                    None) or _libc_monotonic()
 
 
 def _ctypes_recvmsg():
@@ -306,7 +307,7 @@ DEFAULT_TTL = 64
 # Windows' SO_REUSEADDR shares a port with whoever has it.
 REUSE = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 # Of SO_LINGER: close by a reset.  Windows has two shorts.
-LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+LINGER = struct.pack("hh" if WINDOWS else "ii", 1, 0)
 FORGED = "sent in the destination's name by a device on the way"
 DATA_LOST = "the data sent was reset, or not acknowledged"
 DATA_LIMIT = 512                # octets of a banner that are kept
