@@ -626,6 +626,18 @@ class TestEmulatedPath(PathCase):
             self.assert_verdict(result, "refused", 0)
             self.assertIn(result[1]["distance"], (4, None))
 
+    def test_host_that_limits_all_its_answers_is_no_forger(self):
+        """With the ttl of its refusal it may have none left, and with the
+        full ttl one more."""
+        destination = self.make(routers=3, delay=0.01, hops={3: {"filters": [
+            {"proto": "icmp", "action": "drop"}]}})
+        self.net.sysctl(self.net.server, "net.ipv4.icmp_ratelimit", 1000)
+        self.addCleanup(self.net.sysctl, self.net.server,
+                        "net.ipv4.icmp_ratelimit", 0)
+        for flags in (["-U"], ["-p81"], ["-U"], ["-p81"]):
+            result = run_json(self.net, destination, *flags)
+            self.assert_verdict(result, "refused", 0)
+
     def test_jitter_does_not_disorder_the_hops(self):
         destination = self.make(routers=8, delay=0.02, jitter=0.04)
         for flags in ([], ["-U"], ["-I"]):
