@@ -19,12 +19,11 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
 import lab  # noqa: E402
+from lanes import load_tests  # noqa: F401,E402
 import potraceroute as pt  # noqa: E402
 import test_live  # noqa: E402
 from test_live import BOTH, ROOT, USER, SCRIPT, run_json_all  # noqa: E402
 
-setUpModule = test_live.setUpModule
-tearDownModule = test_live.tearDownModule
 NAMES = {"hosts": "192.0.2.7 app.example\n2001:db8::7 app6.example\n"
                   "10.77.3.2 chain.example\n"}
 QUICK = ("--banner-wait=0", "-w1")

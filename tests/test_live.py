@@ -7,7 +7,6 @@ distances beyond 30, and what needs a second physical machine.
 
 import json
 import os
-import py_compile
 import signal
 import subprocess
 import sys
@@ -21,77 +20,35 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
 import lab  # noqa: E402
+from lanes import load_tests  # noqa: F401,E402
 
 SCRIPT = os.path.join(os.path.dirname(HERE), "potraceroute.py")
 ROOT, USER = {"privileged": True}, {"privileged": False}
 BOTH = (ROOT, USER)
 
 
-# The same program, compiled once and without "site": hundreds of starts
-COMPILED = []
-
-
-def setUpModule():
-    folder = tempfile.mkdtemp()
-    COMPILED.append(os.path.join(folder, "potraceroute.pyc"))
-    py_compile.compile(SCRIPT, COMPILED[0], doraise=True)
-
-
-def tearDownModule():
-    path = COMPILED.pop()
-    os.remove(path)
-    os.rmdir(os.path.dirname(path))
-
-
-def run(net, *args, **how):
-    """Run the command in the client; -> (status, stdout, stderr)."""
-    how.setdefault("privileged", False)
-    return net.run(net.client, [sys.executable, "-E", "-S"] + COMPILED +
-                   list(args), **how)
+run = lab.trace
 
 
 def run_json(net, *args, **how):
     """Run it with --json -n; -> (status, the trace)."""
-    status, out, err = run(net, "--json", "-n", *args, **how)
-    document = json.loads(out)
-    if not document["traces"]:
-        raise AssertionError("no trace: %r" % err)
-    return status, document["traces"][0]
+    result, = run_json_all(net, [(args, how)])
+    return result
 
 
 def run_json_all(net, calls, at_once=4):
     """Run several at the same time; calls: a list of (arguments, how).
     -> the list of their (status, trace)."""
-    results = [None] * len(calls)
-    turns = list(range(len(calls)))
-
-    def work():
-        while turns:
-            try:
-                turn = turns.pop()
-            except IndexError:
-                return
-            args, how = calls[turn]
-            results[turn] = run_json(net, *args, **how)
-
-    threads = [threading.Thread(target=work) for _ in range(at_once)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if None in results:
-        raise AssertionError("failed: %r" % (calls[results.index(None)],))
-    return results
+    return [(status, traces[0]) for status, traces in
+            lab.trace_all(net, calls, at_once)]
 
 
 def run_module(net, code, **how):
     """Run code that sets `result`; -> result, by way of JSON."""
     how.setdefault("privileged", False)
-    status, out, err = net.run(net.client, [sys.executable, "-c", (
-        "import sys; sys.path.insert(0, %r)\n"
+    status, out, err = net.fork(net.client, (
         "import json, potraceroute as p\n%s\n"
-        "print(json.dumps(result))") % (os.path.dirname(SCRIPT), code)],
-        **how)
+        "print(json.dumps(result))") % code, **how)
     if status:
         raise AssertionError(err)
     return json.loads(out)
@@ -107,6 +64,8 @@ def hop_at(trace, ttl):
 
 class LiveCase(unittest.TestCase):
     """One network for all tests of a class; each begins with make()."""
+
+    own_network = True
 
     @classmethod
     def setUpClass(cls):

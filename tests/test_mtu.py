@@ -15,20 +15,13 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
 import lab                          # noqa: E402
+from lanes import load_tests  # noqa: F401,E402
 import potraceroute as pt           # noqa: E402
 import test_live                    # noqa: E402
 from test_live import BOTH, ROOT, USER, run, run_json_all  # noqa: E402
 
 SILENT_HOST = {4: {"filters": [{"proto": "icmp", "action": "drop"},
                                {"proto": "udp", "action": "drop"}]}}
-
-
-def setUpModule():
-    test_live.setUpModule()
-
-
-def tearDownModule():
-    test_live.tearDownModule()
 
 
 def only(trace):

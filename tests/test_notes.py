@@ -16,10 +16,10 @@ sys.path.insert(0, os.path.dirname(HERE))
 
 import emulator  # noqa: E402
 import lab  # noqa: E402
+from lanes import load_tests  # noqa: F401,E402
 import potraceroute as pt  # noqa: E402
 
 import test_live  # noqa: E402
-from test_live import COMPILED, setUpModule, tearDownModule  # noqa: F401,E402
 ROOT, USER = {"privileged": True}, {"privileged": False}
 DESTINATION = "198.51.100.7"
 TWO_LABELS = [[24001, 5, 0, 1], [16, 0, 1, 1]]
@@ -569,14 +569,7 @@ class LiveCase(test_live.LiveCase):
 
     def trace(self, *args, **how):
         """Run the command; -> its trace of --json."""
-        how.setdefault("privileged", False)
-        status, out, err = self.net.run(self.net.client, [
-            sys.executable, "-E", "-S"] + COMPILED + [
-                "--json", "-n"] + list(args),
-            **how)
-        traces = json.loads(out)["traces"]
-        self.assertTrue(traces, err)
-        return traces[0]
+        return test_live.run_json(self.net, *args, **how)[1]
 
     def kinds(self, trace):
         return [finding["kind"] for finding in trace["findings"]]
