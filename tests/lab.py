@@ -62,7 +62,8 @@ Three classes, each a context manager (or call close()):
 And for potraceroute, in the client of any of them:
 
   trace(net, *arguments, **how)            -> (status, stdout, stderr)
-  trace_all(net, [(arguments, how)])       with --json -n, four at a time:
+  trace_several(net, [(arguments, how)])   -> a list of them, run at once
+  trace_all(net, [(arguments, how)])       the same with --json -n:
                                            -> [(status, traces)]
   compiled("potraceroute")                 the file to start it from
 
@@ -1243,17 +1244,24 @@ class Path(Network):
 
 def trace(net, *arguments, **how):
     """Run the command in the client; -> (status, stdout, stderr)."""
-    how.setdefault("privileged", False)
-    return net.fork(net.client, COMMAND, arguments, **how)
+    result, = trace_several(net, [(arguments, how)])
+    return result
+
+
+def trace_several(net, calls, at_once=4):
+    """Run the command for each of calls, (arguments, how), several at the
+    same time; -> [(status, stdout, stderr)]."""
+    return net.fork_all(net.client, [
+        (COMMAND, arguments, dict({"privileged": False}, **how))
+        for arguments, how in calls], at_once)
 
 
 def trace_all(net, calls, at_once=4):
     """Run the command with --json -n for each of calls, (arguments, how),
     several at the same time; -> [(status, traces)]."""
     results = []
-    for call, (status, out, err) in zip(calls, net.fork_all(net.client, [
-            (COMMAND, ["--json", "-n"] + list(arguments),
-             dict({"privileged": False}, **how))
+    for call, (status, out, err) in zip(calls, trace_several(net, [
+            (["--json", "-n"] + list(arguments), how)
             for arguments, how in calls], at_once)):
         if "Traceback" in err or not out:
             raise AssertionError("%r: %s" % (call, err))

@@ -571,6 +571,11 @@ class LiveCase(test_live.LiveCase):
         """Run the command; -> its trace of --json."""
         return test_live.run_json(self.net, *args, **how)[1]
 
+    def trace_each(self, *calls):
+        """Run it with each list of arguments, as root and as user."""
+        return [trace for _, trace in test_live.run_json_all(self.net, [
+            (call, how) for call in calls for how in (ROOT, USER)])]
+
     def kinds(self, trace):
         return [finding["kind"] for finding in trace["findings"]]
 
@@ -591,10 +596,10 @@ class TestEmulatedPath(LiveCase):
     def test_healthy_path_has_no_findings(self):
         destination = self.make(routers=5, delay=0.01,
                                 hops={3: {"silent": True}})
-        for flags in (["-p81"], ["-U", "-q3"], ["-I"]):
-            for how in (ROOT, USER):
-                trace = self.trace(destination, "-w0.5", *flags, **how)
-                self.assertEqual(trace["findings"], [], trace)
+        for trace in self.trace_each(*[
+                [destination, "-w0.5"] + flags
+                for flags in (["-p81"], ["-U", "-q3"], ["-I"])]):
+            self.assertEqual(trace["findings"], [], trace)
 
     def test_labels_and_interface_are_seen_by_every_method(self):
         for address in (self.make(routers=5, delay=0.01, hops={
@@ -602,17 +607,16 @@ class TestEmulatedPath(LiveCase):
                 3: {"labels": TWO_LABELS, "quote": 8},
                 4: {"labels": TWO_LABELS, "legacy": True}}),
                 self.net.destination6):
-            for flags in (["-p81"], ["-U"], ["-I"]):
-                for how in (ROOT, USER):
-                    trace = self.trace(address, *flags, **how)
-                    stack = [{"label": 24001, "exp": 5, "ttl": 1},
-                             {"label": 16, "exp": 0, "ttl": 1}]
-                    self.assertEqual(
-                        [hop["labels"] for hop in trace["hops"]],
-                        [stack, [], stack, stack, [], []], (flags, how))
-                    self.assertEqual(
-                        trace["hops"][1]["interfaces"],
-                        ["ge-0/0/1 " + PORT["address"][":" in address]])
+            stack = [{"label": 24001, "exp": 5, "ttl": 1},
+                     {"label": 16, "exp": 0, "ttl": 1}]
+            for trace in self.trace_each(*[
+                    [address, flag] for flag in ("-p81", "-U", "-I")]):
+                self.assertEqual(
+                    [hop["labels"] for hop in trace["hops"]],
+                    [stack, [], stack, stack, [], []], trace)
+                self.assertEqual(
+                    trace["hops"][1]["interfaces"],
+                    ["ge-0/0/1 " + PORT["address"][":" in address]])
 
     def test_changes_of_the_quoted_header_are_found_by_root(self):
         destination = self.make(routers=5, delay=0.01, hops={
@@ -685,10 +689,9 @@ class TestChainOfKernelRouters(LiveCase):
 
     def test_healthy_chain_has_no_findings(self):
         for address in (self.net.destination, self.net.destination6):
-            for flags in (["-p81"], ["-U", "-t40"]):
-                for how in (ROOT, USER):
-                    trace = self.trace(address, *flags, **how)
-                    self.assertEqual(trace["findings"], [], trace)
+            for trace in self.trace_each([address, "-p81"],
+                                         [address, "-U", "-t40"]):
+                self.assertEqual(trace["findings"], [], trace)
 
     def test_two_routers_that_send_to_each_other_are_a_loop(self):
         # IPv6 kernels answer from where the packet came in, so that r2 has
