@@ -6,7 +6,6 @@ act on one branch of a load balancer only, systems other than Linux.
 
 import os
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -18,7 +17,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
-import lab  # noqa: E402
 from lanes import load_tests  # noqa: F401,E402
 import potraceroute as pt  # noqa: E402
 import test_live  # noqa: E402
@@ -613,13 +611,7 @@ class TestRealTls(InsidePath):
         self.see("other name", "open")
 
 
-class TestKernelRouters(test_live.LiveCase):
-
-    require = staticmethod(lab.require_live)
-
-    @staticmethod
-    def build():
-        return lab.Chain(routers=3)
+class TestKernelRouters(test_live.ChainCase):
 
     def test_reset_and_drop_of_data_by_nftables_name_the_router(self):
         self.serve("tcp", port=443)

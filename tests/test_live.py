@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import unittest
 
@@ -63,7 +62,7 @@ def hop_at(trace, ttl):
 
 
 class LiveCase(unittest.TestCase):
-    """One network for all tests of a class; each begins with make()."""
+    """One network for all tests of a class."""
 
     own_network = True
 
@@ -86,7 +85,7 @@ class LiveCase(unittest.TestCase):
                          (verdict, status), result[1])
 
 
-class TestChainOfKernelRouters(LiveCase):
+class ChainCase(LiveCase):
     """client - r1 - r2 - r3 - server, all of them Linux kernels."""
 
     require = staticmethod(lab.require_live)
@@ -94,6 +93,26 @@ class TestChainOfKernelRouters(LiveCase):
     @staticmethod
     def build():
         return lab.Chain(routers=3)
+
+
+class PathCase(LiveCase):
+    """client - emulated routers - server; make() says how they are."""
+
+    require = staticmethod(lab.require_tun)
+
+    @staticmethod
+    def build():
+        return lab.Path(routers=4)
+
+    def setUp(self):
+        self.net.ping_group(self.net.client)
+
+    def make(self, **settings):
+        self.net.configure(clear=True, **settings)
+        return self.net.destination
+
+
+class TestChainOfKernelRouters(ChainCase):
 
     def tearDown(self):
         for name in [self.net.client] + list(self.net.routers):
@@ -417,21 +436,6 @@ def blank_time(line):
         float(words[-1].split()[0])
         words[-1] = "# ms\n"
     return "  ".join(words)
-
-
-class PathCase(LiveCase):
-    require = staticmethod(lab.require_tun)
-
-    @staticmethod
-    def build():
-        return lab.Path(routers=4)
-
-    def setUp(self):
-        self.net.ping_group(self.net.client)
-
-    def make(self, **settings):
-        self.net.configure(clear=True, **settings)
-        return self.net.destination
 
 
 class TestEmulatedPath(PathCase):

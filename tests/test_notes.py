@@ -15,7 +15,6 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
 import emulator  # noqa: E402
-import lab  # noqa: E402
 from lanes import load_tests  # noqa: F401,E402
 import potraceroute as pt  # noqa: E402
 
@@ -565,7 +564,8 @@ class VerdictTests(unittest.TestCase):
 # Live
 # --------------------------------------------------------------------------
 
-class LiveCase(test_live.LiveCase):
+class NotesCase(object):
+    """Beside a network: the notes of a trace in it."""
 
     def trace(self, *args, **how):
         """Run the command; -> its trace of --json."""
@@ -580,18 +580,7 @@ class LiveCase(test_live.LiveCase):
         return [finding["kind"] for finding in trace["findings"]]
 
 
-class TestEmulatedPath(LiveCase):
-
-    require = staticmethod(lab.require_tun)
-
-    @staticmethod
-    def build():
-        return lab.Path(routers=4)
-
-    def make(self, **settings):
-        self.net.ping_group(self.net.client)
-        self.net.configure(clear=True, **settings)
-        return self.net.destination
+class TestEmulatedPath(NotesCase, test_live.PathCase):
 
     def test_healthy_path_has_no_findings(self):
         destination = self.make(routers=5, delay=0.01,
@@ -671,13 +660,11 @@ class TestEmulatedPath(LiveCase):
                       "loops, or it answers for others", trace["summary"])
 
 
-class TestChainOfKernelRouters(LiveCase):
+class TestChainOfKernelRouters(NotesCase, test_live.ChainCase):
 
-    require = staticmethod(lab.require_live)
-
-    @staticmethod
-    def build():
-        net = lab.Chain(routers=3)
+    @classmethod
+    def build(cls):
+        net = test_live.ChainCase.build()
         # r2 sends these on to r3, and r3 sends them back.
         net.ip(net.routers[2], "route add 198.18.0.0/24 via 10.77.2.1\n"
                "route add 2001:db8:1::/64 via fd77:2::1")
