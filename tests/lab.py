@@ -188,6 +188,15 @@ def cover_etc_files(texts):
             os.unlink(path)         # the mount keeps the file alive
 
 
+def go_first():
+    """Have the processor before others: we play a network or a host that
+    has nothing else to do.  Only root may."""
+    try:
+        os.nice(-10)
+    except OSError:
+        pass
+
+
 def raise_loopback():
     import fcntl
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -566,6 +575,7 @@ SERVER_KINDS = ("tcp", "banner", "answer", "echo-udp", "silent-udp")
 
 def serve(arguments):
     """Main program of all servers of a namespace."""
+    go_first()
     join_namespaces(json.loads(arguments[0]))
     house = House()
     answer_requests(lambda request: getattr(
