@@ -513,7 +513,11 @@ class Fork(object):
     def kill_overdue(self):
         if wall_clock() > self.deadline and not self.overdue:
             self.overdue = True
-            os.killpg(self.pid, signal.SIGKILL)
+            for kill in (os.killpg, os.kill):   # perhaps not yet a group
+                try:
+                    kill(self.pid, signal.SIGKILL)
+                except OSError:
+                    pass
 
     def finish(self):
         """-> [status, output, error output]"""

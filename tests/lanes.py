@@ -9,6 +9,7 @@ others; what they report is repeated in order, class by class.  Tests that
 are named on the command line run one after another.
 """
 
+import sys
 import threading
 import unittest
 
@@ -56,6 +57,8 @@ class SideBySide(unittest.TestSuite):
                     return
                 try:
                     suite.run(recorder)
+                except BaseException:   # what unittest lets through
+                    recorder.addError(next(iter(suite)), sys.exc_info())
                 finally:
                     ended.set()
 

@@ -338,18 +338,29 @@ class TestSideBySide(unittest.TestCase):
             def test_skip(self):
                 self.skipTest("no need")
 
+        class Fourth(unittest.TestCase):
+            own_network = True
+
+            @classmethod
+            def setUpClass(cls):
+                sys.exit("what unittest lets through")
+
+            def test_never(self):
+                pass
+
         loader = unittest.TestLoader()
         suite = load_tests(loader, unittest.TestSuite([
             loader.loadTestsFromTestCase(case)
-            for case in (First, Second, Third)]), None)
-        self.assertEqual(suite.countTestCases(), 5)
+            for case in (First, Second, Third, Fourth)]), None)
+        self.assertEqual(suite.countTestCases(), 6)
         result = unittest.TestResult()
         suite.run(result)
         self.assertEqual(result.testsRun, 4)
         self.assertEqual([text.splitlines()[-1] for _, text in
                           result.failures + result.errors],
                          ["AssertionError: so be it",
-                          "ValueError: no network", "ValueError: an error"])
+                          "ValueError: no network", "ValueError: an error",
+                          "SystemExit: what unittest lets through"])
         self.assertEqual([reason for _, reason in result.skipped],
                          ["no need"])
         self.assertFalse(result.wasSuccessful())
