@@ -416,8 +416,8 @@ class BatchCase(live.LiveCase):
             cls.net.ping_group(cls.net.client)
             cls.servers = cls.prepare()
             cls.calls = cls.list_calls()        # [(name, arguments, how)]
-            cls.results = lab.trace_all(cls.net, [call[1:] for call in cls.calls],
-                                  at_once=4)
+            cls.results = lab.trace_all(
+                cls.net, [call[1:] for call in cls.calls])
         except Exception:
             cls.net.close()
             raise
