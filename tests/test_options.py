@@ -21,11 +21,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 sys.path.insert(0, os.path.join(ROOT, "tests"))
 
-import lab  # noqa: E402
 import pack  # noqa: E402
 import potraceroute as pt  # noqa: E402
 
 SCRIPT = os.path.join(ROOT, "potraceroute.py")
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+
+import lab  # noqa: E402
+
 LOOPBACK = "127.0.0.1"
 EVERY_OCTET = b"\x1b[2J" + bytes(bytearray(range(256)))
 PATIENCE = "--banner-wait=10"   # a banner that comes ends the wait at once
