@@ -4269,7 +4269,7 @@ def look_inside(traceroute, trace):
         vary_request(traceroute, trace, encode, name, outcome)
 
 
-def blame(trace, what, outcome, sessions, hops, last):
+def blame(trace, what, outcome, sessions, hops, last=True):
     """Turn the verdict of the port into that of the request."""
     silent = outcome == "silent"
     word = "swallowed" if silent else outcome
