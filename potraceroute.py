@@ -298,6 +298,8 @@ TCP_INFO = 11
 TCP_TIMESTAMP = 24              # the clock behind TSval, in ms
 IPV6_AUTOFLOWLABEL = 70
 DEFAULT_TTL = 64
+# Windows' SO_REUSEADDR shares a port with whoever has it.
+REUSE = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 # Of SO_LINGER: close by a reset.  Windows has two shorts.
 LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 FORGED = "sent in the destination's name by a device on the way"
@@ -1664,8 +1666,7 @@ class Method(object):
             self.mechanism.prepare(sock, family.version)
             port = target.source_port if port is None else port
             if port:
-                sock.setsockopt(socket.SOL_SOCKET, getattr(
-                    socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR), 1)
+                sock.setsockopt(socket.SOL_SOCKET, REUSE, 1)
             address = target.source_ip or protocol and \
                 self.mechanism.own_source and target.own_address or ""
             if port or address or kind == socket.SOCK_DGRAM:
@@ -1877,8 +1878,9 @@ class LinuxTcpMethod(TcpMethod):
             data = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 256)
         except socket.error:
             return ()
-        words = len(data) // 4
-        return struct.unpack("=%dI" % words, data[:words * 4])
+        words = len(data) // 4          # an emulator may give few
+        return struct.unpack("=%dI" % words, data[:words * 4]) \
+            if words > 25 else ()
 
 
 class UdpMethod(Method):
@@ -2107,6 +2109,7 @@ class Plan(object):
         self.retries = retries
         self.gap = gap
         self.parallel = parallel
+        self.most = MOST_PORTS  # what a method allows in flight
         self.full_retries = retries if full_retries is None else full_retries
         self.one_flow = one_flow
         self.full = State(0)
@@ -2206,7 +2209,7 @@ class Plan(object):
             if state.settled or state is not self.full and state.ttl > limit:
                 continue
             if not state.probes:
-                if flying >= self.parallel or any(
+                if flying >= min(self.parallel, self.most) or any(
                         self.needs_more(other) for other in pending) or (
                         state is not self.full and state.ttl > horizon and
                         not pending):
@@ -3138,10 +3141,13 @@ class Trace(object):
             return end
         before = plan.states[end - 1 - plan.first]
         # A host may limit the ICMP errors it sends, so that a nearer probe
-        # reached it without a word; an answer may be lost once or twice.
+        # reached it without a word; an answer may be lost once or twice,
+        # and where others were, perhaps three times.
         silent = before.outcome == "timeout" and sum(
             not probe.gone for probe in before.probes) > 2 and \
-            plan.states[end - plan.first].outcome != "port-unreachable"
+            plan.states[end - plan.first].outcome != "port-unreachable" and \
+            not any("try" in "".join(answer.notes) for state in plan.states
+                    for answer in state.answers)
         return end if silent or before.outcome == "time-exceeded" else None
 
     def format_away(self, plan):
@@ -3326,9 +3332,9 @@ class Control(object):
         except RunError:
             return False
         plan = Plan(first, last, wait, queries, main.options.retries,
-                    main.options.gap_limit,
-                    min(main.options.parallel, method.most),
+                    main.options.gap_limit, main.options.parallel,
                     0 if method.connects else None)
+        plan.most = method.most
         engine.add(method, plan)
         where.append((other, plan))
         return True
@@ -4016,7 +4022,7 @@ class Session(Probe):
             data = self.sock.recv(BUFFER)
         except socket.error as error:
             number = error.errno
-            if number == errno.EAGAIN:
+            if number in (errno.EAGAIN, errno.EWOULDBLOCK):
                 number = self.sock.getsockopt(socket.SOL_SOCKET,
                                               socket.SO_ERROR)
         if number in (errno.ECONNRESET, errno.EPIPE):
@@ -4840,7 +4846,7 @@ class Traceroute(object):
             kind = socket.SOCK_STREAM if self.proto == "tcp" else \
                 socket.SOCK_DGRAM
             sock = socket.socket(family.af, kind)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, REUSE, 1)
             try:
                 sock.bind((options.source_ip or "",
                            options.source_port or 0))
@@ -4870,8 +4876,8 @@ class Traceroute(object):
             raise RunError("-S %s: ports below 1024 need root; choose "
                            "another" % options.source_port)
         raise RunError(
-            "-s %s is not an address of this host (%s); `ip addr` or "
-            "ifconfig lists them" % (quote(options.source_ip or ""),
+            "-s %s is not an address of this host (%s); `ip addr`, "
+            "ifconfig or ipconfig lists them" % (quote(options.source_ip or ""),
                                      error.args[-1]))
 
     # Running
@@ -4916,11 +4922,11 @@ class Traceroute(object):
         options = self.options
         full = 0 if METHODS[self.proto].connects else None
         one_flow = self.target.source_port is not None
-        return Plan(first, last, wait or options.wait_time, options.queries,
+        plan = Plan(first, last, wait or options.wait_time, options.queries,
                     options.retries, options.gap_limit,
-                    1 if one_flow else min(
-                        options.parallel, METHODS[self.proto].most),
-                    full, one_flow)
+                    1 if one_flow else options.parallel, full, one_flow)
+        plan.most = METHODS[self.proto].most
+        return plan
 
     def probe(self, ttl):
         """Return the Hop at one ttl, after at most wait_time seconds (and
