@@ -14,6 +14,7 @@ SIO_RCVALL, TCP options 18 and 19 and ICMPv6, which Wine has not.
 
 import argparse
 import collections
+import contextlib
 import io
 import json
 import os
@@ -79,6 +80,8 @@ class System(object):
     environment = ENVIRONMENT
     line_end = "\n"
     echo6 = True                    # can send ICMPv6 echo requests
+    # Probes that get farther than asked for are no connections to the server
+    one_connection = True
     as_root = as_user = LINUX
 
     def __init__(self, tree, *argv, **options):
@@ -106,6 +109,7 @@ class Wine(System):
     environment = WINE_ENVIRONMENT
     line_end = "\r\n"
     echo6 = False
+    one_connection = False      # Wine needs longer than a path of 50 us
     # Linux' raw sockets, by Winsock's names; Wine has no raw ICMPv6.
     as_root = Shows(frozenset(["tcp4", "udp4", "icmp4"]), "4", True)
     as_user = Shows(frozenset(), "", False)
@@ -163,6 +167,7 @@ class Checks(unittest.TestCase):
 
     system = trees = None
     privileged = True
+    versions = []           # of the Python, as said by it
     maxDiff = 2000
 
     @classmethod
@@ -180,6 +185,7 @@ class Checks(unittest.TestCase):
                     (80, "tcp", b""), (7, "echo-udp", b""),
                     (25, "banner", BANNER.encode("ascii") + b"\r\n")))
             cls.system.start(cls.run_in_tree)
+            cls.versions.append(cls.version())
         except Exception:
             cls.net.close()
             raise
@@ -192,9 +198,23 @@ class Checks(unittest.TestCase):
             cls.net.close()
 
     @classmethod
+    def version(cls):
+        """The Python's version, and PyPy's."""
+        status, out, err = cls.run_in_tree(cls.system.argv + ["-c", (
+            "import sys\n"
+            "pypy = getattr(sys, 'pypy_version_info', ())[:3]\n"
+            "print('.'.join(str(n) for n in sys.version_info[:3])\n"
+            "      + bool(pypy) * ', PyPy ' + '.'.join(str(n) for n in pypy))"
+        )])
+        if status:
+            raise lab.LabError("%s does not start: %s %s" % (
+                cls.system.argv, out, err))
+        return out.strip()
+
+    @classmethod
     def run_in_tree(cls, argv, **options):
         options.setdefault("privileged", cls.privileged)
-        options.setdefault("timeout", 40)
+        options.setdefault("timeout", 30)
         return cls.net.run(
             cls.net.client, cls.system.enter(cls.trees, argv),
             env=cls.system.environment, **options)
@@ -203,6 +223,11 @@ class Checks(unittest.TestCase):
         """Run the Python; -> (status, output, errors), lines as here."""
         status, out, err = self.run_in_tree(
             self.system.argv + list(args), **options)
+        if status == -signal.SIGKILL:
+            # What hung, or its end, may have left Wine's server stuck.
+            self.system.stop(self.run_in_tree)
+            self.system.start(self.run_in_tree)
+            self.fail("hangs: " + out + err)
         self.assert_line_ends(out)
         self.assert_line_ends(err)
         self.assert_nothing_open()
@@ -271,6 +296,17 @@ class Checks(unittest.TestCase):
         self.assert_path(trace, shown in self.shows.hops,
                          self.net.hop6 if six else self.net.hop)
         return trace
+
+    @contextlib.contextmanager
+    def connections(self, port):
+        """What is done inside opens one connection."""
+        before = self.servers[port].accepts()
+        yield
+        count = self.servers[port].accepts() - before
+        if self.system.one_connection:
+            self.assertEqual(count, 1)
+        else:
+            self.assertGreaterEqual(count, 1)
 
     def assert_one_line(self, result, *words):
         """Exit status 2 and one line that says why, no traceback."""
@@ -354,18 +390,16 @@ class Checks(unittest.TestCase):
     # TCP
 
     def test_open_port_is_open(self):
-        before = self.servers[80].accepts()
-        self.assert_trace("open", "tcp4", "-p80", "--banner-wait=0.1")
-        self.assertEqual(self.servers[80].accepts() - before, 1)
+        with self.connections(80):
+            self.assert_trace("open", "tcp4", "-p80", "--banner-wait=0.1")
 
     def test_closed_port_is_refused(self):
         self.assert_trace("refused", "tcp4", "-p81")
 
     def test_banner_is_shown(self):
-        before = self.servers[25].accepts()
-        trace = self.assert_trace("open", "tcp4", "-p25")
+        with self.connections(25):
+            trace = self.assert_trace("open", "tcp4", "-p25")
         self.assertIn(BANNER, trace["banner"])
-        self.assertEqual(self.servers[25].accepts() - before, 1)
 
     def test_text_shows_hops_then_the_verdict(self):
         status, out, err = self.command("-n", "-p25", self.net.destination)
@@ -459,22 +493,6 @@ class AsUser(Checks):
 # Running them
 # --------------------------------------------------------------------------
 
-
-
-def version_of(system, trees):
-    """The Python's version, and PyPy's."""
-    code = ("import sys; v = sys.version_info; "
-            "print('%d.%d.%d' % tuple(v[:3]) + (', PyPy %d.%d.%d' % "
-            "tuple(sys.pypy_version_info[:3]) "
-            "if hasattr(sys, 'pypy_version_info') else ''))")
-    with open(os.devnull) as nothing:
-        said = subprocess.check_output(
-            ["unshare", "-n"] + system.enter(trees, system.argv +
-                                             ["-c", code]),
-            stdin=nothing, env=system.environment)
-    return said.decode("ascii", "replace").strip()
-
-
 def run_system(name, trees):
     """-> (the text to print, have all passed?)"""
     system = SYSTEMS[name]
@@ -497,7 +515,7 @@ def run_system(name, trees):
     text = output.getvalue() if failed else ""
     text += "%s (%s): %d passed, %d failed, %d skipped, %.0f s" % (
         name, ", ".join(part for part in (
-            version_of(system, trees), system.origin) if part),
+            "".join(Checks.versions[-1:]), system.origin) if part),
         result.testsRun - failed - skipped, failed, skipped,
         time.time() - began)
     for reason in sorted(set(reason for _, reason in result.skipped)):
