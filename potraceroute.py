@@ -21,8 +21,9 @@ How it works.  The operating system's own sockets send every probe: TCP by
 connect(), UDP and ICMP by sendto(), each with a small ttl, so what a
 firewall sees is what it would see of the real client.  A router that drops
 an expired packet answers with ICMP, quoting the packet; on Linux the socket's
-error queue hands that answer to any user.  A raw socket, when privilege
-allows one, adds what the error queue does not show.
+error queue hands that answer to any user, on macOS a datagram socket, on
+Windows an option of the socket.  A raw socket, when privilege allows one,
+adds what they do not show.
 
 A probe is identified by what every router quotes: TCP and UDP by a source
 port of their own (the kernel checks TCP's sequence number, UDP also carries a
@@ -53,11 +54,15 @@ Sections, each using only those above it:
    10 Plan (what to send when)   21 Report
    11 Engine (send and hear)     22 Doctor (what this host can do)
                                  23 Options and command line
+                                 24 Dialogs (QPython)
 
 To add a UDP service, add a row to PAYLOADS; an option, a row to OPTIONS; a
-look at the finished trace, a function to CHECKS.
+look at the finished trace, a function to CHECKS; a system, a row to SYSTEMS,
+with a subclass of Mechanism or RawSocket for what it does differently.
 
-Limits: other systems than Linux are not covered yet.
+Limits: what a service does with a request is told hop by hop on Linux only,
+and so are path MTUs; on other systems a TCP trace opens up to four more
+connections.  README.md says which systems have been seen to work.
 """
 
 from __future__ import division, print_function
@@ -1029,6 +1034,8 @@ class EchoCalls(object):
                        if family.af == af][0]
         if self.family.version == 6 and not hasattr(socket, "inet_pton"):
             raise RunError("ICMP echo to IPv6 needs Python 3 on Windows")
+        dll, handle = self.open_handle()
+        dll.IcmpCloseHandle(handle)     # so it can be had
         self.wait, self.options, self.done = wait, {}, deque()
         self.wake = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.wake.bind(("127.0.0.1", 0))
@@ -1062,7 +1069,10 @@ class EchoCalls(object):
         thread.start()
 
     def call(self, packet, sockaddr, ttl, tos):
-        reply = self.ask(packet, sockaddr, ttl, tos)
+        try:
+            reply = self.ask(packet, sockaddr, ttl, tos)
+        except (OSError, socket.error) as error:
+            reply = NO_REPLY._replace(kind="unsent", error=error.errno or 0)
         if reply:
             ident, seq = struct.unpack_from("!HH", packet, 4)
             self.done.append(reply._replace(quoted=NOTHING_QUOTED._replace(
@@ -1073,17 +1083,27 @@ class EchoCalls(object):
             except socket.error:        # closed meanwhile
                 pass
 
-    def ask(self, packet, sockaddr, ttl, tos):
-        """Return the Reply to a probe, None if there is none."""
+    def open_handle(self):
+        """Return the library and a handle for one call, or raise
+        socket.error."""
         import ctypes as c
         dll = c.WinDLL(os.path.join(os.environ.get(
             "SystemRoot", r"C:\Windows"), "System32", "iphlpapi.dll"),
             use_last_error=True)
-        start, call = {4: (dll.IcmpCreateFile, dll.IcmpSendEcho2Ex),
-                       6: (dll.Icmp6CreateFile, dll.Icmp6SendEcho2)
-                       }[self.family.version]
+        start = dll.IcmpCreateFile if self.family.version == 4 else \
+            dll.Icmp6CreateFile
         start.restype = c.c_void_p
-        handle = c.c_void_p(start())
+        handle = start()
+        if handle in (None, c.c_void_p(-1).value):
+            raise socket.error(c.get_last_error(), "no ICMP handle")
+        return dll, c.c_void_p(handle)
+
+    def ask(self, packet, sockaddr, ttl, tos):
+        """Return the Reply to a probe, None if there is none."""
+        import ctypes as c
+        dll, handle = self.open_handle()
+        call = dll.IcmpSendEcho2Ex if self.family.version == 4 else \
+            dll.Icmp6SendEcho2
         buffer = c.create_string_buffer(len(packet) + 256)
         flags = c.create_string_buffer(struct.pack("@BBBBP", ttl, tos, 0, 0,
                                                    0))
@@ -4877,8 +4897,8 @@ class Traceroute(object):
                            "another" % options.source_port)
         raise RunError(
             "-s %s is not an address of this host (%s); `ip addr`, "
-            "ifconfig or ipconfig lists them" % (quote(options.source_ip or ""),
-                                     error.args[-1]))
+            "ifconfig or ipconfig lists them" % (
+                quote(options.source_ip or ""), error.args[-1]))
 
     # Running
 
@@ -5600,5 +5620,93 @@ def run_command(options, host, argv, signals):
     return status
 
 
+# ---------------------------------------------------------------------------
+# 24 Dialogs (QPython)
+# ---------------------------------------------------------------------------
+
+# The calls and their results are those of Android's SL4A, as written in
+# UiFacade.java and AlertDialogTask.java of github.com/damonkohler/sl4a, which
+# qpython-android/qpysl4a copies.  None of this has run on a real phone yet.
+
+# An option, a blank and words; then the default of a text or a menu's items.
+DIALOGS = (
+    (" host name or IP address", ""),
+    (" method", ("-T TCP", "-U UDP", "-I ICMP")),
+    ("-p port or service, or several (default: 80 TCP, 33434 UDP)", ""),
+    ("-m max hops", "30"),
+    ("-w timeout in seconds for each hop", "2"),
+    (" hops", (" hostnames and IP addresses", "-n IP addresses")),
+    ("-P data in probes, as hex", ""),
+)
+
+
+def ask(droid, title, choice, message=""):
+    """Return the answer to a row of DIALOGS as a word, or show a message.
+    Raises if it is canceled: there is no item then, or no text."""
+    if isinstance(choice, str):
+        word = droid.dialogGetInput("", title, choice).result.strip()
+        return word and title.split(" ")[0] + word
+    droid.dialogCreateAlert(title, message)
+    if choice:
+        droid.dialogSetItems(choice)
+    else:
+        droid.dialogSetPositiveButtonText("OK")
+    droid.dialogShow()
+    result = droid.dialogGetResponse().result
+    return choice and choice[result["item"]].split(" ")[0]
+
+
+def run_as_root(words):
+    """Run this file by su; return its status and what it printed.
+
+    The shell gets the path of Python, quoted; all else comes by stdin, as a
+    literal of a Python program.  -p keeps what QPython needs to start.
+    """
+    from subprocess import PIPE, STDOUT, Popen
+    try:
+        program = "import sys\nsys.argv = %r\nexec(open(sys.argv[0]).read())" \
+            % ([os.path.abspath(__file__)] + words)
+        su = Popen(["su", "-p", "-c", "'%s' -" % sys.executable.replace(
+            "'", "'\\''")], stdin=PIPE, stdout=PIPE, stderr=STDOUT)
+        out, _ = su.communicate(program.encode("ascii", "backslashreplace"))
+        return su.returncode, out.decode("ascii", "ignore").rstrip() or \
+            "su failed"
+    except Exception as error:
+        return 2, "can not become root by su: %s" % error
+
+
+def run_dialogs():
+    """Ask for the options and trace; return the exit status."""
+    try:
+        try:
+            import androidhelper as android
+        except ImportError:
+            import android
+        droid = android.Android()
+    except Exception:
+        return main([])
+    line, kept, status = Writer.line, [], 130
+
+    def keep(writer, text):
+        kept.append(text)
+        line(writer, text)
+    try:
+        words = list(filter(None, [ask(droid, *row) for row in DIALOGS]))
+        Writer.line = keep
+        status = main(words)
+        text = "\n".join(kept)
+        ask(droid, "", (), text)
+        if ("\nNote: " in text or "\npotraceroute: error: ICMP echo is" in
+                text) and ask(droid, "Again as root?", ("no", "yes")) == "yes":
+            status, text = run_as_root(words)
+            Writer(sys.stdout).line(text)
+            ask(droid, "", (), text)
+    except Exception:
+        print_error("canceled, or no dialog")
+    finally:
+        Writer.line = line
+    return status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main() if sys.argv[1:] else run_dialogs())
