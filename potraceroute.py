@@ -632,6 +632,8 @@ def classify(reply, destination, own_address):
 def format_icmp(version, answer):
     """Return an ICMP answer in words: ICMP 3/13, ... prohibited."""
     key = answer.icmp_type, answer.icmp_code
+    if key[0] is None:
+        return "which one is not visible"
     words = FAMILIES[version].codes.get(key, ("", "unassigned code"))[1]
     return "ICMP %d/%d, %s" % (key + (words,))
 
@@ -2804,18 +2806,19 @@ def decide_blocked(target, plan, answer, control):
     """Return what decide() does, of an answer that ends the path."""
     if answer.outcome == "reset":
         return "reset", {"where": forger_place(plan), "why": format_arrival(
-            plan, control)}, None, plan.end - 1
+            plan, control) + "; it may be an ICMP error, which is not visible"
+            " to this user" * plan.blind}, None, plan.end - 1
     if FORGED in answer.notes:
         return "rejected", {
-            "who": "a device %s, in the name of %s" % (
-                forger_place(plan), target.address), "own": "",
+            "who": "a device " + forger_place(plan) + (
+                ", in the name of " + target.address if answer.address
+                else ""), "own": "",
             "icmp": format_icmp(target.family.version, answer),
             "control": "; " + format_arrival(plan, control)}, \
             None, plan.end - 1
     ttl, reached = place_of(answer, plan), control and control.reached
     facts = {"who": format_who(answer.address, ttl, target),
-             "icmp": "which one is not visible" if answer.icmp_type is None
-             else format_icmp(target.family.version, answer),
+             "icmp": format_icmp(target.family.version, answer),
              "own": " (its own firewall)" if
              answer.address == target.address else
              " (perhaps the same host by another address)" if
@@ -2915,7 +2918,8 @@ def forger_place(plan):
     if ttl == 1:
         return "at hop 1 or by this host's own firewall"
     if before:
-        return "at hop %d (%s) or just behind it" % (ttl - 1, before[0])
+        return "at hop %d (%s) or just behind it" % (
+            ttl - 1, before[0] or "not visible")
     known = [state for state in plan.states
              if state.ttl < ttl and state.heard]
     return "before hop %d" % ttl + (
@@ -2945,6 +2949,9 @@ def format_arrival(plan, control):
     hop = control and arrival(plan, control)
     return "with ttl %d %s gets to %s only" % (
         plan.end, control.label, hop.address or "a router") if hop else \
+        "with ttl %d nothing else gets there, but %s" % (
+            plan.end, format_reach(control)) if control and \
+        control.reached else \
         "with ttl %d other probes get to a router only" % plan.end
 
 
@@ -3015,6 +3022,8 @@ def dropped_facts(target, method, plan, control=None):
     if plan.heard == plan.last:
         why = "the path is longer than that or loops (see -m), and %s did " \
             "not answer" % target.address
+    elif plan.blind and control and control.reached:
+        why = format_reach(control)
     elif control and (beyond or heard):
         why = format_reach(control) + (
             "; or its answers are lost on the way back" if
@@ -3026,8 +3035,7 @@ def dropped_facts(target, method, plan, control=None):
         why = "neither %s nor any hop behind that one answered" % \
             target.address
     elif plan.blind:
-        why = "where is not visible to this user" + (
-            "; " + format_reach(control) if control else "")
+        why = "where is not visible to this user"
     elif plan.first > 1:
         why = "no hop from %d to %d answered: it is dropped before, or " \
             "they limit their ICMP" % (plan.first, plan.horizon)
@@ -3260,6 +3268,7 @@ class Control(object):
             list(self.STEPS[traceroute.proto]) if self.kinds else []
         self.traces = []        # (Traceroute, Plan)
         self.checks = []        # the same; of one ttl each
+        self.full_checks = []   # the same, of the system's own ttl
 
     def consider(self, engine, plan):
         """Start what is due; return True while it is worth waiting for."""
@@ -3335,11 +3344,20 @@ class Control(object):
                 before == [state.answer.address for state in other.states
                            if state.ttl == plan.end - 1]]):
             self.denounce(plan)
-        return False
+            return False
+        # Silence there: was it too small a ttl, at a silent router?
+        for name in () if self.full_checks else self.kinds:
+            self.start(engine, self.full_checks, name, 1, 0,
+                       self.checks[0][1].wait)
+        if any(other.full.reached for _, other in self.full_checks):
+            self.denounce(plan)
+            return False
+        return not all(other.full.settled for _, other in self.full_checks)
 
     def denounce(self, plan):
         """What came in the destination's name did not come from it."""
-        words = {"refused": "reset", "port-unreachable": "prohibited"}
+        words = {"refused": "reset" if self.traceroute.proto == "tcp" else
+                 "prohibited", "port-unreachable": "prohibited"}
         for state in [plan.full] + plan.states:
             state.answers[:] = [answer._replace(
                 outcome=words[answer.outcome], notes=answer.notes + (FORGED,))
@@ -3370,7 +3388,9 @@ class Control(object):
         found = []
         for other, plan in ([] if checks_only else self.traces) + [
                 check for check in self.checks
-                if check[1].states[0].outcome == "time-exceeded"]:
+                if check[1].states[0].outcome == "time-exceeded"] + [
+                    check for check in self.full_checks
+                    if check[1].full.reached]:
             found.append(Trace(other, plan, other.make_hops(plan), elapsed))
         return found
 

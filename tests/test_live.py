@@ -978,6 +978,21 @@ class TestControl(PathCase):
                           "by %s" % (self.net.hop(4), self.net.destination),
                           result[1]["summary"])
 
+    def test_forged_reset_before_silent_routers_is_found_by_the_full_ttl(self):
+        """With the ttl of the reset nothing else is answered."""
+        self.make(routers=8, delay=0.01, hops={
+            4: {"filters": [{"proto": "tcp", "port": 445,
+                             "action": "reset"}]},
+            5: {"silent": True}, 6: {"silent": True}})
+        for how in BOTH:
+            result = run_json(self.net, self.net.destination, "-p445", **how)
+            self.assert_verdict(result, "reset", 1)
+            self.assertIn("by a device at hop 4 (10.88.4.1)",
+                          result[1]["summary"])
+            self.assertIn("with ttl 5 nothing else gets there, but ",
+                          result[1]["summary"])
+            self.assertIsNone(result[1]["distance"])
+
     def test_forged_port_unreachable_is_a_rejection_on_the_way(self):
         for proto, flags in (("tcp", []), ("udp", ["-U"])):
             self.filtered(4, "icmp_as_destination", proto, port=99)
