@@ -383,11 +383,14 @@ class Checks(unittest.TestCase):
             trace = self.assert_trace("open", "tcp4", "-p25")
         self.assertIn(BANNER, trace["banner"])
 
-    def test_text_shows_hops_then_the_verdict(self):
-        status, out, err = self.command("-n", "-p25", self.net.destination)
+    def test_text_shows_hops_with_names_then_the_verdict(self):
+        status, out, err = self.command("-p25", "mail.example.com")
         lines = out.splitlines()
         self.assertEqual((status, err), (0, ""))
-        self.assertTrue(lines[0].startswith("TCP traceroute to "), out)
+        self.assertEqual(lines[0], "TCP traceroute to mail.example.com [%s] "
+                         "port 25" % self.net.destination)
+        self.assertEqual("gw.example.net (%s)" % self.net.hop(1) in lines[1],
+                         "tcp4" in self.shows.hops, out)
         for ttl in range(1, DISTANCE + 1):
             self.assertTrue(lines[ttl].startswith("%d\t" % ttl), out)
         self.assertIn("received data: '%s\\r\\n'" % BANNER, lines[DISTANCE])
@@ -549,6 +552,24 @@ class AsUser(Checks):
 # Running them
 # --------------------------------------------------------------------------
 
+class Result(unittest.TextTestResult):
+    """Counts what passed: a class that can not start is no test."""
+
+    passed = 0
+
+    def addSuccess(self, test):
+        super(Result, self).addSuccess(test)
+        self.passed += 1
+
+
+def write_hosts(path):
+    """Names for the network's addresses; a job beside us may be reading."""
+    with open("%s.%d" % (path, os.getpid()), "w") as stream:
+        stream.write("127.0.0.1 localhost\n::1 localhost\n"
+                     "10.77.3.2 mail.example.com\n10.77.0.2 gw.example.net\n")
+    os.rename(stream.name, path)
+
+
 def run_system(name, trees):
     """-> (the text to print, have all passed?)"""
     system = SYSTEMS[name]
@@ -563,23 +584,23 @@ def run_system(name, trees):
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
     shutil.copy(SCRIPT, folder)
+    write_hosts(os.path.join(trees, system.tree, "etc", "hosts"))
     output, began = io.StringIO(), time.time()
     suite = unittest.TestSuite(
         unittest.defaultTestLoader.loadTestsFromTestCase(
             type(base.__name__, (base,), {"system": system, "trees": trees}))
         for base in (AsRoot, AsUser))
-    result = unittest.TextTestRunner(stream=output, verbosity=2).run(suite)
+    result = unittest.TextTestRunner(
+        stream=output, verbosity=2, resultclass=Result).run(suite)
     failed = len(result.failures) + len(result.errors)
-    skipped = len(result.skipped)
     text = output.getvalue() if failed else ""
     text += "%s (%s): %d passed, %d failed, %d skipped, %.0f s" % (
         name, ", ".join(part for part in (
             "".join(Checks.versions[-1:]), system.origin) if part),
-        result.testsRun - failed - skipped, failed, skipped,
-        time.time() - began)
+        result.passed, failed, len(result.skipped), time.time() - began)
     for reason in sorted(set(reason for _, reason in result.skipped)):
         text += "\n  skipped: " + reason
-    return text, not failed and result.testsRun > skipped
+    return text, bool(result.passed) and not failed
 
 
 def main():
