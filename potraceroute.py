@@ -344,7 +344,9 @@ class RunError(Error, OSError):
 
 
 def format_errno(number):
-    """Return the system's words for an errno."""
+    """Return the system's words for an errno; words as they are."""
+    if isinstance(number, str):
+        return number
     return number and getattr(socket, "errorTab", {}).get(
         number, os.strerror(number)) or "unknown error"
 
@@ -474,7 +476,8 @@ def decode_transport(quoted, rest):
         return quoted
     one, two, _, four = struct.unpack_from("!HHHH", rest)
     if quoted.protocol == socket.IPPROTO_TCP:
-        if bytearray(rest[13:14] or b"\2")[0] & 18 != 2:
+        flags = sum(bytearray(rest[13:14]))     # 0: not quoted, or padding
+        if flags and flags & 18 != 2:
             one = 0             # not a SYN: no probe of ours
         return quoted._replace(source_port=one, dest_port=two,
                                tsval=decode_tsval(rest))
@@ -1074,7 +1077,7 @@ class EchoCalls(object):
         try:
             reply = self.ask(packet, sockaddr, ttl, tos)
         except (OSError, socket.error) as error:
-            reply = NO_REPLY._replace(kind="unsent", error=error.errno or 0)
+            reply = NO_REPLY._replace(kind="unsent", error=str(error))
         if reply:
             ident, seq = struct.unpack_from("!HH", packet, 4)
             self.done.append(reply._replace(quoted=NOTHING_QUOTED._replace(
@@ -1118,8 +1121,9 @@ class EchoCalls(object):
         finally:
             dll.IcmpCloseHandle(handle)
         return self.decode_reply(buffer.raw) if found else None \
-            if error == 11010 else NO_REPLY._replace(kind="unsent",
-                                                     error=error)
+            if error == 11010 else NO_REPLY._replace(
+                kind="unsent", error="error %d of the ICMP API: %s" % (
+                    error, c.FormatError(error)))
 
     def encode(self, address, port=0, flow=0, scope=0):
         """Return an address as the API wants it: a struct in_addr by its
@@ -2318,6 +2322,10 @@ class Plan(object):
         # The destination's word counts more than a router's.
         state.answers.append(answer)
         state.answers.sort(key=lambda a: not OUTCOMES[a.outcome].reached)
+        if state is self.full and answer.outcome == "unreachable" and \
+                answer.icmp_type is None:
+            # Nor can the errno of a small ttl be told from this.
+            self.look(self.first, self.first - 1)
         if answer.rtt is not None:
             self.slowest = max(answer.rtt, self.slowest or 0)
         farther, end = None, self.end
@@ -2541,11 +2549,13 @@ class Engine(object):
     def match(self, reply, candidates, now, real_now):
         """Give the reply to the probe it answers; else it is foreign."""
         self.debug("heard %r" % (reply,))
-        for run, state, probe in candidates:
-            if (reply.kind == "failed" or run[0].answers(reply, probe)) and \
-                    now >= probe.sent:
-                return self.take(run, state, probe, reply, now, real_now)
-        self.debug("foreign, ignored")
+        found = [entry for entry in candidates if now >= entry[2].sent and (
+            reply.kind == "failed" or entry[0][0].answers(reply, entry[2]))]
+        if not found:
+            return self.debug("foreign, ignored")
+        # In one flow only the last one is under way.
+        run, state, probe = max(found, key=lambda entry: entry[2].sent)
+        self.take(run, state, probe, reply, now, real_now)
 
     def take(self, run, state, probe, reply, now, real_now):
         method = run[0]
@@ -3035,7 +3045,7 @@ def dropped_facts(target, method, plan, control=None):
         why = "neither %s nor any hop behind that one answered" % \
             target.address
     elif plan.blind:
-        why = "where is not visible to this user"
+        why = "where is not visible here"
     elif plan.first > 1:
         why = "no hop from %d to %d answered: it is dropped before, or " \
             "they limit their ICMP" % (plan.first, plan.horizon)
@@ -3588,7 +3598,7 @@ class Ports(object):
         for run in self.runs + [PortRun(other) for other in self.waiting]:
             other, plan = run.traceroute, run.plan
             plan.unsure = plan.heard < most and not run.proven
-            plan.blind = Mechanism.why in self.lead.why
+            plan.blind = self.lead_plan.blind
             done = run.elapsed is not None
             found.append(Trace(
                 other, plan, other.make_hops(plan), run.elapsed if done else
@@ -4502,9 +4512,10 @@ class PathMtu(object):
 
 def check_deaf(traceroute, trace):
     """Say why no hop was heard, where a raw socket has to hear them."""
-    if traceroute.raw_only and trace.reached and not any(
-            hop.icmp_type is not None and not hop.reached
-            for hop in trace.hops) and len(trace.hops) > 1:
+    if traceroute.raw_only and trace is traceroute.result and not any(
+            hop.icmp_type is not None for each in [trace] + trace.control
+            for hop in each.hops) and (
+                trace.hops[1:] or not trace.reached):
         for text in SYSTEM.deaf:
             trace.find("deaf", text)
 
@@ -5072,7 +5083,9 @@ class Traceroute(object):
                      if state.answers or state.ttl <= plan.heard]
         elapsed = monotonic() - control.began
         controls = control.results(elapsed)
-        plan.blind = Mechanism.why in self.why
+        plan.blind = Mechanism.why in self.why or self.raw_only and \
+            plan.heard < plan.first and not any(
+                each.last_heard for each in controls)
         self.result = Trace(self, plan, hops, elapsed, shown, controls)
         self.results = [self.result] + others.results(
             [self.result] * self.result.reached + controls)
@@ -5636,8 +5649,9 @@ def run_command(options, host, argv, signals):
         report.end(traceroute, result)
         for each in traceroute.results:
             if each.verdict == "error" and not message:
-                message = "%s; `ip route get %s` and the rules of the local " \
-                    "firewall tell more" % (each.summary, each.address)
+                message = "%s; `%s` and the rules of the local firewall " \
+                    "tell more" % (each.summary, "ip route get " +
+                                   each.address if LINUX else "netstat -rn")
     if options.json:
         report.close(status, message)
     if message:
