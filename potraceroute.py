@@ -98,11 +98,12 @@ except NameError:
 
 
 LINUX = sys.platform[:5] in ("linux", "andro")
+WINDOWS = sys.platform == "win32"
 
 
 def _libc_monotonic():
     """Return a clock that never jumps, for Python 2.7."""
-    if sys.platform == "win32":
+    if WINDOWS:
         return time.clock
     try:
         import ctypes
@@ -119,8 +120,8 @@ def _libc_monotonic():
 
 
 # Windows' monotonic() moves in steps of 16 ms before Python 3.13.
-monotonic = getattr(time, "perf_counter" if sys.platform == "win32" else
-                    "monotonic", None) or _libc_monotonic()
+monotonic = getattr(time, "perf_counter" if WINDOWS else "monotonic",
+                    None) or _libc_monotonic()
 
 
 def _ctypes_recvmsg():
@@ -306,7 +307,7 @@ DEFAULT_TTL = 64
 # Windows' SO_REUSEADDR shares a port with whoever has it.
 REUSE = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 # Of SO_LINGER: close by a reset.  Windows has two shorts.
-LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+LINGER = struct.pack("hh" if WINDOWS else "ii", 1, 0)
 FORGED = "sent in the destination's name by a device on the way"
 DATA_LOST = "the data sent was reset, or not acknowledged"
 DATA_LIMIT = 512                # octets of a banner that are kept
@@ -314,6 +315,11 @@ DATA_SHOWN = 120                # octets of a banner that are printed
 BUFFER = 4096
 MOST_PORTS = 1024
 TOO_BIG = {4: (3, 4), 6: (2, 0)}    # ICMP type, code
+# What ICMP errors make of a socket, apart from a refusal.
+ICMP_ERRNOS = tuple(
+    getattr(errno, name, None) for name in
+    "EHOSTUNREACH ENETUNREACH EHOSTDOWN ENONET ENOPROTOOPT EMSGSIZE EACCES "
+    "EOPNOTSUPP".split())
 # Send errors that pass: of resources, not of the path.
 TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
              errno.EAGAIN)
@@ -613,7 +619,8 @@ def classify(reply, destination, own_address):
         return "send-failed", format_errno(reply.error)
     if reply.kind == "failed" and reply.icmp_type is None:
         return ("refused" if reply.error == errno.ECONNREFUSED else
-                "unreachable"), format_errno(reply.error)
+                "unreachable" if reply.error in ICMP_ERRNOS else
+                "send-failed"), format_errno(reply.error)
     if reply.kind in ("accepted", "reset", "data"):
         return {"accepted": "open", "reset": "refused",
                 "data": "data"}[reply.kind], None
@@ -1807,6 +1814,8 @@ class TcpMethod(Method):
                 else 0)
         if not error:
             return []
+        if error in (errno.ECONNRESET, errno.EPIPE):    # once it was open
+            return [self.reset._replace(kind="accepted")]
         if error == errno.ETIMEDOUT:        # the kernel has given up
             probe.gone = True
             return []
@@ -3016,49 +3025,49 @@ def dropped_facts(target, method, plan, control=None):
     heard = [state for state in plan.states if state.ttl == plan.heard and
              state.outcome == "time-exceeded"]
     beyond = first_beyond(plan, control)
-    if heard:
-        place = "hop %d (%s)" % (plan.heard,
-                                 heard[0].answer.address or "not visible")
-    else:
-        place = "this host"
+    place = "hop %d (%s)" % (
+        plan.heard, heard[0].answer.address or "not visible") if heard \
+        else "this host"
     where = "after " + place if heard or plan.first == 1 and \
         not plan.blind else "on the way" + ", or not answered" * plan.blind
-    differ = control and other_routers(plan, control)
-    if beyond and not differ:
+    if beyond and not other_routers(plan, control):
         where = "between %s and %s" % (
             place, "%s itself, hop %d" % (beyond.address, beyond.ttl)
             if beyond.reached else
             "hop %d (%s)" % (beyond.ttl, beyond.address))
-    if plan.heard == plan.last:
-        why = "the path is longer than that or loops (see -m), and %s did " \
-            "not answer" % target.address
-    elif plan.blind and control and control.reached:
-        why = format_reach(control)
-    elif control and (beyond or heard):
-        why = format_reach(control) + (
-            "; or its answers are lost on the way back" if
-            beyond.reached and method == "tcp" else "") if beyond else \
-            "%s gets no farther, so the path itself ends there, or the " \
-            "host is down" % control.label
-        why += differ
-    elif heard:
-        why = "neither %s nor any hop behind that one answered" % \
-            target.address
-    elif plan.blind:
-        why = "where is not visible here"
-    elif plan.first > 1:
-        why = "no hop from %d to %d answered: it is dropped before, or " \
-            "they limit their ICMP" % (plan.first, plan.horizon)
-        if control:
-            why += "; " + format_reach(control)
-    else:
-        why = "no hop answered at all, not even the first; look at this " \
-            "host's own firewall and gateway first"
+    why = explain_loss(target, method, plan, control, beyond, heard)
     if beyond and not heard:
         why += "; perhaps this host's own firewall drops it"
     if method == "udp" and not control:
         why += ", or the service says nothing to such a probe"
     return {"where": where, "why": why}
+
+
+def explain_loss(target, method, plan, control, beyond, heard):
+    """Return what the silence behind the last hop heard means."""
+    if plan.heard == plan.last:
+        return "the path is longer than that or loops (see -m), and %s did " \
+            "not answer" % target.address
+    if plan.blind and control and control.reached:
+        return format_reach(control)
+    if control and (beyond or heard):
+        return (format_reach(control) + (
+            "; or its answers are lost on the way back" if
+            beyond.reached and method == "tcp" else "") if beyond else
+            "%s gets no farther, so the path itself ends there, or the "
+            "host is down" % control.label) + other_routers(plan, control)
+    if heard:
+        return "neither %s nor any hop behind that one answered" % \
+            target.address
+    if plan.blind:
+        return "where is not visible here"
+    if plan.first > 1:
+        return "no hop from %d to %d answered: it is dropped before, or " \
+            "they limit their ICMP%s" % (
+                plan.first, plan.horizon,
+                "; " + format_reach(control) if control else "")
+    return "no hop answered at all, not even the first; look at this " \
+        "host's own firewall and gateway first"
 
 
 def place_of(answer, plan):
@@ -3355,14 +3364,26 @@ class Control(object):
                            if state.ttl == plan.end - 1]]):
             self.denounce(plan)
             return False
-        # Silence there: was it too small a ttl, at a silent router?
+        return bool(states) and self.consider_silence(engine, plan, states)
+
+    def consider_silence(self, engine, plan, states):
+        """When nothing is answered with the ttl of the refusal: does a full
+        ttl get there?  Then it was forged in front of a silent router,
+        unless the host only limits its answers to one a second."""
         for name in () if self.full_checks else self.kinds:
             self.start(engine, self.full_checks, name, 1, 0,
                        self.checks[0][1].wait)
-        if any(other.full.reached for _, other in self.full_checks):
-            self.denounce(plan)
-            return False
-        return not all(other.full.settled for _, other in self.full_checks)
+        reached = [other.full for _, other in self.full_checks
+                   if other.full.reached]
+        if not reached:
+            return not all(other.full.settled
+                           for _, other in self.full_checks)
+        for _, other in self.checks:
+            other.doubt(other.states[0], reached[0].probes[-1].sent + 1.1)
+        if not all(state.settled for state in states):
+            return True
+        self.denounce(plan)
+        return False
 
     def denounce(self, plan):
         """What came in the destination's name did not come from it."""
