@@ -51,7 +51,8 @@ Sections, each using only those above it:
     8 Payloads (UDP requests)    19 Path MTU
     9 Probe methods              20 Traceroute (the interface)
    10 Plan (what to send when)   21 Report
-   11 Engine (send and hear)     22 Options and command line
+   11 Engine (send and hear)     22 Doctor (what this host can do)
+                                 23 Options and command line
 
 To add a UDP service, add a row to PAYLOADS; an option, a row to OPTIONS; a
 look at the finished trace, a function to CHECKS.
@@ -91,15 +92,18 @@ except NameError:
     text_type = str
 
 
+LINUX = sys.platform[:5] in ("linux", "andro")
+
+
 def _libc_monotonic():
-    """Return a clock that never jumps, for Python 2.7, or time.time."""
+    """Return a clock that never jumps, for Python 2.7."""
     if sys.platform == "win32":
         return time.clock
     try:
         import ctypes
         libc = ctypes.CDLL(None)
         stamp = (ctypes.c_long * 2)()
-        if libc.clock_gettime(1, stamp) == 0 and sys.platform[:5] == "linux":
+        if LINUX and libc.clock_gettime(1, stamp) == 0:
             def clock():
                 libc.clock_gettime(1, stamp)
                 return stamp[0] + stamp[1] * 1e-9
@@ -109,13 +113,15 @@ def _libc_monotonic():
     return lambda: os.times()[4]
 
 
-monotonic = getattr(time, "monotonic", None) or _libc_monotonic()
+# Windows' monotonic() moves in steps of 16 ms before Python 3.13.
+monotonic = getattr(time, "perf_counter" if sys.platform == "win32" else
+                    "monotonic", None) or _libc_monotonic()
 
 
 def _ctypes_recvmsg():
     """Return a recvmsg() for Pythons without one, or None.
 
-    struct msghdr and struct cmsghdr as glibc, musl and bionic lay them out
+    struct msghdr and struct cmsghdr as Linux's libraries lay them out
     (natural alignment, lengths of the size of a pointer).
     """
     try:
@@ -183,7 +189,7 @@ def can_recvmsg():
     global _recvmsg
     if _recvmsg is None:
         _recvmsg = getattr(socket.socket, "recvmsg", None) or \
-            (_ctypes_recvmsg() if sys.platform != "win32" else None)
+            (_ctypes_recvmsg() if LINUX else None)
     return _recvmsg is not None
 
 
@@ -268,7 +274,8 @@ FAMILIES = {
               getattr(socket, "IP_TOS", 3), 1, 8, 0, (3, 11, 12), ICMP4),
     6: Family(6, socket.AF_INET6, 41,
               getattr(socket, "IPV6_UNICAST_HOPS", 4),
-              getattr(socket, "IPV6_TCLASS", 67), 58, 128, 129,
+              getattr(socket, "IPV6_TCLASS", 67 if LINUX else 39), 58, 128,
+              129,
               (1, 2, 3, 4), ICMP6),
 }
 
@@ -291,6 +298,8 @@ TCP_INFO = 11
 TCP_TIMESTAMP = 24              # the clock behind TSval, in ms
 IPV6_AUTOFLOWLABEL = 70
 DEFAULT_TTL = 64
+# Of SO_LINGER: close by a reset.  Windows has two shorts.
+LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 FORGED = "sent in the destination's name by a device on the way"
 DATA_LOST = "the data sent was reset, or not acknowledged"
 DATA_LIMIT = 512                # octets of a banner that are kept
@@ -329,7 +338,8 @@ class RunError(Error, OSError):
 
 def format_errno(number):
     """Return the system's words for an errno."""
-    return os.strerror(number) if number else "unknown error"
+    return number and getattr(socket, "errorTab", {}).get(
+        number, os.strerror(number)) or "unknown error"
 
 
 # ---------------------------------------------------------------------------
@@ -360,8 +370,12 @@ def format_address(packed):
     try:
         if len(packed) == 4:
             return socket.inet_ntoa(packed)
-        return socket.inet_ntop(socket.AF_INET6, packed)
-    except (ValueError, socket.error):
+        if hasattr(socket, "inet_ntop"):
+            return socket.inet_ntop(socket.AF_INET6, packed)
+        words = struct.unpack("!8H", packed)    # Python 2.7 on Windows
+        return socket.getnameinfo((":".join("%x" % word for word in words),
+                                   0), 2)[0]    # NI_NUMERICHOST
+    except (ValueError, struct.error, socket.error):
         return ""
 
 
@@ -453,6 +467,8 @@ def decode_transport(quoted, rest):
         return quoted
     one, two, _, four = struct.unpack_from("!HHHH", rest)
     if quoted.protocol == socket.IPPROTO_TCP:
+        if bytearray(rest[13:14] or b"\2")[0] & 18 != 2:
+            one = 0             # not a SYN: no probe of ours
         return quoted._replace(source_port=one, dest_port=two,
                                tsval=decode_tsval(rest))
     if quoted.protocol == socket.IPPROTO_UDP:
@@ -775,9 +791,16 @@ class Mechanism(object):
     The contract, which other systems fill in by other attributes:
 
     name       the word for -v and JSON
+    methods    names of the methods it serves
     explains   True if ICMP errors are seen, with who sent them
+    refusals   True if it tells a refusal by TCP from an ICMP error
+    alone      True if a raw socket would add nothing
+    own_source True if a raw socket has to be told its own address
+    wait       seconds for an answer to what the system itself waits for
     why        what is not seen and why, for people; "" if nothing
-    prepare(sock, version)          ask for answers on a probe's socket
+    available()                     can this system do it?
+    open(af, kind, protocol)        open a probe's socket
+    prepare(sock, version)          ask for answers on it
     errors(sock, protocol, version) list of Reply about probes sent by sock
     receive(sock)                   (octets, sender, port, facts)
 
@@ -786,14 +809,23 @@ class Mechanism(object):
     """
 
     name = "connect"
-    explains = False
+    methods = ("tcp", "udp", "icmp")
+    explains = refusals = alone = own_source = False
+    wait = 2.0
     why = ("hop addresses are not visible: this system does not show ICMP "
-           "errors to an unprivileged user; root (or CAP_NET_RAW) would")
+           "errors to an unprivileged user; ")      # and then: the cure
     stamp_option = None
     debug = staticmethod(lambda text: None)
     options = {4: (), 6: ()}
     ttl_items = ((0, 2), (41, 52))      # IP_TTL, IPV6_HOPLIMIT
     stamp_items = ((1, 35), (1, 29))    # SCM_TIMESTAMPNS, SCM_TIMESTAMP
+
+    @staticmethod
+    def available():
+        return True
+
+    def open(self, af, kind, protocol):
+        return socket.socket(af, kind, protocol)
 
     def prepare(self, sock, version):
         for level, option in self.options[version]:
@@ -855,9 +887,11 @@ class ErrorQueue(Mechanism):
                6: ((41, 25), (41, 51), stamp_option, (41, 31))}
     error_items = ((0, 11), (41, 25))
 
-    @staticmethod
-    def available():
-        return sys.platform[:5] in ("linux", "andro") and can_recvmsg()
+    @classmethod
+    def available(cls):
+        # Sandboxes that only look like Linux have none.
+        return LINUX and can_recvmsg() and takes_option(
+            socket.SOCK_DGRAM, *cls.options[4][0])
 
     def errors(self, sock, protocol, version):
         replies = []
@@ -907,52 +941,302 @@ class ErrorQueue(Mechanism):
             icmp_type=kind, icmp_code=code, quoted=quoted, **facts)
 
 
+def takes_option(kind, level, option):
+    """Return True if the kernel knows a socket option."""
+    try:
+        sock = socket.socket(socket.AF_INET, kind)
+        try:
+            sock.setsockopt(level, option, 1)
+            return True
+        finally:
+            sock.close()
+    except socket.error:
+        return False
+
+
+class TcpIcmpError(Mechanism):
+    """What Windows 10 2004 and later tell a connect() that ICMP ends
+    (learn.microsoft.com: IPPROTO_TCP socket options).  No privilege."""
+
+    name = "tcp-icmp-error"
+    methods = ("tcp",)
+    explains = refusals = True
+    why = ""
+    options = {4: ((6, 18),), 6: ((6, 18),)}    # ..FAIL_CONNECT_ON_ICMP_ERROR
+
+    @staticmethod
+    def available():
+        return takes_option(socket.SOCK_STREAM, 6, 18)
+
+    def prepare(self, sock, version):
+        if sock.type & 15 == socket.SOCK_STREAM:
+            Mechanism.prepare(self, sock, version)
+
+    def errors(self, sock, protocol, version):
+        """Decode a struct ICMP_ERROR_INFO: sockaddr, protocol, type, code
+        (TCP_ICMP_ERROR_INFO); there is none without an error."""
+        try:
+            data = sock.getsockopt(6, 19, 64)
+        except socket.error:
+            return []
+        kind, code = bytearray(data[32:34].ljust(2, b"\0"))
+        return [NO_REPLY._replace(
+            kind="icmp", responder=decode_sockaddr(data), icmp_type=kind,
+            icmp_code=code)] if kind in FAMILIES[version].errors else []
+
+
+class IcmpApi(Mechanism):
+    """Windows' ICMP API (iphlpapi): no privilege, and no firewall between.
+    The system chooses ident and seq, and matches the answers."""
+
+    name = "icmp-api"
+    methods = ("icmp",)
+    explains = alone = own_source = True
+    why = ""
+
+    @staticmethod
+    def available():
+        try:
+            import ctypes
+            return bool(ctypes.WinDLL)
+        except (ImportError, AttributeError):
+            return False
+
+    def open(self, af, kind, protocol):
+        if protocol not in (1, 58):
+            return Mechanism.open(self, af, kind, protocol)
+        return EchoCalls(af, self.wait)
+
+    def errors(self, sock, protocol, version):
+        return sock.take_replies()
+
+
+class EchoCalls(object):
+    """What IcmpMethod takes for a socket: each sendto() is a call of the
+    API in a thread of its own; a datagram over loopback tells of its end."""
+
+    # IP_STATUS less 11000 to ICMP type and code (ipexport.h)
+    STATUS = {4: {2: (3, 0), 3: (3, 1), 4: (3, 2), 5: (3, 3), 9: (3, 4),
+                  13: (11, 0), 14: (11, 1), 15: (12, 0)},
+              6: {2: (1, 0), 3: (1, 3), 4: (1, 1), 5: (1, 4), 9: (2, 0),
+                  13: (3, 0), 14: (3, 1), 15: (4, 0), 45: (1, 2)}}
+
+    def __init__(self, af, wait):
+        from collections import deque
+        self.family = [family for family in FAMILIES.values()
+                       if family.af == af][0]
+        if self.family.version == 6 and not hasattr(socket, "inet_pton"):
+            raise RunError("ICMP echo to IPv6 needs Python 3 on Windows")
+        self.wait, self.options, self.done = wait, {}, deque()
+        self.wake = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.wake.bind(("127.0.0.1", 0))
+        self.wake.connect(self.wake.getsockname())
+        self.fileno, self.close = self.wake.fileno, self.wake.close
+        self.setblocking = self.wake.setblocking
+        self.recvfrom = self.wake.recvfrom
+        self.getsockname = lambda: ("", 0)
+
+    def setsockopt(self, level, option, value):
+        self.options[option] = value
+
+    def bind(self, sockaddr):
+        self.source = sockaddr[0]
+
+    def take_replies(self):
+        """Return the list of Reply that have come."""
+        try:
+            while self.wake.recv(BUFFER):
+                pass
+        except socket.error:            # in this order: none is missed
+            pass
+        return [self.done.popleft() for _ in range(len(self.done))]
+
+    def sendto(self, packet, sockaddr):
+        import threading
+        thread = threading.Thread(target=self.call, args=(
+            packet, sockaddr, self.options.get(self.family.ttl, DEFAULT_TTL),
+            self.options.get(self.family.tos, 0)))
+        thread.daemon = True
+        thread.start()
+
+    def call(self, packet, sockaddr, ttl, tos):
+        reply = self.ask(packet, sockaddr, ttl, tos)
+        if reply:
+            ident, seq = struct.unpack_from("!HH", packet, 4)
+            self.done.append(reply._replace(quoted=NOTHING_QUOTED._replace(
+                protocol=self.family.icmp, ident=ident, seq=seq,
+                payload=packet[8:])))
+            try:
+                self.wake.send(b"!")
+            except socket.error:        # closed meanwhile
+                pass
+
+    def ask(self, packet, sockaddr, ttl, tos):
+        """Return the Reply to a probe, None if there is none."""
+        import ctypes as c
+        dll = c.WinDLL(os.path.join(os.environ.get(
+            "SystemRoot", r"C:\Windows"), "System32", "iphlpapi.dll"),
+            use_last_error=True)
+        start, call = {4: (dll.IcmpCreateFile, dll.IcmpSendEcho2Ex),
+                       6: (dll.Icmp6CreateFile, dll.Icmp6SendEcho2)
+                       }[self.family.version]
+        start.restype = c.c_void_p
+        handle = c.c_void_p(start())
+        buffer = c.create_string_buffer(len(packet) + 256)
+        flags = c.create_string_buffer(struct.pack("@BBBBP", ttl, tos, 0, 0,
+                                                   0))
+        try:
+            found = call(handle, None, None, None, self.encode(self.source),
+                         self.encode(*sockaddr), packet[8:], len(packet) - 8,
+                         flags, buffer, len(buffer),
+                         max(1, int(self.wait * 1000)))
+            error = c.get_last_error()
+        finally:
+            dll.IcmpCloseHandle(handle)
+        return self.decode_reply(buffer.raw) if found else None \
+            if error == 11010 else NO_REPLY._replace(kind="unsent",
+                                                     error=error)
+
+    def encode(self, address, port=0, flow=0, scope=0):
+        """Return an address as the API wants it: a struct in_addr by its
+        value, a struct sockaddr_in6."""
+        if self.family.version == 4:
+            return struct.unpack("=i", socket.inet_aton(address))[0]
+        return struct.pack("=HHI16sI", self.family.af, 0, 0,
+                           socket.inet_pton(self.family.af,
+                                            address.split("%")[0]), scope)
+
+    def decode_reply(self, data):
+        """Return the Reply in an ICMP_ECHO_REPLY, whose status is behind
+        the address, or an ICMPV6_ECHO_REPLY, where documents differ."""
+        version = self.family.version
+        for at in (4,) if version == 4 else (28, 26):
+            status, = struct.unpack_from("=I", data, at)
+            if status == 0 or 11000 <= status <= 11050:
+                break
+        address = format_address(data[:4] if version == 4 else data[6:22])
+        if status == 0:
+            return NO_REPLY._replace(kind="echo", responder=address,
+                                     icmp_type=self.family.reply,
+                                     icmp_code=0)
+        known = self.STATUS[version].get(status - 11000)
+        return known and NO_REPLY._replace(
+            kind="icmp", responder=address, icmp_type=known[0],
+            icmp_code=known[1])
+
+
+class OwnHeader(Mechanism):
+    """Where a raw ICMP socket ignores IP_TTL (NetBSD's does, AIX's is said
+    to), so that the IP header has to be ours."""
+
+    def open(self, af, kind, protocol):
+        sock = Mechanism.open(self, af, kind, protocol)
+        self.own_source = (af, kind) == (socket.AF_INET, socket.SOCK_RAW)
+        return HeaderSocket(sock) if self.own_source else sock
+
+
+class HeaderSocket(object):
+    """A raw ICMP socket to which we give the IP header (IP_HDRINCL)."""
+
+    def __init__(self, sock):
+        self.sock, self.options = sock, {}
+        try:
+            sock.setsockopt(0, getattr(socket, "IP_HDRINCL", 2), 1)
+            # The order of ip_len: the kernel refuses a wrong one.  An echo
+            # reply that nobody waits for asks it.
+            self.order, self.source = "!", "127.0.0.1"
+            try:
+                self.sendto(struct.pack("!BBHI", 0, 0, 65535, 0),
+                            ("127.0.0.1", 0))
+            except socket.error as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self.order = "="
+        except socket.error:
+            sock.close()
+            raise
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+    def setsockopt(self, level, option, value):
+        if level == 0:
+            self.options[option] = value
+        else:
+            self.sock.setsockopt(level, option, value)
+
+    def bind(self, sockaddr):
+        self.source = sockaddr[0]
+
+    def sendto(self, packet, sockaddr):
+        family = FAMILIES[4]
+        header = struct.pack("!BB", 0x45, self.options.get(
+            family.tos, 0)) + struct.pack(
+                self.order + "HHH", 20 + len(packet), 0, 0) + struct.pack(
+                    "!BBH4s4s", self.options.get(family.ttl, DEFAULT_TTL),
+                    family.icmp, 0, socket.inet_aton(self.source),
+                    socket.inet_aton(sockaddr[0]))
+        self.sock.sendto(header + packet, sockaddr)
+
+
 class RawSocket(Mechanism):
-    """A raw ICMP socket, and one for TCP: the answers of the whole host.
+    """A raw ICMP socket: the answers that come to the whole host.
 
     As a witness beside the error queue it adds the quoted IP header and the
-    ttl of resets; alone it carries the answers.  Needs CAP_NET_RAW.
+    ttl of resets; alone it carries the answers.
     """
 
     name = "raw-socket"
     explains = True
     why = ""
-    stamp_option = (1, 35)
-    options = {4: ((0, 12), stamp_option), 6: ((41, 51), stamp_option)}
-    # What is wanted; on Linux a set bit of the filter is a type blocked.
-    icmp_filter = {4: (255, 1, 1), 6: (58, 1, 8)}   # level, option, words
+    kind = socket.SOCK_RAW
+    sees_tcp = False
+    options = {4: (), 6: ((41, getattr(socket, "IPV6_RECVHOPLIMIT", 37)),)}
+    ttl_items = ((41, getattr(socket, "IPV6_HOPLIMIT", 47)),)
+    # Level, option, words; does a set bit let a type pass?
+    icmp_filter = {6: (58, 18, 8, True)}
 
-    def __init__(self, version, destination, with_tcp):
-        family = FAMILIES[version]
-        self.version = version
+    def __init__(self, target, with_tcp):
+        family = self.family = target.family
         self.sockets = []
         wanted = [(family.icmp, None)]
-        if with_tcp:                    # connected: only the destination's
-            wanted.append((socket.IPPROTO_TCP, destination))
+        if with_tcp and self.sees_tcp:  # connected: only the destination's
+            wanted.append((socket.IPPROTO_TCP, target.sockaddr))
         try:
             for protocol, peer in wanted:
-                sock = socket.socket(family.af, socket.SOCK_RAW, protocol)
+                sock = socket.socket(family.af, self.kind, protocol)
                 self.sockets.append(sock)
                 sock.setblocking(False)
-                self.prepare(sock, version)
+                self.prepare(sock, family.version)
                 if peer:
                     sock.connect(peer)
                 else:
-                    self.set_filter(sock, family)
+                    self.set_filter(sock)
+                    self.set_up(sock, target)
         except socket.error:
             self.close()
             raise
 
-    def set_filter(self, sock, family):
-        level, option, words = self.icmp_filter[family.version]
-        blocked = [0xffffffff] * words
+    def set_filter(self, sock):
+        """Ask for the types that are of use; failing that, decode_icmp()
+        sorts them out."""
+        family = self.family
+        level, option, words, passing = self.icmp_filter.get(
+            family.version, (0, 0, 0, 0))
+        bits = [0] * words
         for kind in family.errors + (family.reply,):
-            blocked[kind // 32] &= ~(1 << kind % 32)
+            if words:
+                bits[kind // 32] |= 1 << kind % 32
+        bits = [bit if passing else bit ^ 0xffffffff for bit in bits]
         try:
-            sock.setsockopt(level, option,
-                            struct.pack("=%dI" % words, *blocked))
+            if words:
+                sock.setsockopt(level, option,
+                                struct.pack("=%dI" % words, *bits))
         except socket.error:
-            pass                        # decode_icmp() sorts them out anyway
+            pass
+
+    def set_up(self, sock, target):
+        pass
 
     def replies(self, sock):
         """Return the list of Reply that wait on one of our sockets."""
@@ -962,14 +1246,17 @@ class RawSocket(Mechanism):
                 data, address, _, facts, _ = self.receive(sock)
             except socket.error:
                 break
-            if self.version == 4:       # IPv4 comes with its header
-                outer, data = decode_ip(data)
-                if outer is None:
+            if self.family.version == 4:
+                # With its header, of which 4.4BSD changes some fields.
+                head = bytearray(data[:20].ljust(20, b"\0"))
+                if head[0] >> 4 != 4 or head[9] not in (1, 6):
                     continue
-                address, facts["reply_ttl"] = outer.source, outer.ttl
+                address, facts["reply_ttl"] = format_address(
+                    data[12:16]), head[8]
+                data = data[(head[0] & 15) * 4:]
             if sock is self.sockets[0]:
-                reply = decode_icmp(self.version, data, responder=address,
-                                    raw=True, **facts)
+                reply = decode_icmp(self.family.version, data, raw=True,
+                                    responder=address, **facts)
             else:
                 reply = decode_segment(data, responder=address, raw=True,
                                        **facts)
@@ -982,25 +1269,131 @@ class RawSocket(Mechanism):
             sock.close()
 
 
-def select_mechanism(wanted, version, destination, with_tcp):
-    """Return (mechanism, raw socket or None), chosen by trying.
+class LinuxRawSocket(RawSocket):
+    """Needs CAP_NET_RAW; another one sees TCP, too."""
 
-    wanted is None, or the name of one: "error-queue", "raw-socket",
-    "connect".  Raises RunError if that one is not to be had.
+    sees_tcp = True
+    stamp_option = (1, 35)
+    options = {4: ((0, 12), stamp_option), 6: ((41, 51), stamp_option)}
+    ttl_items = Mechanism.ttl_items
+    icmp_filter = {4: (255, 1, 1, False), 6: (58, 1, 8, False)}
+
+
+class SolarisRawSocket(RawSocket):
+    """Needs PRIV_NET_ICMPACCESS."""
+
+    icmp_filter = {6: (58, 1, 8, True)}
+
+
+class DatagramIcmp(RawSocket):
+    """macOS's ICMP socket for every user: it hears all ICMP messages (xnu
+    bsd/netinet/ip_icmp.c, icmp_dgram_attach), as long as it is not
+    connected."""
+
+    name = "datagram-icmp"
+    kind = socket.SOCK_DGRAM
+
+
+class WindowsRawSocket(RawSocket):
+    """Needs an administrator, and a firewall that lets ICMP in."""
+
+    options = {4: (), 6: ()}
+    icmp_filter = {}
+
+    def set_up(self, sock, target):
+        sock.bind((target.own_address, 0))
+        self.switch(sock, "RCVALL_ON")
+
+    def switch(self, sock, name):
+        try:                            # hear what the firewall drops
+            sock.ioctl(socket.SIO_RCVALL, getattr(socket, name))
+        except (socket.error, AttributeError, ValueError):
+            self.why = "SIO_RCVALL is refused: what the firewall drops is " \
+                "not seen"
+
+    def close(self):
+        for sock in self.sockets:
+            self.switch(sock, "RCVALL_OFF")
+        RawSocket.close(self)
+
+
+# platforms: how sys.platform begins; mechanisms and witnesses (raw sockets
+# beside them) in the order to be tried; the cure for want of privilege;
+# what an ICMP echo lacks; what to do if no ICMP error is heard.
+System = namedtuple("System", "platforms mechanisms witnesses cure no_echo "
+                              "deaf")
+DEAF = ("No ICMP error of any hop has arrived: a firewall of this host, or "
+        "on the way, drops them",)
+SYSTEMS = (
+    System(("linux", "andro"), (ErrorQueue,), (LinuxRawSocket,),
+           "run it as root, or with CAP_NET_RAW (setcap cap_net_raw+ep on a "
+           "copy of Python)",
+           "sysctl net.ipv4.ping_group_range is closed to this user and "
+           "there is no CAP_NET_RAW; run as root, or `sysctl -w net.ipv4."
+           "ping_group_range='0 2147483647'`", ()),
+    System(("darwin",), (), (RawSocket, DatagramIcmp), "run it with sudo",
+           None, DEAF),
+    System(("sunos",), (), (SolarisRawSocket,),
+           "run it as root, or with the privilege net_icmpaccess (`ppriv -s "
+           "EI+net_icmpaccess $$`, or for good `usermod -K defaultpriv="
+           "basic,net_icmpaccess USER`)", None, DEAF),
+    System(("netbsd", "aix"), (OwnHeader,), (RawSocket,),
+           "run it as root", None, DEAF),
+    System(("win32",), (TcpIcmpError, IcmpApi), (WindowsRawSocket,),
+           "run it as administrator", None, (
+               "No hop answered but the destination: the firewall drops "
+               "their ICMP, until an administrator says",
+               "netsh advfirewall firewall add rule name=\"ICMPv4 in\" "
+               "dir=in action=allow protocol=icmpv4:any,any",
+               "netsh advfirewall firewall add rule name=\"ICMPv6 in\" "
+               "dir=in action=allow protocol=icmpv6:any,any")),
+    System(("cygwin",), (), (RawSocket,),
+           "use a Python for Windows (python.org), which needs no "
+           "privilege, or run it as administrator", None, DEAF),
+    System(("",), (), (RawSocket,), "run it as root (su, sudo or doas)",
+           None, DEAF),
+)
+
+
+def find_system(platform):
+    """Return the row of SYSTEMS for a sys.platform."""
+    return [row for row in SYSTEMS
+            if any(platform.startswith(name) for name in row.platforms)][0]
+
+
+SYSTEM = find_system(sys.platform)
+
+
+def select_mechanism(wanted, method):
+    """Return the mechanism for a method's name, by trying.
+
+    wanted: None, or the name of the only one that will do.
     """
-    raw = None
-    if wanted in (None, RawSocket.name):
-        try:
-            raw = RawSocket(version, destination, with_tcp)
-        except socket.error as error:
-            if wanted:
-                raise RunError("mechanism %r: %s; root or CAP_NET_RAW is "
-                               "needed" % (wanted, error.strerror))
-    if wanted == RawSocket.name:
-        return Mechanism(), raw
-    if wanted != Mechanism.name and ErrorQueue.available():
-        return ErrorQueue(), raw
-    return Mechanism(), raw
+    chosen = [kind for kind in SYSTEM.mechanisms + (Mechanism,)
+              if method in kind.methods and wanted in (None, kind.name) and
+              kind.available()]
+    mechanism = (chosen or [Mechanism])[0]()
+    if mechanism.why:
+        mechanism.why += SYSTEM.cure
+    return mechanism
+
+
+def open_witness(wanted, mechanism, target, method):
+    """Return the raw socket that hears what a mechanism does not, or None.
+
+    Raises RunError if neither is the one that is wanted.
+    """
+    raw, problem = None, "there is none on this system"
+    for kind in () if mechanism.alone else SYSTEM.witnesses:
+        if wanted in (None, kind.name) and not raw:
+            try:
+                raw = kind(target, method == "tcp")
+            except socket.error as error:
+                problem = error.args[-1]
+    if wanted not in (None, mechanism.name, raw and raw.name):
+        raise RunError("mechanism %s: %s; %s" % (
+            quote(wanted), problem, SYSTEM.cure))
+    return raw
 
 
 def open_keeper():
@@ -1012,7 +1405,8 @@ def open_keeper():
     try:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            sock.setsockopt(*(ErrorQueue.stamp_option + (1,)))
+            if LINUX:
+                sock.setsockopt(*(ErrorQueue.stamp_option + (1,)))
         except socket.error:
             pass
         return sock
@@ -1224,6 +1618,7 @@ class Method(object):
     repeats             seconds after which the kernel would send a probe
                         again by itself, None if it does not
     connects            True if a probe opens a connection
+    most                probes in flight, at most
     checked             True if answers() can tell a forged quote by what we
                         know; TCP can not, only the kernel knows its
                         sequence numbers
@@ -1238,6 +1633,7 @@ class Method(object):
     tcp_info = ()               # of a connection that came about
     default_port = None
     repeats = None
+    most = MOST_PORTS
     connects = False
     checked = True
     sock = None
@@ -1260,7 +1656,7 @@ class Method(object):
         """Return a non-blocking socket from which answers can be read."""
         target = self.target
         family = target.family
-        sock = socket.socket(family.af, kind, protocol)
+        sock = self.mechanism.open(family.af, kind, protocol)
         try:
             sock.setblocking(False)
             if target.tos:
@@ -1268,9 +1664,12 @@ class Method(object):
             self.mechanism.prepare(sock, family.version)
             port = target.source_port if port is None else port
             if port:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if port or target.source_ip or kind == socket.SOCK_DGRAM:
-                sock.bind((target.source_ip or "", port or 0))
+                sock.setsockopt(socket.SOL_SOCKET, getattr(
+                    socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR), 1)
+            address = target.source_ip or protocol and \
+                self.mechanism.own_source and target.own_address or ""
+            if port or address or kind == socket.SOCK_DGRAM:
+                sock.bind((address, port or 0))
         except socket.error:
             sock.close()
             raise
@@ -1298,7 +1697,9 @@ class Method(object):
 
 
 class TcpMethod(Method):
-    """TCP by connect(): the SYN is the kernel's own."""
+    """TCP by connect(): the SYN is the kernel's own.  A SYN that reaches
+    the destination is a connection, ended by a reset: few are sent at a
+    time."""
 
     name = "tcp"
     protocol = socket.IPPROTO_TCP
@@ -1306,35 +1707,39 @@ class TcpMethod(Method):
     repeats = 0.95              # the SYN goes out again after 1.02 s
     connects = True
     checked = False
+    most = 4                    # probes in flight
+    quiet_errors = True         # ICMP may end a connect() without an errno
     queue_works = None          # unknown; then as seen on this kernel
     blind = property(lambda self: self.queue_works is False and
                      self.raw is None)
 
     def send(self, probe):
         probe.sock = sock = self.open_socket(socket.SOCK_STREAM)
-        if self.target.family.version == 6:     # a constant flow label
-            self.try_option(sock, 41, IPV6_AUTOFLOWLABEL, 0)
         if probe.ttl:
             self.set_ttl(sock, probe.ttl)
-        if not probe.real:
-            self.try_option(sock, self.protocol, TCP_DEFER_ACCEPT, 1)
+        self.set_up(sock, probe)
         if not probe.real or self.target.source_port:
             # A reset at close, also if we are killed before we can close.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                            struct.pack("ii", 1, 0))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
         probe.stamp()
         error = sock.connect_ex(self.target.sockaddr)
         if error not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK,
                          errno.ECONNREFUSED):
             raise socket.error(error, format_errno(error))
         probe.error = error if error == errno.ECONNREFUSED else None
+        self.hold_back(sock, probe)
+
+    def set_up(self, sock, probe):
+        """Set options of the SYN: one is enough (Windows'
+        TCP_NOSYNRETRIES)."""
+        if self.mechanism.refusals and not probe.real:
+            self.try_option(sock, self.protocol, 9, 1)
+
+    def hold_back(self, sock, probe):
         try:
             probe.source_port = sock.getsockname()[1]
-            probe.tsval = sock.getsockopt(self.protocol, TCP_TIMESTAMP)
         except socket.error:
             pass
-        if not probe.real:
-            self.set_ttl(sock, 1)
 
     @staticmethod
     def try_option(sock, level, option, value):
@@ -1344,18 +1749,7 @@ class TcpMethod(Method):
             pass
 
     def renew(self, probe):
-        """Let the kernel repeat the SYN with the ttl under test."""
-        if not probe.real:
-            self.set_ttl(probe.sock, probe.ttl or DEFAULT_TTL)
         probe.renewed = True
-
-    def release(self, probe):
-        if probe.sock is not None and not probe.real:
-            try:                # the reset has to reach the server
-                self.set_ttl(probe.sock, DEFAULT_TTL)
-            except socket.error:
-                pass
-        Method.release(self, probe)
 
     def receive(self, sock, probe):
         """The order matters: reading the error queue clears SO_ERROR, and
@@ -1369,23 +1763,23 @@ class TcpMethod(Method):
             # this may be the first hop's answer to that one.
             probe.gone = True
             return []
+        try:        # what is connected has ICMP errors of later segments
+            if sock.getpeername() == sock.getsockname():    # of itself
+                return [self.reset]
+            self.tcp_info = info
+            probe.kernel_rtt = info[17] * 1e-6 if info and info[17] else None
+            return [self.reset._replace(kind="accepted")]
+        except socket.error:
+            pass
         if replies:
             self.queue_works = True
             return replies
-        error = probe.error or sock.getsockopt(socket.SOL_SOCKET,
-                                               socket.SO_ERROR)
+        error = probe.error or sock.getsockopt(
+            socket.SOL_SOCKET, socket.SO_ERROR) or (
+                errno.EHOSTUNREACH if self.quiet_errors and probe.empty
+                else 0)
         if not error:
-            try:
-                peer = sock.getpeername()
-            except socket.error:
-                return []
-            if peer == sock.getsockname():      # connected to itself
-                return [NO_REPLY._replace(kind="reset",
-                                          responder=self.target.address)]
-            self.tcp_info = info
-            probe.kernel_rtt = info[17] * 1e-6 if info and info[17] else None
-            return [NO_REPLY._replace(kind="accepted",
-                                      responder=self.target.address)]
+            return []
         if error == errno.ETIMEDOUT:        # the kernel has given up
             probe.gone = True
             return []
@@ -1394,27 +1788,22 @@ class TcpMethod(Method):
         reply = NO_REPLY._replace(kind="failed", error=error)
         if error == errno.ECONNREFUSED:
             segments = info[35] if info and len(info) > 35 else None
-            if segments or (segments is None and self.queue_works):
-                return [NO_REPLY._replace(kind="reset",
-                                          responder=self.target.address)]
+            if segments or segments is None and (
+                    self.queue_works or self.mechanism.refusals):
+                return [self.reset]
             if segments == 0:   # no segment came: it was an ICMP error
                 kind, code = (3, 3) if version == 4 else (1, 4)
                 reply = reply._replace(icmp_type=kind, icmp_code=code)
         return [reply]
 
+    @property
+    def reset(self):
+        return NO_REPLY._replace(kind="reset", responder=self.target.address)
+
     @staticmethod
     def read_info(sock):
-        """Return struct tcp_info (linux/tcp.h) as a tuple of 32-bit
-        numbers, () if this system has none.  Used here: [17] tcpi_rtt in
-        us, [25] tcpi_total_retrans, [35] tcpi_segs_in."""
-        if sys.platform[:5] not in ("linux", "andro"):
-            return ()
-        try:
-            data = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 256)
-        except socket.error:
-            return ()
-        words = len(data) // 4
-        return struct.unpack("=%dI" % words, data[:words * 4])
+        """Return what the kernel knows of a connection, () if nothing."""
+        return ()
 
     def answers(self, reply, probe):
         quoted = reply.quoted or NOTHING_QUOTED
@@ -1432,6 +1821,8 @@ class TcpMethod(Method):
         quoted TSval says which one was answered."""
         if reply.kind == "accepted" and probe.kernel_rtt:
             return probe.kernel_rtt
+        if probe.retransmits is None and elapsed > self.repeats:
+            return None
         if not probe.retransmits:
             return elapsed
         quoted = reply.quoted or NOTHING_QUOTED
@@ -1441,13 +1832,68 @@ class TcpMethod(Method):
         return elapsed - late if late <= elapsed else None
 
 
+class LinuxTcpMethod(TcpMethod):
+    """A SYN that reaches the destination is never acknowledged: all may go
+    out at once, and a service sees one connection."""
+
+    most = MOST_PORTS
+    quiet_errors = False
+
+    def set_up(self, sock, probe):
+        if self.target.family.version == 6:     # a constant flow label
+            self.try_option(sock, 41, IPV6_AUTOFLOWLABEL, 0)
+        if not probe.real:
+            self.try_option(sock, self.protocol, TCP_DEFER_ACCEPT, 1)
+
+    def hold_back(self, sock, probe):
+        TcpMethod.hold_back(self, sock, probe)
+        try:
+            probe.tsval = sock.getsockopt(self.protocol, TCP_TIMESTAMP)
+        except socket.error:
+            pass
+        if not probe.real:
+            self.set_ttl(sock, 1)
+
+    def renew(self, probe):
+        """Let the kernel repeat the SYN with the ttl under test."""
+        if not probe.real:
+            self.set_ttl(probe.sock, probe.ttl or DEFAULT_TTL)
+        probe.renewed = True
+
+    def release(self, probe):
+        if probe.sock is not None and not probe.real:
+            try:                # the reset has to reach the server
+                self.set_ttl(probe.sock, DEFAULT_TTL)
+            except socket.error:
+                pass
+        Method.release(self, probe)
+
+    @staticmethod
+    def read_info(sock):
+        """Return struct tcp_info (linux/tcp.h) as a tuple of 32-bit
+        numbers, () if this kernel has none.  Used here: [17] tcpi_rtt in
+        us, [25] tcpi_total_retrans, [35] tcpi_segs_in."""
+        try:
+            data = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 256)
+        except socket.error:
+            return ()
+        words = len(data) // 4
+        return struct.unpack("=%dI" % words, data[:words * 4])
+
+
 class UdpMethod(Method):
     """UDP by a socket per probe, not connected: it also hears of quotes
-    that a NAT has changed."""
+    that a NAT has changed.  Where a socket's errno is all there is, only a
+    connected one has it."""
 
     name = "udp"
     protocol = socket.IPPROTO_UDP
     default_port = 33434
+    # Windows' port unreachable and ttl expired (recvfrom()) are the others.
+    MEANING = {errno.ECONNREFUSED: errno.ECONNREFUSED,
+               errno.ECONNRESET: errno.ECONNREFUSED,
+               errno.EHOSTUNREACH: errno.EHOSTUNREACH,
+               errno.ENETRESET: errno.EHOSTUNREACH}
 
     def new_payload(self):
         """Return what to send: unless told, something new each time, by
@@ -1464,8 +1910,14 @@ class UdpMethod(Method):
             self.set_ttl(sock, probe.ttl)
         probe.source_port = sock.getsockname()[1]
         probe.payload = self.new_payload()
+        connected = not (self.mechanism.explains or self.raw)
+        if connected:
+            sock.connect(self.target.sockaddr)
         probe.stamp()
-        sock.sendto(probe.payload, self.target.sockaddr)
+        if connected:
+            sock.send(probe.payload)
+        else:
+            sock.sendto(probe.payload, self.target.sockaddr)
 
     def receive(self, sock, probe):
         replies = self.mechanism.errors(sock, self.protocol,
@@ -1473,9 +1925,10 @@ class UdpMethod(Method):
         try:
             data, address, port, facts, _ = self.mechanism.receive(sock)
         except socket.error as error:
-            if not replies and error.errno == errno.ECONNREFUSED:
+            number = self.MEANING.get(error.errno)
+            if number and not self.mechanism.explains:
                 replies.append(NO_REPLY._replace(kind="failed",
-                                                 error=error.errno))
+                                                 error=number))
             return replies
         quoted = NOTHING_QUOTED._replace(protocol=self.protocol,
                                          dest_port=port)
@@ -1500,7 +1953,8 @@ class UdpMethod(Method):
 
 
 class IcmpMethod(Method):
-    """ICMP echo by Linux's ping socket, or a raw socket."""
+    """ICMP echo by a datagram (ping) socket where there is one, or a raw
+    socket."""
 
     name = "icmp"
     protocol = None
@@ -1515,22 +1969,18 @@ class IcmpMethod(Method):
         ident = struct.unpack("!H", os.urandom(2))[0] or 1
         for kind, port in ((socket.SOCK_DGRAM, ident),
                            (socket.SOCK_DGRAM, 0), (socket.SOCK_RAW, 0)):
-            if kind == socket.SOCK_DGRAM and not self.mechanism.explains:
+            if not (self.mechanism.explains or self.raw):
                 continue
             try:
                 self.sock = self.open_socket(kind, family.icmp, port)
             except socket.error:
                 continue
-            if kind == socket.SOCK_DGRAM:
-                self.ident = self.sock.getsockname()[1]
-            else:
-                self.ident, self.by_ping = ident, False
+            self.by_ping = kind == socket.SOCK_DGRAM
+            # Linux has an ident of its own, others leave it to us.
+            self.ident = self.by_ping and self.sock.getsockname()[1] or ident
             return
-        raise RunError(
-            "ICMP echo is not permitted here: sysctl net.ipv4."
-            "ping_group_range is closed to this user and there is no "
-            "CAP_NET_RAW; run as root, or `sysctl -w net.ipv4."
-            "ping_group_range='0 2147483647'`, or probe with -U or TCP")
+        raise RunError("ICMP echo is not permitted here: %s, or probe with "
+                       "-U or TCP" % (SYSTEM.no_echo or SYSTEM.cure))
 
     def send(self, probe):
         self.seq = (self.seq + 1) & 0xffff
@@ -1582,7 +2032,8 @@ class IcmpMethod(Method):
             (self.to_destination(quoted) or len(theirs) >= 8)
 
 
-METHODS = {"tcp": TcpMethod, "udp": UdpMethod, "icmp": IcmpMethod}
+METHODS = {"tcp": LinuxTcpMethod if LINUX else TcpMethod, "udp": UdpMethod,
+           "icmp": IcmpMethod}
 
 
 # ---------------------------------------------------------------------------
@@ -1664,6 +2115,7 @@ class Plan(object):
         self.agreed = False     # what ended the path is the destination
         self.loop = None        # as find_loop() has it; `last` is then less
         self.unsure = False     # limits of ICMP may hide farther hops
+        self.blind = False      # the hops that answer are not visible
 
     # What is known so far
 
@@ -1884,6 +2336,11 @@ class Poller(object):
         self.poll = select.poll() \
             if use_poll and hasattr(select, "poll") else None
 
+    @property
+    def full(self):
+        """True if select() might take no more (Windows: 512)."""
+        return not self.poll and len(self.writers) > 500
+
     def add(self, number, write=False):
         self.writers[number] = write
         if self.poll:
@@ -1928,10 +2385,9 @@ class Engine(object):
     STEP = 1e-3         # seconds; a clock that moved more was set
     GRACE = 0.05        # seconds for a raw socket to explain an errno
 
-    def __init__(self, target, mechanism, raw=None, banner_wait=0.5,
+    def __init__(self, target, raw=None, banner_wait=0.5,
                  debug=None, clock=monotonic, poller=None, guard=None):
         self.target = target
-        self.mechanism = mechanism
         self.raw = raw
         self.banner_wait = banner_wait
         self.debug = debug or Mechanism.debug
@@ -1962,7 +2418,7 @@ class Engine(object):
         if now >= self.held_until:
             for run in self.runs:
                 for state in run[1].due(now):
-                    if now >= self.held_until:  # else: no file or buffer
+                    if now >= self.held_until and not self.poller.full:
                         sent = self.send(run, state)
         now = self.clock()
         until = [now + most] + [plan.next_time(now) for _, plan in self.runs]
@@ -2068,7 +2524,7 @@ class Engine(object):
             if reply.raw:
                 self.enrich(state, probe, reply)
             return
-        if not self.certain(method, reply):
+        if not self.certain(method, probe, reply):
             if len(probe.doubtful) < 8:
                 probe.doubtful.append((reply, now, real_now))
             return
@@ -2084,8 +2540,7 @@ class Engine(object):
                      if entry[0].kind == "icmp"]
             if known:
                 reply, now, real_now = known[0]
-            elif self.raw and reply.error != errno.ECONNREFUSED:
-                # Wait for the raw socket to tell more.
+            elif self.raw:      # wait for it to tell more
                 probe.error, probe.heard = reply.error, (now, real_now)
                 self.forget(method, probe)
                 return
@@ -2094,7 +2549,7 @@ class Engine(object):
         for other, _, _ in probe.doubtful:
             self.enrich(state, probe, other)
 
-    def certain(self, method, reply):
+    def certain(self, method, probe, reply):
         """True if the reply can not be but to the probe it matches.
 
         Not so: a quote with another destination (a NAT on the way, or a
@@ -2104,9 +2559,10 @@ class Engine(object):
         if reply.kind == "failed":
             return True
         if reply.raw and not method.checked:
-            return reply.kind == "icmp" and (
+            return reply.kind == "icmp" and not any(
+                entry[0].kind == "accepted" for entry in probe.doubtful) and (
                 method.queue_works is False or
-                not self.mechanism.explains) and \
+                not method.mechanism.explains) and \
                 method.to_destination(reply.quoted)
         return reply.quoted is None or method.to_destination(reply.quoted)
 
@@ -2218,6 +2674,8 @@ class Engine(object):
                 continue
             if probe.heard and now >= probe.heard[0] + self.GRACE:
                 reply = NO_REPLY._replace(kind="failed", error=probe.error)
+                if run[0].connects and probe.error == errno.ECONNREFUSED:
+                    reply = run[0].reset    # no ICMP error has come
                 self.answer(run, state, probe, self.explain(
                     run, probe, reply, *probe.heard))
             elif not state.answers and now >= run[1].deadline(state):
@@ -2398,7 +2856,8 @@ def first_beyond(plan, control, destination=None):
     """Return the first Hop behind plan's last that answered the control,
     the destination itself not counted if it is given; None if it is not
     known which that last one is."""
-    if plan.heard < plan.first != 1 or destination and plan.unsure:
+    if plan.blind or plan.heard < plan.first != 1 or \
+            destination and plan.unsure:
         return None
     for hop in control.hops if control else ():
         if hop.ttl > plan.heard and hop.address and \
@@ -2457,7 +2916,7 @@ def format_arrival(plan, control):
     """Return what shows that a probe was not at the destination yet."""
     hop = control and arrival(plan, control)
     return "with ttl %d %s gets to %s only" % (
-        plan.end, control.label, hop.address) if hop else \
+        plan.end, control.label, hop.address or "a router") if hop else \
         "with ttl %d other probes get to a router only" % plan.end
 
 
@@ -2479,8 +2938,8 @@ def reached_facts(target, answer):
     elif answer.outcome == "echo-reply":
         what = "an echo reply"
     elif answer.outcome == "refused" and answer.address is None:
-        what = (", or a router's port-unreachable did, which can not be "
-                "told apart here")
+        what = (", or a router on the way did: who said so is not visible "
+                "to this user")
     elif answer.icmp_type is not None:
         what = " (%s)" % format_icmp(target.family.version, answer)
     else:
@@ -2517,7 +2976,8 @@ def dropped_facts(target, method, plan, control=None):
                                  heard[0].answer.address or "not visible")
     else:
         place = "this host"
-    where = "after " + place if heard or plan.first == 1 else "on the way"
+    where = "after " + place if heard or plan.first == 1 and \
+        not plan.blind else "on the way"
     differ = control and other_routers(plan, control)
     if beyond and not differ:
         where = "between %s and %s" % (
@@ -2537,6 +2997,9 @@ def dropped_facts(target, method, plan, control=None):
     elif heard:
         why = "neither %s nor any hop behind that one answered" % \
             target.address
+    elif plan.blind:
+        why = "where is not visible to this user" + (
+            "; " + format_reach(control) if control else "")
     elif plan.first > 1:
         why = "no hop from %d to %d answered: it is dropped before, or " \
             "they limit their ICMP" % (plan.first, plan.horizon)
@@ -2859,12 +3322,12 @@ class Control(object):
             port = self.PORTS[name][main.port == self.PORTS[name][0]]
         other = main.sibling(name, port, payload=None, source_port=None)
         try:
-            method = METHODS[name](other.target, engine.mechanism,
-                                   engine.raw)
+            method = other.new_method(engine)
         except RunError:
             return False
         plan = Plan(first, last, wait, queries, main.options.retries,
-                    main.options.gap_limit, main.options.parallel,
+                    main.options.gap_limit,
+                    min(main.options.parallel, method.most),
                     0 if method.connects else None)
         engine.add(method, plan)
         where.append((other, plan))
@@ -2899,9 +3362,7 @@ class PortRun(object):
         self.asked = 0          # the ttl at which it was verified
         self.proven = False     # no limit of ICMP feigns its place
         if engine:
-            method = METHODS[traceroute.proto](
-                traceroute.target, engine.mechanism, engine.raw)
-            engine.add(method, self.plan)
+            engine.add(traceroute.new_method(engine), self.plan)
             self.entry = engine.runs[-1]
 
     def widen(self, checks):
@@ -2990,8 +3451,7 @@ class Ports(object):
                 plan = Plan(ttl, ttl, min(run.plan.wait, max(
                     0.3, 4 * (able[0][1].slowest or 0))), 1, 0)
                 plan.full.settled = True
-                engine.add(METHODS[other.proto](
-                    other.target, engine.mechanism, engine.raw), plan)
+                engine.add(other.new_method(engine), plan)
                 self.pairs[-1][1].append(engine.runs[-1])
                 self.pairs[-1][2].append(plan)
         return self.pairs or [run for run in self.runs if not run.elapsed]
@@ -3077,6 +3537,7 @@ class Ports(object):
         for run in self.runs + [PortRun(other) for other in self.waiting]:
             other, plan = run.traceroute, run.plan
             plan.unsure = plan.heard < most and not run.proven
+            plan.blind = Mechanism.why in self.lead.why
             done = run.elapsed is not None
             found.append(Trace(
                 other, plan, other.make_hops(plan), run.elapsed if done else
@@ -3200,11 +3661,11 @@ def name_forger(traceroute, trace):
 
 def measure_reset_ttl(traceroute, ttl, wait):
     """Return the ttl with which the port's resets arrive, None if they no
-    longer do: more and more of them are shut out (Linux ip(7) IP_MINTTL,
-    IPV6_MINHOPCOUNT).  ttl: that of the SYNs, which get as far as the device
-    and not to the host; wait: seconds for a reset to come."""
+    longer do, or this is not Linux: more and more of them are shut out
+    (ip(7) IP_MINTTL, IPV6_MINHOPCOUNT).  ttl: that of the SYNs, which get as
+    far as the device and not to the host; wait: seconds for a reset."""
     low, high = 0, 256          # a reset passes the one, not the other
-    for step in (16, 1, 1):     # twice, lest a lost packet misleads
+    for step in (16, 1, 1) * LINUX:     # twice, lest a lost packet misleads
         passed = resets_above(traceroute, ttl, wait,
                               range(low + step, high, step))
         low = max(passed + [low])
@@ -3212,11 +3673,16 @@ def measure_reset_ttl(traceroute, ttl, wait):
     return low or None
 
 
+def new_tcp(traceroute):
+    """Return a TCP method for connections of our own."""
+    return METHODS["tcp"](traceroute.target._replace(source_port=None),
+                          Mechanism())
+
+
 def resets_above(traceroute, ttl, wait, limits):
     """Return those of the limits for a ttl that the port's resets pass."""
     family = traceroute.target.family
-    method = TcpMethod(traceroute.target._replace(source_port=None),
-                       Mechanism())
+    method = new_tcp(traceroute)
     poller, trying, passed = Poller(), {}, []
     until = monotonic() + wait
     try:
@@ -3557,7 +4023,7 @@ class Session(Probe):
             self.outcome = "reset"
         elif data == b"":
             self.outcome = "closed"
-        elif data and self.acknowledged(method):
+        elif data and (not LINUX or self.acknowledged(method)):
             self.outcome, self.payload = "answered", data
         elif (data or number) and not self.seen:
             # What acknowledges a greeting expires, too: no proof.
@@ -3570,7 +4036,7 @@ class Session(Probe):
 
     def acknowledged(self, method):
         """Return True if what was sent is (tcpi_unacked)."""
-        return method.read_info(self.sock)[6:7] in ((0,), ())
+        return method.read_info(self.sock)[6:7] == (0,)
 
     def close(self, method):
         """Close by a reset, with a ttl that gets it to the server."""
@@ -3580,7 +4046,7 @@ class Session(Probe):
                 if self.acknowledged(method) else self.seen or "silent")
             self.mss = sum(method.read_info(self.sock)[4:5])
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                                 struct.pack("ii", 1, 0))
+                                 LINGER)
         self.real = False
         method.release(self)
 
@@ -3589,8 +4055,7 @@ def exchange(traceroute, requests, greets):
     """Return the Sessions of requests, (ttl, segments) each, to a service
     that speaks first or not.  All connect first: a device that saw a bad one
     may refuse what comes next."""
-    method = TcpMethod(traceroute.target._replace(source_port=None),
-                       Mechanism())
+    method = new_tcp(traceroute)
     guard = traceroute.guard or wait_for
     options = traceroute.options
     sessions = [Session(*request, greets=greets) for request in requests]
@@ -3617,7 +4082,7 @@ def ask_each_ttl(traceroute, trace, octets, last):
     before = None
     for _ in range(2):                  # once more, lest it be mere loss
         sessions = exchange(traceroute, [
-            (ttl, [octets]) for ttl in range(1, last)] + [
+            (ttl, [octets]) for ttl in range(1, last * LINUX)] + [
                 (0, []), (0, [octets])], trace.banner is not None)
         outcome = sessions[-1].outcome
         if before and outcome == "unconnected":
@@ -3684,18 +4149,20 @@ def blame(trace, what, outcome, sessions, hops):
     word = "swallowed" if silent else outcome
     ttls = [session.limit for session in sessions
             if session.outcome == ("expired" if silent else outcome)]
-    if not silent and not ttls:
+    if not silent and not ttls and LINUX:
         trace.find("inside", "It is %s by %s, or by a device %s" % (
             word, trace.address, "behind hop %d, or one that judges its "
             "answers" % len(sessions) if outcome == "reset" else
             "on the way, with an ICMP error"))
         return
-    after = max([0] + ttls) if silent else ttls[0] - 1
+    after = max([0] + ttls) if silent else (ttls or [1])[0] - 1
     trace.verdict, trace.reached = "dropped" if silent else outcome, False
-    if any(session.limit == after + silent and
-           session.outcome == "unconnected" for session in sessions):
-        trace.summary = "%s is %s on the way; %s is open" % (
-            what, word, trace.label)
+    if not LINUX or any(
+            session.limit == after + silent and
+            session.outcome == "unconnected" for session in sessions):
+        trace.summary = "%s is %s on the way%s; %s is open" % (
+            what, word, "" if LINUX else ", or by the host: only Linux "
+            "tells where", trace.label)
         return
     known = [session.limit for session in sessions if not silent or
              session.outcome in ("expired", outcome)]   # not "greeted"
@@ -3745,13 +4212,11 @@ def shake_hands(traceroute, trace, name):
     for strict in (True, False):
         try:
             import ssl
-            context = ssl.create_default_context()
+            context = ssl.create_default_context()  # novm: may be missing
             context.check_hostname = bool(strict and name)
             if not strict:
                 context.verify_mode = ssl.CERT_NONE
-            sock = TcpMethod(traceroute.target._replace(
-                source_port=None), Mechanism()).open_socket(
-                    socket.SOCK_STREAM)
+            sock = new_tcp(traceroute).open_socket(socket.SOCK_STREAM)
             sock.settimeout(traceroute.options.wait_time)
             until = monotonic() + traceroute.options.wait_time
             guard(sock.connect, traceroute.target.sockaddr)
@@ -3860,8 +4325,9 @@ class PathMtu(object):
         `last`; return {size: list of Plan}.  The big ones go first, lest
         the small use up what a router may answer."""
         found = dict((size, []) for size in sizes)
-        engine = Engine(self.target, SizeQueue(), None, 0,
-                        self.traceroute.debug, guard=self.traceroute.guard)
+        mechanism = SizeQueue()
+        engine = Engine(self.target, None, 0, self.traceroute.debug,
+                        guard=self.traceroute.guard)
         try:
             for size in sorted(found, reverse=True):
                 for name, port in ("icmp", None), ("udp", 33434):
@@ -3870,7 +4336,7 @@ class PathMtu(object):
                             name, port, source_port=None, payload=(
                                 b"\0" * 64 + os.urandom(size))[
                                     :size - self.header]).target,
-                            engine.mechanism)
+                            mechanism)
                     except RunError:    # no ICMP echo for this user
                         continue
                     method.by_ping = True       # see SizeQueue.receive()
@@ -3983,6 +4449,15 @@ class PathMtu(object):
         return format_who(self.places.get(ttl, "a router"), ttl, self.target)
 
 
+def check_deaf(traceroute, trace):
+    """Say why no hop was heard, where a raw socket has to hear them."""
+    if traceroute.raw_only and trace.reached and not any(
+            hop.icmp_type is not None and not hop.reached
+            for hop in trace.hops) and len(trace.hops) > 1:
+        for text in SYSTEM.deaf:
+            trace.find("deaf", text)
+
+
 def check_mtu(traceroute, trace):
     """Do what --mtu asks for."""
     if not traceroute.options.mtu or trace.verdict == "error" or \
@@ -4011,6 +4486,7 @@ CHECKS = [
     check_tos,
     check_way_back,
     check_loss,
+    check_deaf,
     look_inside,
     check_mtu,
 ]
@@ -4403,25 +4879,34 @@ class Traceroute(object):
     def open_engine(self):
         """Return (engine, method) with all sockets they share."""
         target = self.target
-        mechanism, raw = select_mechanism(
-            self.wanted_mechanism, target.family.version, target.sockaddr,
-            METHODS[self.proto].connects)
-        self.privileged = raw is not None
-        self.mechanism_name = raw.name if raw and not mechanism.explains \
-            else mechanism.name
-        self.why = "" if raw else mechanism.why
+        mechanism = self.choose_mechanism()
+        raw = open_witness(self.wanted_mechanism, mechanism, target,
+                           self.proto)
+        self.privileged = bool(raw) and raw.kind == socket.SOCK_RAW
+        shown = raw if raw and not mechanism.explains else mechanism
+        self.mechanism_name, self.why = shown.name, shown.why
+        self.raw_only = shown is raw
+        engine = Engine(target, raw, self.options.banner_wait, self.debug,
+                        guard=self.guard)
+        if raw and self.options.debug:
+            raw.debug = self.debug
         try:
-            method = METHODS[self.proto](target, mechanism, raw)
+            return engine, METHODS[self.proto](target, mechanism, raw)
         except Exception:
-            if raw:
-                raw.close()
+            engine.close()
             raise
-        for source in (mechanism, raw) if self.options.debug else ():
-            if source:
-                source.debug = self.debug
-        engine = Engine(target, mechanism, raw, self.options.banner_wait,
-                        self.debug, guard=self.guard)
-        return engine, method
+
+    def choose_mechanism(self):
+        mechanism = select_mechanism(self.wanted_mechanism, self.proto)
+        mechanism.wait = self.options.wait_time
+        if self.options.debug:
+            mechanism.debug = self.debug
+        return mechanism
+
+    def new_method(self, engine):
+        """Return one more method for an engine that runs."""
+        return METHODS[self.proto](self.target, self.choose_mechanism(),
+                                   engine.raw)
 
     def debug(self, text):
         if self.options.debug:
@@ -4433,7 +4918,9 @@ class Traceroute(object):
         one_flow = self.target.source_port is not None
         return Plan(first, last, wait or options.wait_time, options.queries,
                     options.retries, options.gap_limit,
-                    1 if one_flow else options.parallel, full, one_flow)
+                    1 if one_flow else min(
+                        options.parallel, METHODS[self.proto].most),
+                    full, one_flow)
 
     def probe(self, ttl):
         """Return the Hop at one ttl, after at most wait_time seconds (and
@@ -4515,7 +5002,8 @@ class Traceroute(object):
                 keeper.close()
             self.tcp_info = method.tcp_info
             if method.blind:
-                self.mechanism_name, self.why = Mechanism.name, Mechanism.why
+                self.mechanism_name = Mechanism.name
+                self.why = Mechanism.why + SYSTEM.cure
             self.conclude(plan, hops, shown, control, others)
         for each in self.results:
             first = each is self.result
@@ -4533,6 +5021,7 @@ class Traceroute(object):
                      if state.answers or state.ttl <= plan.heard]
         elapsed = monotonic() - control.began
         controls = control.results(elapsed)
+        plan.blind = Mechanism.why in self.why
         self.result = Trace(self, plan, hops, elapsed, shown, controls)
         self.results = [self.result] + others.results(
             [self.result] * self.result.reached + controls)
@@ -4687,6 +5176,10 @@ def format_table(results):
             str(each.flow or each.port), format_text(service),
             each.verdict or "?", str(each.distance or "-"),
             "-" if each.rtt is None else "%.3f ms" % (each.rtt * 1e3), who))
+    return format_columns(rows)
+
+
+def format_columns(rows):
     widths = [max(map(len, column)) for column in zip(*rows)]
     return ["  ".join(word.ljust(width) for word, width in
                       zip(row, widths)).rstrip() for row in rows]
@@ -4756,7 +5249,81 @@ class JsonReport(object):
 
 
 # ---------------------------------------------------------------------------
-# 22 Options and command line
+# 22 Doctor (what this host can do)
+# ---------------------------------------------------------------------------
+
+def try_method(proto, version):
+    """Return what a trace over loopback shows of a method: a dict."""
+    row = {"method": proto, "family": version, "works": False,
+           "mechanism": None, "privileged": False, "problem": None}
+    server = None
+    try:
+        server = socket.socket(FAMILIES[version].af)
+        address = {4: "127.0.0.1", 6: "::1"}[version]
+        server.bind((address, 0))
+        server.listen(5)
+        port = server.getsockname()[1]
+        tracer = Traceroute(None, address, proto, no_dns=True, wait_time=1.5,
+                            control="none", max_hops=1, banner_wait=0,
+                            port=None if proto == "icmp" else port)
+        result = tracer.run()
+        row.update(works=result.reached, mechanism=result.mechanism,
+                   privileged=result.privileged, problem=tracer.why or None if
+                   result.reached else result.summary)
+        if LINUX and proto == "tcp" and not result.privileged and \
+                release_of(os.uname()[2]) < (5, 8):
+            row["problem"] = "hop addresses are not visible: they need " \
+                "Linux 5.8, this is %s; %s" % (os.uname()[2], SYSTEM.cure)
+    except Error as error:
+        row["problem"] = str(error)
+    except socket.error as error:
+        row["problem"] = "there is no IPv%d here: %s" % (version,
+                                                         error.args[-1])
+    finally:
+        if server:
+            server.close()
+    return row
+
+
+def release_of(text):
+    """Return the first two numbers of a kernel's release."""
+    words = text.replace("-", ".").split(".") + ["", ""]
+    return tuple(int(word) if word.isdigit() else 0 for word in words[:2])
+
+
+def examine(writer, argv, as_json):
+    """Say what this host can do by each method; return the exit status.
+    Nothing is sent but over loopback."""
+    rows = [try_method(proto, version) for proto in ("tcp", "udp", "icmp")
+            for version in (4, 6)]
+    status = 0 if any(row["works"] for row in rows) else 2
+    if as_json:
+        report = JsonReport(writer, argv)
+        report.document["doctor"] = rows
+        report.close(status)
+        return status
+    writer.line("potraceroute %s, Python %s on %s" % (
+        __version__, sys.version.split()[0], sys.platform))
+    problems = []
+    for row in rows:
+        if row["problem"] and row["problem"] not in problems:
+            problems.append(row["problem"])
+    lines = [("Method", "Family", "Works", "Mechanism", "Privileged",
+              "Missing")] + [(
+                  row["method"].upper(), "IPv%d" % row["family"],
+                  "no yes".split()[row["works"]], row["mechanism"] or "-",
+                  "no yes".split()[row["privileged"]], "(%d)" % (
+                      problems.index(row["problem"]) + 1)
+                  if row["problem"] else "nothing") for row in rows]
+    for line in format_columns(lines):
+        writer.line(line)
+    for number, problem in enumerate(problems, 1):
+        writer.line("(%d) %s" % (number, problem))
+    return status
+
+
+# ---------------------------------------------------------------------------
+# 23 Options and command line
 # ---------------------------------------------------------------------------
 
 # group, flags, metavar (None: a switch), type, default, help
@@ -4809,6 +5376,9 @@ OPTIONS = (
      "name given, by each ttl; then a handshake (port 443 unless -p)"),
     ("Diagnosis", "--http", "[HOST]", "string", None,
      "the same with an HTTP request; one connection per hop"),
+    ("Diagnosis", "--doctor", None, None, False,
+     "say what this host can do by each method, and what it lacks; needs no "
+     "HOST"),
     ("Output", "-n --no-dns", None, None, False,
      "do not look up hostnames of IP addresses"),
     ("Output", "-v --verbose", None, None, False,
@@ -4898,7 +5468,7 @@ def parse_options(argv=None):
     options, args = parser.parse_args([
         word + "=" if word in ("--tls", "--http") else word
         for word in (sys.argv[1:] if argv is None else argv)])
-    if len(args) != 1:
+    if len(args) != 1 and not options.doctor:
         parser.error("exactly one HOST is needed, not %s" % (
             " ".join(map(quote, args)) or "none"))
     return options, args
@@ -4968,6 +5538,8 @@ def main(argv=None):
                     JsonReport(Writer(sys.stdout), argv).close(
                         error.code, error.message)
                 return error.code or 0
+            if options.doctor:
+                return examine(Writer(sys.stdout), argv, options.json)
             return run_command(options, args[0], argv, signals)
     finally:
         if keeper:

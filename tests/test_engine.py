@@ -146,6 +146,8 @@ class FakeMechanism(pt.Mechanism):
 class FakePoller(object):
     """Time passes here: up to the next event, or to the time-out."""
 
+    full = False
+
     def __init__(self, world):
         self.world = world
         self.writers = {}
@@ -197,7 +199,7 @@ class FakeRaw(object):
         self.sockets[0].close()
 
 
-class FakeTcp(pt.TcpMethod):
+class FakeTcp(pt.LinuxTcpMethod):
     world = None
 
     def open_socket(self, kind, protocol=0, port=None):
@@ -251,7 +253,7 @@ class World(object):
         plan.setdefault("full_retries", 0)
         self.plan = pt.Plan(**plan)
         self.engine = pt.Engine(
-            self.target, self.mechanism, self.raw, banner_wait,
+            self.target, self.raw, banner_wait,
             clock=self.clock.monotonic, poller=self.poller)
         self.engine.add(self.method, self.plan)
 

@@ -590,7 +590,7 @@ class VerdictTests(unittest.TestCase):
         trace = make_trace(refused, {})
         self.assertEqual((trace.verdict, trace.responder),
                          ("refused", None))
-        self.assertIn("can not be told apart here", trace.summary)
+        self.assertIn("who said so is not visible", trace.summary)
 
     def test_verdict_answered_by_udp_data(self):
         data = make_answer("data", DESTINATION, data=b"12345")

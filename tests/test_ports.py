@@ -355,7 +355,7 @@ class TestEngineWithMany(unittest.TestCase):
             sock, connects, repeats = left, False, None
             close = left.close
 
-        engine = p.Engine(None, p.Mechanism())
+        engine = p.Engine(None)
         engine.add(Method(), p.Plan())
         number = left.fileno()
         engine.retire(engine.runs[0])
@@ -373,7 +373,7 @@ class TestEngineWithMany(unittest.TestCase):
             def release(self, probe):
                 pass
 
-        engine = p.Engine(None, p.Mechanism(), clock=lambda: 5.0)
+        engine = p.Engine(None, clock=lambda: 5.0)
         for _ in range(60):
             engine.runs.append((Method(), p.Plan()))
         engine.poller.wait = lambda seconds: []

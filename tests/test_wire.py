@@ -438,7 +438,8 @@ class NetbsdTests(unittest.TestCase):
 
         class Replayed(pt.RawSocket):
             def __init__(self):
-                self.version, self.sockets = 4, ["icmp", "tcp"]
+                self.family, self.sockets = pt.FAMILIES[4], ["icmp",
+                                                             "tcp"]
 
             def receive(self, sock, flags=0):
                 if not waiting:
