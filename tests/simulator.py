@@ -550,6 +550,7 @@ class Socket(object):
         self.icmp_error = None      # the last one: (address, type, code)
         self.rcvall = 0
         self.pair = None
+        self.backlog = None         # list of connections, if it listens
         self.sent_count = 0
         kernel.sockets[self.number] = self
         kernel.opened.append(self)
@@ -682,6 +683,25 @@ class Socket(object):
         data, _, _, sender = self.kernel.receive(self, size, 0, flags)
         return data, sender
 
+    def listen(self, backlog=128):
+        self.alive()
+        if not self.tcp:
+            raise self.kernel.failure("EOPNOTSUPP")
+        self.backlog = self.backlog or []
+
+    def accept(self):
+        self.alive()
+        if not self.backlog and self.timeout == 0:
+            raise self.kernel.failure("EAGAIN")
+        self.kernel.wait(lambda: self.backlog, self.timeout)
+        if not self.backlog:
+            raise real_socket.timeout("timed out")
+        peer = self.backlog.pop(0)
+        sock = type(self)(self.family, self.type, self.proto)
+        sock.state, sock.peer, sock.bound = "connected", peer, True
+        sock.address, sock.port = self.address, self.port
+        return sock, self.kernel.sockaddr(*peer)
+
     def shutdown(self, how):
         self.alive()
         if self.tcp and self.state != "connected":
@@ -777,6 +797,7 @@ class Kernel(object):
     name = "BSD"
     platform = "bsd"
     sysname = "BSD"
+    release = "1.0"
     python2 = PY2               # may be set to play Python 2.7
     errnos = BSD_ERRNO
     AF_INET, AF_INET6 = 2, 28
@@ -1190,17 +1211,30 @@ class Kernel(object):
                     encode_icmp(packet.destination, packet.source, kind,
                                 code, 0, packet.octets())))
         elif packet.protocol == TCP:
-            seq, _, flags, _ = packet.segment
-            if flags & SYN:
-                self.deliver(Packet(
-                    packet.destination, packet.source, TCP, encode_tcp(
-                        packet.destination, packet.source,
-                        packet.ports[::-1], 0, seq + 1 & 0xffffffff,
-                        RST | ACK)))
+            self.local_tcp(packet)
         elif packet.echo_request:
             for _, answer in ((0, reply) for reply in Destination(
                     1).answer_icmp(packet)):
                 self.deliver(answer)
+
+    def listeners(self, version, port):
+        return [sock for sock in self.sockets.values()
+                if sock.backlog is not None and sock.port == port and
+                sock.version == version]
+
+    def local_tcp(self, packet):
+        seq, ack, flags, _ = packet.segment
+        if flags & RST:
+            return
+        found = self.listeners(packet.version, packet.ports[1])
+        if flags & SYN:
+            self.deliver(Packet(
+                packet.destination, packet.source, TCP, encode_tcp(
+                    packet.destination, packet.source, packet.ports[::-1],
+                    7000 if found else 0, seq + 1 & 0xffffffff,
+                    (SYN if found else RST) | ACK)))
+        elif found and not flags & FIN:
+            found[0].backlog.append((packet.source, packet.ports[0]))
 
     # TCP
 
@@ -1213,7 +1247,8 @@ class Kernel(object):
         sock.address = sock.address or self.source_for(address)
         sock.port = sock.port or self.new_port()
         sock.bound = True
-        if self.local_refused_at_once and address in self.own_addresses:
+        if self.local_refused_at_once and address in self.own_addresses \
+                and not self.listeners(sock.version, port):
             sock.state = "dead"
             return self.number("ECONNREFUSED")
         sock.state = "syn-sent"
@@ -1508,7 +1543,7 @@ class Kernel(object):
         failed = sock.tcp and sock.state == "dead" and \
             "r" in self.failed_in
         return bool(sock.inbox or sock.eof or sock.errors or failed or
-                    sock.error and not sock.tcp)
+                    sock.backlog or sock.error and not sock.tcp)
 
     def writable(self, sock):
         if not sock.tcp or sock.pair is not None:
@@ -1584,7 +1619,7 @@ class Kernel(object):
             herror=real_socket.herror, timeout=real_socket.timeout,
             socket=self.socket_class(), getaddrinfo=self.getaddrinfo,
             gethostbyaddr=self.gethostbyaddr,
-            gethostbyname=self.gethostbyname,
+            gethostbyname=self.gethostbyname, getnameinfo=self.getnameinfo,
             gethostname=lambda: "here", getfqdn=lambda name="": name or
             "here", getservbyname=self.getservbyname,
             getservbyport=self.getservbyport,
@@ -1629,6 +1664,12 @@ class Kernel(object):
 
     def gethostbyname(self, name):
         return self.getaddrinfo(name, 0, self.AF_INET)[0][4][0]
+
+    def getnameinfo(self, sockaddr, flags):
+        if not flags & 2:
+            raise AssertionError("getnameinfo() asks for a name")
+        address = unpack_address(pack_address(sockaddr[0].split("%")[0]))
+        return address, str(sockaddr[1])
 
     @staticmethod
     def getservbyname(name, protocol=None):
@@ -1700,7 +1741,8 @@ class Kernel(object):
             if name in names:
                 names[name] = lambda: 0 if self.privileged else 1000
         if "uname" in names:
-            names["uname"] = lambda: (self.sysname, "here", "1", "1", "x")
+            names["uname"] = lambda: (self.sysname, "here",
+                                      self.release, "#1", "x")
         return names
 
     def no_shell(self, *args):
@@ -1827,6 +1869,7 @@ class Linux(Kernel):
     name = "Linux"
     platform = "linux2" if PY2 else "linux"
     sysname = "Linux"
+    release = "6.1.0-sim"
     errnos = dict(
         (name, getattr(real_errno, name)) for name in dir(real_errno)
         if name[0] == "E")
@@ -2087,6 +2130,7 @@ class OldLinux(LinuxClosed):
     none of the RFC 4884 options; struct tcp_info ends earlier."""
 
     name = "Linux 3.10"
+    release = "3.10.0-sim"
     error_queue = ("udp", "icmp")
     info_words = 26
     ping_group_range = "0\t2147483647\n"
@@ -2641,7 +2685,7 @@ class Windows(Kernel):
             RCVALL_SOCKETLEVELONLY=2, RCVALL_IPLEVEL=3, RCVALL_MAX=3,
             MSG_ERRQUEUE=4096, EAI_NONAME=11001, EAI_AGAIN=11002,
             EAI_FAMILY=10047, IP_DONTFRAGMENT=14, IPV6_DONTFRAG=14,
-            errorTab={}, IP_PKTINFO=19)
+            errorTab=dict(WSA_TEXTS), IP_PKTINFO=19)
         return names
 
     def time_names(self):
