@@ -21,8 +21,9 @@ How it works.  The operating system's own sockets send every probe: TCP by
 connect(), UDP and ICMP by sendto(), each with a small ttl, so what a
 firewall sees is what it would see of the real client.  A router that drops
 an expired packet answers with ICMP, quoting the packet; on Linux the socket's
-error queue hands that answer to any user.  A raw socket, when privilege
-allows one, adds what the error queue does not show.
+error queue hands that answer to any user, on macOS a datagram socket, on
+Windows an option of the socket.  A raw socket, when privilege allows one,
+adds what they do not show.
 
 A probe is identified by what every router quotes: TCP and UDP by a source
 port of their own (the kernel checks TCP's sequence number, UDP also carries a
@@ -53,11 +54,15 @@ Sections, each using only those above it:
    10 Plan (what to send when)   21 Report
    11 Engine (send and hear)     22 Doctor (what this host can do)
                                  23 Options and command line
+                                 24 Dialogs (QPython)
 
 To add a UDP service, add a row to PAYLOADS; an option, a row to OPTIONS; a
-look at the finished trace, a function to CHECKS.
+look at the finished trace, a function to CHECKS; a system, a row to SYSTEMS,
+with a subclass of Mechanism or RawSocket for what it does differently.
 
-Limits: other systems than Linux are not covered yet.
+Limits: what a service does with a request is told hop by hop on Linux only,
+and so are path MTUs; on other systems a TCP trace opens up to four more
+connections.  README.md says which systems have been seen to work.
 """
 
 from __future__ import division, print_function
@@ -298,6 +303,8 @@ TCP_INFO = 11
 TCP_TIMESTAMP = 24              # the clock behind TSval, in ms
 IPV6_AUTOFLOWLABEL = 70
 DEFAULT_TTL = 64
+# Windows' SO_REUSEADDR shares a port with whoever has it.
+REUSE = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 # Of SO_LINGER: close by a reset.  Windows has two shorts.
 LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 FORGED = "sent in the destination's name by a device on the way"
@@ -1027,6 +1034,8 @@ class EchoCalls(object):
                        if family.af == af][0]
         if self.family.version == 6 and not hasattr(socket, "inet_pton"):
             raise RunError("ICMP echo to IPv6 needs Python 3 on Windows")
+        dll, handle = self.open_handle()
+        dll.IcmpCloseHandle(handle)     # so it can be had
         self.wait, self.options, self.done = wait, {}, deque()
         self.wake = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.wake.bind(("127.0.0.1", 0))
@@ -1060,7 +1069,10 @@ class EchoCalls(object):
         thread.start()
 
     def call(self, packet, sockaddr, ttl, tos):
-        reply = self.ask(packet, sockaddr, ttl, tos)
+        try:
+            reply = self.ask(packet, sockaddr, ttl, tos)
+        except (OSError, socket.error) as error:
+            reply = NO_REPLY._replace(kind="unsent", error=error.errno or 0)
         if reply:
             ident, seq = struct.unpack_from("!HH", packet, 4)
             self.done.append(reply._replace(quoted=NOTHING_QUOTED._replace(
@@ -1071,17 +1083,27 @@ class EchoCalls(object):
             except socket.error:        # closed meanwhile
                 pass
 
-    def ask(self, packet, sockaddr, ttl, tos):
-        """Return the Reply to a probe, None if there is none."""
+    def open_handle(self):
+        """Return the library and a handle for one call, or raise
+        socket.error."""
         import ctypes as c
         dll = c.WinDLL(os.path.join(os.environ.get(
             "SystemRoot", r"C:\Windows"), "System32", "iphlpapi.dll"),
             use_last_error=True)
-        start, call = {4: (dll.IcmpCreateFile, dll.IcmpSendEcho2Ex),
-                       6: (dll.Icmp6CreateFile, dll.Icmp6SendEcho2)
-                       }[self.family.version]
+        start = dll.IcmpCreateFile if self.family.version == 4 else \
+            dll.Icmp6CreateFile
         start.restype = c.c_void_p
-        handle = c.c_void_p(start())
+        handle = start()
+        if handle in (None, c.c_void_p(-1).value):
+            raise socket.error(c.get_last_error(), "no ICMP handle")
+        return dll, c.c_void_p(handle)
+
+    def ask(self, packet, sockaddr, ttl, tos):
+        """Return the Reply to a probe, None if there is none."""
+        import ctypes as c
+        dll, handle = self.open_handle()
+        call = dll.IcmpSendEcho2Ex if self.family.version == 4 else \
+            dll.Icmp6SendEcho2
         buffer = c.create_string_buffer(len(packet) + 256)
         flags = c.create_string_buffer(struct.pack("@BBBBP", ttl, tos, 0, 0,
                                                    0))
@@ -1664,8 +1686,7 @@ class Method(object):
             self.mechanism.prepare(sock, family.version)
             port = target.source_port if port is None else port
             if port:
-                sock.setsockopt(socket.SOL_SOCKET, getattr(
-                    socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR), 1)
+                sock.setsockopt(socket.SOL_SOCKET, REUSE, 1)
             address = target.source_ip or protocol and \
                 self.mechanism.own_source and target.own_address or ""
             if port or address or kind == socket.SOCK_DGRAM:
@@ -1877,8 +1898,9 @@ class LinuxTcpMethod(TcpMethod):
             data = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 256)
         except socket.error:
             return ()
-        words = len(data) // 4
-        return struct.unpack("=%dI" % words, data[:words * 4])
+        words = len(data) // 4          # an emulator may give few
+        return struct.unpack("=%dI" % words, data[:words * 4]) \
+            if words > 25 else ()
 
 
 class UdpMethod(Method):
@@ -2107,6 +2129,7 @@ class Plan(object):
         self.retries = retries
         self.gap = gap
         self.parallel = parallel
+        self.most = MOST_PORTS  # what a method allows in flight
         self.full_retries = retries if full_retries is None else full_retries
         self.one_flow = one_flow
         self.full = State(0)
@@ -2206,7 +2229,7 @@ class Plan(object):
             if state.settled or state is not self.full and state.ttl > limit:
                 continue
             if not state.probes:
-                if flying >= self.parallel or any(
+                if flying >= min(self.parallel, self.most) or any(
                         self.needs_more(other) for other in pending) or (
                         state is not self.full and state.ttl > horizon and
                         not pending):
@@ -3138,10 +3161,13 @@ class Trace(object):
             return end
         before = plan.states[end - 1 - plan.first]
         # A host may limit the ICMP errors it sends, so that a nearer probe
-        # reached it without a word; an answer may be lost once or twice.
+        # reached it without a word; an answer may be lost once or twice,
+        # and where others were, perhaps three times.
         silent = before.outcome == "timeout" and sum(
             not probe.gone for probe in before.probes) > 2 and \
-            plan.states[end - plan.first].outcome != "port-unreachable"
+            plan.states[end - plan.first].outcome != "port-unreachable" and \
+            not any("try" in "".join(answer.notes) for state in plan.states
+                    for answer in state.answers)
         return end if silent or before.outcome == "time-exceeded" else None
 
     def format_away(self, plan):
@@ -3326,9 +3352,9 @@ class Control(object):
         except RunError:
             return False
         plan = Plan(first, last, wait, queries, main.options.retries,
-                    main.options.gap_limit,
-                    min(main.options.parallel, method.most),
+                    main.options.gap_limit, main.options.parallel,
                     0 if method.connects else None)
+        plan.most = method.most
         engine.add(method, plan)
         where.append((other, plan))
         return True
@@ -4016,7 +4042,7 @@ class Session(Probe):
             data = self.sock.recv(BUFFER)
         except socket.error as error:
             number = error.errno
-            if number == errno.EAGAIN:
+            if number in (errno.EAGAIN, errno.EWOULDBLOCK):
                 number = self.sock.getsockopt(socket.SOL_SOCKET,
                                               socket.SO_ERROR)
         if number in (errno.ECONNRESET, errno.EPIPE):
@@ -4840,7 +4866,7 @@ class Traceroute(object):
             kind = socket.SOCK_STREAM if self.proto == "tcp" else \
                 socket.SOCK_DGRAM
             sock = socket.socket(family.af, kind)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, REUSE, 1)
             try:
                 sock.bind((options.source_ip or "",
                            options.source_port or 0))
@@ -4870,9 +4896,9 @@ class Traceroute(object):
             raise RunError("-S %s: ports below 1024 need root; choose "
                            "another" % options.source_port)
         raise RunError(
-            "-s %s is not an address of this host (%s); `ip addr` or "
-            "ifconfig lists them" % (quote(options.source_ip or ""),
-                                     error.args[-1]))
+            "-s %s is not an address of this host (%s); `ip addr`, "
+            "ifconfig or ipconfig lists them" % (
+                quote(options.source_ip or ""), error.args[-1]))
 
     # Running
 
@@ -4916,11 +4942,11 @@ class Traceroute(object):
         options = self.options
         full = 0 if METHODS[self.proto].connects else None
         one_flow = self.target.source_port is not None
-        return Plan(first, last, wait or options.wait_time, options.queries,
+        plan = Plan(first, last, wait or options.wait_time, options.queries,
                     options.retries, options.gap_limit,
-                    1 if one_flow else min(
-                        options.parallel, METHODS[self.proto].most),
-                    full, one_flow)
+                    1 if one_flow else options.parallel, full, one_flow)
+        plan.most = METHODS[self.proto].most
+        return plan
 
     def probe(self, ttl):
         """Return the Hop at one ttl, after at most wait_time seconds (and
@@ -5594,5 +5620,93 @@ def run_command(options, host, argv, signals):
     return status
 
 
+# ---------------------------------------------------------------------------
+# 24 Dialogs (QPython)
+# ---------------------------------------------------------------------------
+
+# The calls and their results are those of Android's SL4A, as written in
+# UiFacade.java and AlertDialogTask.java of github.com/damonkohler/sl4a, which
+# qpython-android/qpysl4a copies.  None of this has run on a real phone yet.
+
+# An option, a blank and words; then the default of a text or a menu's items.
+DIALOGS = (
+    (" host name or IP address", ""),
+    (" method", ("-T TCP", "-U UDP", "-I ICMP")),
+    ("-p port or service, or several (default: 80 TCP, 33434 UDP)", ""),
+    ("-m max hops", "30"),
+    ("-w timeout in seconds for each hop", "2"),
+    (" hops", (" hostnames and IP addresses", "-n IP addresses")),
+    ("-P data in probes, as hex", ""),
+)
+
+
+def ask(droid, title, choice, message=""):
+    """Return the answer to a row of DIALOGS as a word, or show a message.
+    Raises if it is canceled: there is no item then, or no text."""
+    if isinstance(choice, str):
+        word = droid.dialogGetInput("", title, choice).result.strip()
+        return word and title.split(" ")[0] + word
+    droid.dialogCreateAlert(title, message)
+    if choice:
+        droid.dialogSetItems(choice)
+    else:
+        droid.dialogSetPositiveButtonText("OK")
+    droid.dialogShow()
+    result = droid.dialogGetResponse().result
+    return choice and choice[result["item"]].split(" ")[0]
+
+
+def run_as_root(words):
+    """Run this file by su; return its status and what it printed.
+
+    The shell gets the path of Python, quoted; all else comes by stdin, as a
+    literal of a Python program.  -p keeps what QPython needs to start.
+    """
+    from subprocess import PIPE, STDOUT, Popen
+    try:
+        program = "import sys\nsys.argv = %r\nexec(open(sys.argv[0]).read())" \
+            % ([os.path.abspath(__file__)] + words)
+        su = Popen(["su", "-p", "-c", "'%s' -" % sys.executable.replace(
+            "'", "'\\''")], stdin=PIPE, stdout=PIPE, stderr=STDOUT)
+        out, _ = su.communicate(program.encode("ascii", "backslashreplace"))
+        return su.returncode, out.decode("ascii", "ignore").rstrip() or \
+            "su failed"
+    except Exception as error:
+        return 2, "can not become root by su: %s" % error
+
+
+def run_dialogs():
+    """Ask for the options and trace; return the exit status."""
+    try:
+        try:
+            import androidhelper as android
+        except ImportError:
+            import android
+        droid = android.Android()
+    except Exception:
+        return main([])
+    line, kept, status = Writer.line, [], 130
+
+    def keep(writer, text):
+        kept.append(text)
+        line(writer, text)
+    try:
+        words = list(filter(None, [ask(droid, *row) for row in DIALOGS]))
+        Writer.line = keep
+        status = main(words)
+        text = "\n".join(kept)
+        ask(droid, "", (), text)
+        if ("\nNote: " in text or "\npotraceroute: error: ICMP echo is" in
+                text) and ask(droid, "Again as root?", ("no", "yes")) == "yes":
+            status, text = run_as_root(words)
+            Writer(sys.stdout).line(text)
+            ask(droid, "", (), text)
+    except Exception:
+        print_error("canceled, or no dialog")
+    finally:
+        Writer.line = line
+    return status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main() if sys.argv[1:] else run_dialogs())

@@ -837,6 +837,26 @@ class TcpTests(unittest.TestCase):
                          ("prohibited", "prohibited"))
 
 
+class InfoTests(unittest.TestCase):
+    """What TCP_INFO gives, by kernels and emulators of any age."""
+
+    def info(self, octets):
+        class Sock(object):
+            def getsockopt(self, level, option, size):
+                return b"\0" * octets
+
+        return pt.LinuxTcpMethod.read_info(Sock())
+
+    def test_short_info_is_none(self):
+        self.assertEqual(self.info(0), ())
+        self.assertEqual(self.info(8), ())
+        self.assertEqual(self.info(103), ())
+
+    def test_info_of_the_oldest_kernels_is_enough(self):
+        self.assertEqual(self.info(104), (0,) * 26)
+        self.assertEqual(len(self.info(250)), 62)
+
+
 class RawSocketTests(unittest.TestCase):
     """A raw socket adds to what the kernel said, and rarely replaces it."""
 
@@ -862,6 +882,19 @@ class RawSocketTests(unittest.TestCase):
         world.run()
         self.assertEqual(world.answer(1).address, router(1))
         self.assertIsNone(world.answer(2))
+
+    def test_raw_error_behind_a_raw_syn_ack_is_about_a_later_segment(self):
+        world = World(self, FakeTcp, raw=True, last=1, explains=False)
+
+        def on_send(ttl, count, sock):
+            if ttl == 1:        # its router quotes 8 octets: no flags
+                self.raw_reply(world, 0.01, self.segment(sock, "accepted"))
+                self.raw_reply(world, 0.02, world.icmp(
+                    sock, router(1), raw=True))
+            world.accept(0.03, sock)
+        world.on_send = on_send
+        world.run()
+        self.assertEqual(world.answer(1).outcome, "open")
 
     def test_raw_reply_adds_the_quoted_header_and_the_reply_ttl(self):
         for first in (0.01, 0.03):          # before the queue's, and after

@@ -430,6 +430,27 @@ class IcmpTests(unittest.TestCase):
             self.assertIsNone(pt.decode_segment(SEGMENT_RESET[:length]))
 
 
+class QuotedSegmentTests(unittest.TestCase):
+    """A router also quotes what follows a SYN: that answers no probe."""
+
+    def quoted(self, flags, length=20):
+        header = struct.pack("!HHIIBBHHH", 40001, 443, 1, 0, 0x50, flags,
+                             512, 0, 0)
+        return pt.decode_transport(pt.NOTHING_QUOTED._replace(protocol=6),
+                                   header[:length])
+
+    def test_syn_quoted_at_any_length_has_the_ports_of_its_probe(self):
+        for length in range(8, 21):
+            quoted = self.quoted(0x02, length)
+            self.assertEqual((quoted.source_port, quoted.dest_port),
+                             (40001, 443))
+        self.assertEqual(self.quoted(0xc2).source_port, 40001)  # with ECN
+
+    def test_segment_that_is_no_syn_has_the_port_of_no_probe(self):
+        for flags in (0x10, 0x18, 0x12, 0x04, 0x11):
+            self.assertEqual(self.quoted(flags).source_port, 0)
+
+
 class NetbsdTests(unittest.TestCase):
     """Raw sockets whose outer ip_len is in host order and reduced."""
 
