@@ -552,6 +552,7 @@ class Socket(object):
         self.pair = None
         self.backlog = None         # list of connections, if it listens
         self.sent_count = 0
+        self.sent_to = set()
         kernel.sockets[self.number] = self
         kernel.opened.append(self)
 
@@ -785,7 +786,7 @@ CLASSES = {"EAGAIN": "BlockingIOError", "EWOULDBLOCK": "BlockingIOError",
            "EINTR": "InterruptedError", "EACCES": "PermissionError",
            "EPERM": "PermissionError", "ETIMEDOUT": "TimeoutError"}
 
-SPIN_LIMIT = 60000      # calls of select() and the like
+SPIN_LIMIT = 20000      # calls of select() and the like
 
 
 class Kernel(object):
@@ -884,6 +885,8 @@ class Kernel(object):
         self.calls += 1
         if self.calls > SPIN_LIMIT:
             raise AssertionError("it spins, at %.3f" % self.now)
+        if not self.running:
+            self.now += 1e-6        # a call takes some time
         end = None if seconds is None else self.now + max(seconds, 0)
         while True:
             found = ready()
@@ -923,7 +926,6 @@ class Kernel(object):
         if self.running:
             self.running.pause(seconds)
         else:
-            self.now += 1e-6
             self.wait(lambda: False, seconds)
 
     def settle(self, seconds=10):
@@ -1133,6 +1135,7 @@ class Kernel(object):
         """sendto() of a datagram."""
         self.raise_pending(sock)
         sock.sent_count += 1
+        sock.sent_to.add((address, port))
         if sock.tcp:
             raise self.failure("ENOTCONN")
         source = sock.address or self.source_for(address)
@@ -1418,6 +1421,8 @@ class Kernel(object):
         if kind not in ERRORS[packet.version]:
             return
         quoted = packet.body[8:]
+        if len(quoted) < (28 if packet.version == 4 else 48):
+            return
         if packet.version == 4:
             size, protocol = (bytearray(quoted)[0] & 15) * 4, \
                 bytearray(quoted)[9]
@@ -2628,7 +2633,7 @@ class Windows(Kernel):
     def udp_error(self, sock, packet, kind, code, rest, target):
         name = {"port": "ECONNRESET", "time": "ENETRESET"}.get(
             self.reason(sock.version, kind, code))
-        if name and sock.peer in (None, target):
+        if name and target in sock.sent_to:
             sock.inbox.append((None, None, {"error": name}))
 
     def given_packet(self, data, source):
