@@ -7,7 +7,6 @@ No privilege is needed: ICMP echo is skipped where it is not permitted.
 import gc
 import inspect
 import json
-import ast
 import os
 import re
 import signal
@@ -19,9 +18,7 @@ import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
-sys.path.insert(0, os.path.join(ROOT, "tests"))
 
-import pack  # noqa: E402
 import potraceroute as pt  # noqa: E402
 
 SCRIPT = os.path.join(ROOT, "potraceroute.py")
@@ -1055,49 +1052,6 @@ class FileTests(unittest.TestCase):
 
     def test_file_starts_with_the_line_that_runs_it(self):
         self.assertTrue(self.source.startswith(b"#!/usr/bin/env python"))
-
-    def test_file_can_be_pasted_in_48_kib(self):
-        self.assertLessEqual(len(pack.pack(pack.read())), 48 * 1024)
-
-    def test_packed_program_is_the_same_but_for_its_docstrings(self):
-        self.assertEqual(dump_code(pack.shorten(pack.read())),
-                         dump_code(pack.read()))
-
-    def test_packing_keeps_strings_and_blocks_of_a_docstring_alone(self):
-        namespace = {}
-        exec(pack.shorten(u'''"""Title."""
-class Only(Exception):
-    """All there is."""  # indeed
-
-
-def text():
-    """Say it."""
-    # why
-    return """ # no comment
-
-      kept"""
-
-
-result = [text(),   # and so on
-
-          len("# two")]
-'''), namespace)
-        self.assertEqual(namespace["result"],
-                         [" # no comment\n\n      kept", 5])
-        self.assertTrue(issubclass(namespace["Only"], Exception))
-
-
-def dump_code(source):
-    """Return the syntax tree of a program without its docstrings."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)) and \
-                ast.get_docstring(node) is not None:
-            del node.body[0]
-            if not node.body:
-                node.body.append(ast.parse("0").body[0])
-    return ast.dump(tree)
-
 
 
 # Section 2 of the design: spellings, metavar, default.
