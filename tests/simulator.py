@@ -786,7 +786,7 @@ CLASSES = {"EAGAIN": "BlockingIOError", "EWOULDBLOCK": "BlockingIOError",
            "EINTR": "InterruptedError", "EACCES": "PermissionError",
            "EPERM": "PermissionError", "ETIMEDOUT": "TimeoutError"}
 
-SPIN_LIMIT = 20000      # calls of select() and the like
+SPIN_LIMIT = 6000      # calls of select() and the like
 
 
 class Kernel(object):
@@ -1093,6 +1093,9 @@ class Kernel(object):
         return sock.options.get("TTL" if sock.version == 4 else "HOPS",
                                 self.default_ttl)
 
+    def tos_of(self, sock):
+        return sock.options.get("TOS" if sock.version == 4 else "TCLASS", 0)
+
     # Names
 
     def check_sockaddr(self, sock, sockaddr):
@@ -1145,7 +1148,7 @@ class Kernel(object):
             sock.bound = True
             packet = Packet(source, address, UDP, encode_udp(
                 source, address, (sock.port, port), data),
-                self.ttl_of(sock), sock.options.get("TOS", 0))
+                self.ttl_of(sock), self.tos_of(sock))
         else:
             packet = self.icmp_packet(sock, data, source, address)
         self.output(packet)
@@ -1163,7 +1166,7 @@ class Kernel(object):
             data = data[:2] + struct.pack("!H", transport_checksum(
                 source, address, 58, data)) + data[4:]
         return Packet(source, address, sock.proto, data, ttl,
-                      sock.options.get("TOS", 0))
+                      self.tos_of(sock))
 
     def given_packet(self, data, source):
         """IP_HDRINCL: the program gives the IPv4 header."""
@@ -1299,7 +1302,7 @@ class Kernel(object):
         source, (address, port) = sock.address, sock.peer
         self.output(Packet(source, address, TCP, encode_tcp(
             source, address, (sock.port, port), seq, ack, flags, data,
-            options), self.ttl_of(sock), sock.options.get("TOS", 0)))
+            options), self.ttl_of(sock), self.tos_of(sock)))
 
     def time_stamp(self):
         return int(self.now * 1000) & 0xffffffff
@@ -1965,7 +1968,7 @@ class Linux(Kernel):
         rest = sock.port << 16 | struct.unpack_from("!H", data, 6)[0]
         return Packet(source, address, sock.proto, encode_icmp(
             source, address, kind, 0, rest, data[8:]), self.ttl_of(sock),
-            sock.options.get("TOS", 0))
+            self.tos_of(sock))
 
     def given_packet(self, data, source):
         # ip_len and the checksum are filled in, whatever was there
@@ -3007,7 +3010,7 @@ class Cygwin(Kernel):
     socket_options = dict(Windows.socket_options)
     ip_options = dict(HDRINCL=2, TOS=3, TTL=4, PKTINFO=19, RECVTTL=21)
     ipv6_options = dict(HOPS=4, DONTFRAG=14, PKTINFO=19, RECVHOPLIMIT=21,
-                        V6ONLY=27, RECVTCLASS=40)
+                        V6ONLY=27, TCLASS=39, RECVTCLASS=40)
     icmp6_options = {}
     tcp_options = dict(NODELAY=1, KEEPALIVE=3, MAXSEG=4)
     other_meaning = Windows.other_meaning

@@ -408,6 +408,86 @@ class Contract(object):
             if self.cure:
                 self.assertIn(self.cure, out)
 
+    def test_a_closed_port_of_this_very_host_is_refused(self):
+        for method, version in self.cases(["tcp"]):
+            scene = self.scene()
+            trace = scene.module.Traceroute(
+                destination=sim.LOOPBACK[version], method=method,
+                port=CLOSED, no_dns=True, control="none").run()
+            self.assertEqual((trace.verdict, trace.reached),
+                             ("refused", True), version)
+            self.check_left(scene, version)
+
+    def test_a_host_without_routers_before_it(self):
+        for method, version in self.cases():
+            scene = self.scene(hops=1)
+            trace = self.run_case(method, version, OPEN if method == "tcp"
+                                  else ANSWERS, scene)
+            self.assertEqual((trace.reached, trace.distance), (True, 1),
+                             (method, version))
+
+    def test_few_files_are_enough(self):
+        for method, version in self.cases():
+            scene = self.scene()
+            scene.kernel.fd_limit = 8
+            trace = self.run_case(method, version, OPEN if method == "tcp"
+                                  else ANSWERS, scene)
+            self.assertTrue(trace.reached, (method, version))
+            self.check_hops(trace)
+
+    def test_tos_and_source_port_are_on_the_wire(self):
+        for method, version in self.cases():
+            scene = self.scene()
+            more = {} if method == "icmp" else {"source_port": 50001}
+            trace = self.run_case(method, version, OPEN if method == "tcp"
+                                  else ANSWERS, scene, tos=0x28, **more)
+            self.assertTrue(trace.reached, (method, version))
+            self.check_hops(trace)
+            requests = [packet for packet in scene.network.sent
+                        if packet.destination == sim.HOST[version] and (
+                            packet.protocol != sim.TCP or
+                            packet.segment[2] & sim.SYN)]
+            self.assertEqual(set(packet.tos for packet in requests),
+                             set([0x28]), (method, version))
+            if more:
+                self.assertEqual(set(packet.ports[0] for packet in requests),
+                                 set([50001]), (method, version))
+
+    def test_no_option_ends_in_a_traceback(self):
+        if not self.cases(["tcp"]):
+            return
+        for words in (["--mtu"], ["--http="], ["--flows", "2"], ["-q", "2"],
+                      ["-P", "0d0a"], ["-s", "10.9.0.2"], ["-v", "-D"],
+                      ["-U", "--mtu", "-p", str(ANSWERS)],
+                      ["-p", "%d,%d" % (OPEN, CLOSED)]):
+            scene = self.scene()
+            if "-p" not in words:
+                words = words + ["-p", str(OPEN)]
+            status, out, err = scene.main(*words + [
+                "-w", "0.5", "-n", "--control", "none", sim.HOST[4]])
+            self.assertIn(status, (0, 1), (words, out, err))
+            self.assertIn("10.9.9.9", out)
+            self.assertNotIn("Traceback", err)
+            self.check_left(scene, words)
+
+    def test_names_are_looked_up_beside_the_trace(self):
+        for method, version in self.cases(["tcp"], [SEEN]):
+            scene = self.scene()
+            status, out, err = scene.main("-p", str(OPEN), sim.HOST[version])
+            self.assertEqual((status, err), (0, ""))
+            self.assertIn("name-of-" + scene.network.router(1).address[
+                version].replace(":", "-") + ".example", out)
+            self.check_left(scene, version)
+
+    def test_no_route_and_a_foreign_source_are_told_in_words(self):
+        for words in (["203.0.113.9"], ["-s", "203.0.113.8", "10.9.9.9"]):
+            scene = self.scene()
+            status, out, err = scene.main("-n", *words)
+            self.assertEqual((status, len(err.splitlines())), (2, 1),
+                             (out, err))
+            self.assertNotIn("nknown error", out + err)
+            self.check_left(scene, words)
+
     def test_doctor_names_what_works(self):
         scene = self.scene()
         status, out, err = scene.main("--doctor")
@@ -525,6 +605,27 @@ class MacOSTest(Contract, unittest.TestCase):
     mechanisms = dict.fromkeys(("tcp", "udp", "icmp"), ["datagram-icmp"])
 
 
+    def test_a_host_that_hears_no_icmp_at_all_says_so(self):
+        for version in FAMILIES:
+            scene = self.scene()
+            scene.kernel.firewall_lets_in = lambda packet: \
+                packet.protocol == sim.TCP
+            status, out, err = scene.main("-n", "-p", str(OPEN),
+                                          sim.HOST[version])
+            self.assertEqual((status, err), (0, ""), out)
+            self.assertIn("is open", out)
+            self.assertIn("No ICMP error of any hop has arrived", out)
+
+    def test_syns_that_end_without_an_errno_are_not_connections(self):
+        """SO_ERROR is 0 after an IPv6 time-exceeded."""
+        scene = self.scene()
+        scene.network.host.silent.add(("tcp", OPEN))
+        trace = self.run_case("tcp", 6, OPEN, scene)
+        self.assertFalse(trace.reached)
+        self.assertNotIn("open", [hop.outcome for hop in trace.hops])
+        self.check_hops(trace)
+
+
 class MacOSRootTest(MacOSTest):
     privileged = True
     mechanisms = dict.fromkeys(("tcp", "udp", "icmp"),
@@ -540,6 +641,25 @@ class FreeBSDTest(Contract, unittest.TestCase):
     hops = BY_ERRNO
     mechanisms = ERRNO
     cure = "root"
+
+
+    def test_a_refusal_says_who_may_have_refused(self):
+        for version in FAMILIES:
+            trace = self.run_case("tcp", version, CLOSED)
+            self.assertEqual(trace.verdict, "refused")
+            if self.system.unreachable_kills:
+                self.assertIn("not visible", trace.summary)
+
+
+    def test_the_distance_is_known_without_root(self):
+        """FreeBSD's EHOSTUNREACH tells, for IPv4, where the path ends."""
+        for method, port in (("tcp", OPEN), ("udp", ANSWERS)):
+            if not self.system.time_exceeded_kills:
+                return
+            trace = self.run_case(method, 4, port)
+            self.assertEqual(trace.distance, HOPS, method)
+            self.assertEqual([hop.outcome for hop in trace.hops[:-1]],
+                             ["time-exceeded"] * (HOPS - 1))
 
 
 class FreeBSDRootTest(Contract, unittest.TestCase):
@@ -565,8 +685,66 @@ class NetBSDTest(FreeBSDTest):
     system = sim.NetBSD
 
 
+# Read from a raw ICMP socket of NetBSD 7.99: [notes], platforms.md
+FIXTURES = (
+    "45c02f00caad0000400192b00a4d04010a4d04020b0010c200000000450000270000"
+    "000001119e290a4d04020a4d03029c41829a0013229a756470207061796c6f6164",
+    "45c02f00c7eb00003f0198710a4d02020a4d04020b0010c200000000450000270000"
+    "000001119e290a4d04020a4d03029c42829a00132299756470207061796c6f6164",
+    "45c02f00c85600003e0198060a4d03020a4d0402030318bf00000000450000270000"
+    "000001119e290a4d04020a4d03029c43829a00132298756470207061796c6f6164",
+    "45c04800caae0000400192960a4d04010a4d04020b0010d000000000450000400000"
+    "400001065e1b0a4d04020a4d0302a029005001bf75e200000000b002800082440000"
+    "020405b401030303040201010101080a0000000100000000")
+
+
 class NetBSDRootTest(FreeBSDRootTest):
     system = sim.NetBSD
+
+    def replies_to(self, octets):
+        """Return what the program makes of octets from a raw socket."""
+        scene = self.scene()
+        target = scene.tracer("udp", 4, ANSWERS).target
+        raw = scene.module.RawSocket(target, False)
+        raw.sockets[0].inbox.append((octets, ("10.77.4.1", 0), {}))
+        replies = raw.replies(raw.sockets[0])
+        raw.close()
+        return replies
+
+    def test_what_a_real_netbsd_delivered_is_understood(self):
+        expected = (("10.77.4.1", 11, 0, 64, 17, 40001, 33434),
+                    ("10.77.2.2", 11, 0, 63, 17, 40002, 33434),
+                    ("10.77.3.2", 3, 3, 62, 17, 40003, 33434),
+                    ("10.77.4.1", 11, 0, 64, 6, 41001, 80))
+        for text, facts in zip(FIXTURES, expected):
+            reply, = self.replies_to(binascii.unhexlify(text))
+            quoted = reply.quoted
+            self.assertEqual(
+                (reply.responder, reply.icmp_type, reply.icmp_code,
+                 reply.reply_ttl, quoted.protocol, quoted.source_port,
+                 quoted.dest_port), facts)
+            self.assertEqual((quoted.source, quoted.destination),
+                             ("10.77.4.2", "10.77.3.2"))
+
+    def test_whatever_is_cut_short_does_no_harm(self):
+        for text in FIXTURES:
+            octets = binascii.unhexlify(text)
+            for size in range(len(octets)):
+                for reply in self.replies_to(octets[:size]):
+                    self.assertIn(reply.icmp_type, (3, 11))
+
+    def test_the_simulator_makes_the_same_octets(self):
+        kernel = sim.NetBSD()
+        for text in FIXTURES:
+            octets = binascii.unhexlify(text)
+            words = bytearray(octets)
+            packet = sim.Packet(
+                sim.unpack_address(octets[12:16]),
+                sim.unpack_address(octets[16:20]), 1, octets[20:],
+                ttl=words[8], tos=words[1],
+                ident=struct.unpack_from("!H", octets, 4)[0])
+            self.assertEqual(binascii.hexlify(kernel.raw_octets(
+                None, packet)).decode(), text)
 
 
 # ---------------------------------------------------------------------------
@@ -602,11 +780,92 @@ class WindowsTest(Contract, unittest.TestCase):
     cure = "administrator"
 
 
+    def test_both_layouts_of_an_icmpv6_reply_are_understood(self):
+        for place in (26, 28):
+            if self.sight("icmp", 6) != SEEN:
+                return
+            scene = self.scene()
+            scene.kernel.icmpv6_status_at = place
+            trace = self.run_case("icmp", 6, None, scene)
+            self.assertEqual(trace.verdict, "answered")
+            self.check_hops(trace)
+
+    def test_without_the_icmp_api_there_is_a_plain_message(self):
+        for version in FAMILIES:
+            scene = self.scene()
+            scene.kernel.icmp_api = False
+            status, out, err = scene.main("-n", "-I", sim.HOST[version])
+            self.check_left(scene, version)
+            if not self.privileged:
+                self.assertEqual((status, len(err.splitlines())), (2, 1),
+                                 (out, err))
+
+    def test_without_ctypes_icmp_needs_an_administrator(self):
+        class Bare(self.system):
+            def ctypes_names(self):
+                return None
+        scene = Scene(Bare, self.privileged)
+        self.scenes.append(scene)
+        status, out, err = scene.main("-n", "-I", sim.HOST[4])
+        self.check_left(scene, "no ctypes")
+        if self.privileged:
+            self.assertEqual((status, err), (0, ""), out)
+        else:
+            self.assertEqual((status, len(err.splitlines())), (2, 1))
+            self.assertIn("administrator", err)
+
+    def test_select_is_never_given_more_than_it_takes(self):
+        scene = self.scene()
+        scene.network.host.silent.add(("udp", ANSWERS))
+        for router in scene.network.routers:
+            router.silent = True
+        trace = self.run_case("udp", 4, ANSWERS, scene, max_hops=255,
+                              parallel=512, queries=3, gap_limit=0,
+                              wait_time=0.5)
+        self.assertFalse(trace.reached)
+
+    def test_a_failed_connect_is_in_the_third_set_only(self):
+        """If it were looked for in the others, this would take seconds."""
+        scene = self.scene()
+        began = scene.kernel.now
+        trace = scene.tracer("tcp", 4, CLOSED).run()
+        self.assertEqual(trace.verdict, "refused")
+        self.assertLess(scene.kernel.now - began, 0.9)
+
+
 class WindowsAdministratorTest(WindowsTest):
     privileged = True
     hops = ALL_SEEN
     mechanisms = dict(tcp=["tcp-icmp-error", "raw-socket"],
                       udp=["raw-socket"], icmp=["icmp-api", "raw-socket"])
+
+
+    def test_a_firewall_that_drops_icmp_is_named_with_its_cure(self):
+        for version in FAMILIES:
+            scene = self.scene()
+            scene.kernel.firewall = "on"
+            status, out, err = scene.main("-n", "-U", "-p", str(ANSWERS),
+                                          sim.HOST[version])
+            self.assertEqual((status, err), (0, ""), out)
+            for name in ("protocol=icmpv4:any,any",
+                         "protocol=icmpv6:any,any"):
+                self.assertIn("netsh advfirewall firewall add rule", out)
+                self.assertIn(name, out)
+            self.check_left(scene, version)
+
+    def test_without_sio_rcvall_it_works_and_says_what_is_missing(self):
+        scene = self.scene()
+        scene.kernel.rcvall_allowed = False
+        status, out, err = scene.main("-n", "-v", "-U", "-p", str(ANSWERS),
+                                      sim.HOST[4])
+        self.assertEqual((status, err), (0, ""), out)
+        self.assertIn("SIO_RCVALL", out)
+
+    def test_sio_rcvall_is_on_while_it_runs_and_off_at_the_end(self):
+        scene = self.scene()
+        self.run_case("udp", 4, ANSWERS, scene)
+        self.assertEqual([sock.rcvall for sock in scene.kernel.opened
+                          if sock and sock.raw], [0])
 
 
 class Windows7Test(WindowsTest):
@@ -620,12 +879,12 @@ class WindowsPython2Test(WindowsTest):
 
     system = sim.WindowsPython2
     hops = {"tcp": SEEN, "udp": HIDDEN, "icmp": SEEN, ("icmp", 6): NONE}
-    cure = "Python 3"
 
-    def test_hops_that_can_not_be_seen_are_said_to_be_not_visible(self):
-        self.cure = "administrator"
-        WindowsTest.\
-            test_hops_that_can_not_be_seen_are_said_to_be_not_visible(self)
+    def test_ipv6_by_the_icmp_api_needs_python_3(self):
+        status, out, err = self.scene().main("-n", "-I", sim.HOST[6])
+        self.assertEqual((status, len(err.splitlines())), (2, 1), err)
+        if sim.PY2:
+            self.assertIn("Python 3", err)
 
 
 class CygwinTest(FreeBSDTest):
@@ -635,6 +894,137 @@ class CygwinTest(FreeBSDTest):
 
 class CygwinAdministratorTest(FreeBSDRootTest):
     system = sim.Cygwin
+
+
+# ---------------------------------------------------------------------------
+# No system at all, and the simulator itself
+# ---------------------------------------------------------------------------
+
+class PyodideTest(unittest.TestCase):
+    """Nothing works there: a plain message, and 2."""
+
+    def test_each_method_fails_with_one_line(self):
+        for words in (["-T"], ["-U"], ["-I"], ["-6"]):
+            scene = Scene(sim.Pyodide, False)
+            status, out, err = scene.main(*words + [
+                "-n", sim.HOST[6 if "-6" in words else 4]])
+            self.assertEqual((status, len(err.splitlines())), (2, 1),
+                             (words, out, err))
+            self.assertNotIn("Traceback", err)
+
+    def test_doctor_says_2(self):
+        status, out, err = Scene(sim.Pyodide, False).main("--doctor")
+        self.assertEqual((status, err), (2, ""), out)
+
+
+class SimulatorTest(unittest.TestCase):
+    """It refuses what the real systems refuse."""
+
+    def names(self, system, privileged=False):
+        kernel = system(privileged=privileged)
+        return kernel, kernel.modules()
+
+    def refused(self, name, kernel, function, *args):
+        try:
+            function(*args)
+        except (OSError, sim.real_socket.error) as error:
+            # Python 3 on Windows shows C's number for some of Winsock's.
+            self.assertIn(error.errno, (kernel.number(name),
+                                        kernel.errnos[name]))
+        else:
+            self.fail("%s was not raised" % name)
+
+    def test_numbers_of_linux_are_not_those_of_others(self):
+        for system in (sim.MacOS, sim.FreeBSD, sim.OpenBSD, sim.NetBSD,
+                       sim.Solaris, sim.AIX, sim.Windows):
+            kernel, names = self.names(system)
+            socket = names["socket"]
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            for level, option in ((1, 35), (1, 4), (0, 2), (255, 1)):
+                with self.assertRaises((OSError, sim.real_socket.error)):
+                    sock.setsockopt(level, option, 1)
+            with self.assertRaises((OSError, sim.real_socket.error)):
+                socket.socket(10, socket.SOCK_DGRAM)    # Linux's AF_INET6
+
+    def test_what_windows_lacks_is_not_there(self):
+        for system in (sim.Windows, sim.WindowsPython2):
+            _, names = self.names(system)
+            for module, name in (
+                    ("select", "poll"), ("os", "getuid"), ("os", "geteuid"),
+                    ("os", "fork"), ("socket", "MSG_DONTWAIT"),
+                    ("socket", "CMSG_LEN"), ("signal", "SIGALRM"),
+                    ("signal", "SIGHUP"), ("socket", "AF_UNIX")):
+                self.assertFalse(hasattr(names[module], name), name)
+            self.assertFalse(hasattr(names["socket"].socket, "recvmsg"))
+        for name in ("inet_pton", "inet_ntop", "IPPROTO_IPV6",
+                     "IPPROTO_ICMPV6", "socketpair"):
+            self.assertFalse(hasattr(names["socket"], name), name)
+        for name in ("monotonic", "perf_counter"):
+            self.assertFalse(hasattr(names["time"], name), name)
+
+    def test_privilege_is_refused_with_each_systems_errno(self):
+        for system, name in (
+                (sim.Linux, "EPERM"), (sim.MacOS, "EPERM"),
+                (sim.FreeBSD, "EPERM"), (sim.OpenBSD, "EACCES"),
+                (sim.Solaris, "EACCES"), (sim.Windows, "EACCES")):
+            kernel, names = self.names(system)
+            socket = names["socket"]
+            self.refused(name, kernel, socket.socket, socket.AF_INET,
+                         socket.SOCK_RAW, 1)
+            self.assertEqual(kernel.open_count(), 0)
+
+    def test_a_ttl_of_one_octet_is_refused_by_bsd(self):
+        kernel, names = self.names(sim.NetBSD)
+        sock = names["socket"].socket(2, 2)
+        self.refused("EINVAL", kernel, sock.setsockopt, 0, 4, b"\x01")
+
+    def test_the_header_of_a_raw_packet_has_one_right_order(self):
+        for system, order, other in ((sim.NetBSD, "<", ">"),
+                                     (sim.MacOS, "<", ">"),
+                                     (sim.FreeBSD, ">", "<"),
+                                     (sim.OpenBSD, ">", "<"),
+                                     (sim.AIX, ">", "<")):
+            kernel, names = self.names(system, True)
+            sock = names["socket"].socket(2, 3, 1)
+            sock.setsockopt(0, 2, 1)
+            for each in (order, other):
+                packet = b"\x45\0" + struct.pack(
+                    each + "H", 28) + b"\0\0\0\0\7\1\0\0" + \
+                    b"\0\0\0\0\x0a\x09\x09\x09" + \
+                    b"\x08\0\xf7\xff\0\0\0\0"
+                send = sock.sendto, packet, ("10.9.9.9", 0)
+                if each == order:
+                    send[0](*send[1:])
+                    self.assertEqual(kernel.network.sent[-1].ttl, 7)
+                else:
+                    self.refused("EINVAL", kernel, *send)
+
+    def test_raw_icmp_of_netbsd_leaves_with_255(self):
+        kernel, names = self.names(sim.NetBSD, True)
+        sock = names["socket"].socket(2, 3, 1)
+        sock.setsockopt(0, 4, 3)
+        sock.sendto(b"\x08\0\xf7\xff\0\0\0\0", ("10.9.9.9", 0))
+        self.assertEqual((sock.getsockopt(0, 4),
+                          kernel.network.sent[-1].ttl), (3, 255))
+
+    def test_windows_select_refuses_nothing_and_too_much(self):
+        kernel, names = self.names(sim.Windows)
+        select = names["select"].select
+        self.refused("EINVAL", kernel, select, [], [], [], 0)
+        socket = names["socket"]
+        many = [socket.socket(2, 2) for _ in range(513)]
+        with self.assertRaises(ValueError):
+            select(many, [], [], 0)
+
+    def test_rcvall_left_on_is_noticed(self):
+        kernel, names = self.names(sim.Windows, True)
+        socket = names["socket"]
+        sock = socket.socket(2, 3, 0)
+        self.refused("EINVAL", kernel, sock.ioctl, socket.SIO_RCVALL, 1)
+        sock.bind(("10.9.0.2", 0))
+        sock.ioctl(socket.SIO_RCVALL, socket.RCVALL_ON)
+        sock.close()
+        self.assertEqual(kernel.violations, ["SIO_RCVALL was left on"])
 
 
 if __name__ == "__main__":
