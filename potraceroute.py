@@ -85,7 +85,7 @@ import sys
 import time
 from collections import namedtuple
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __author__ = "the potraceroute developers"
 __license__ = "MIT"
 __all__ = ["Traceroute", "Trace", "Hop", "trace", "parse_options", "main",
@@ -1995,6 +1995,8 @@ class IcmpMethod(Method):
                 continue
             try:
                 self.sock = self.open_socket(kind, family.icmp, port)
+            except RunError:
+                raise
             except socket.error:
                 continue
             self.by_ping = kind == socket.SOCK_DGRAM
@@ -2379,7 +2381,7 @@ class Poller(object):
         try:
             if self.poll:
                 return [number for number, _ in
-                        self.poll.poll(int(seconds * 1000 + 0.999))]
+                        self.poll.poll(-int(-seconds * 1000 // 1))]
             reading = list(self.writers)
             writing = [number for number in reading if self.writers[number]]
             if not reading:
@@ -2441,7 +2443,9 @@ class Engine(object):
         if now >= self.held_until:
             for run in self.runs:
                 for state in run[1].due(now):
-                    if now >= self.held_until and not self.poller.full:
+                    if self.poller.full:
+                        self.held_until = now + 0.01
+                    if now >= self.held_until:  # else: no file or buffer
                         sent = self.send(run, state)
         now = self.clock()
         until = [now + most] + [plan.next_time(now) for _, plan in self.runs]
@@ -2560,7 +2564,8 @@ class Engine(object):
             return
         if reply.kind == "failed" and not reply.icmp_type:
             known = [entry for entry in probe.doubtful
-                     if entry[0].kind == "icmp"]
+                     if entry[0].kind == "icmp" and
+                     method.to_destination(entry[0].quoted)]
             if known:
                 reply, now, real_now = known[0]
             elif self.raw:      # wait for it to tell more
@@ -3000,7 +3005,7 @@ def dropped_facts(target, method, plan, control=None):
     else:
         place = "this host"
     where = "after " + place if heard or plan.first == 1 and \
-        not plan.blind else "on the way"
+        not plan.blind else "on the way" + ", or not answered" * plan.blind
     differ = control and other_routers(plan, control)
     if beyond and not differ:
         where = "between %s and %s" % (
