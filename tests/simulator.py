@@ -786,6 +786,25 @@ CLASSES = {"EAGAIN": "BlockingIOError", "EWOULDBLOCK": "BlockingIOError",
            "EINTR": "InterruptedError", "EACCES": "PermissionError",
            "EPERM": "PermissionError", "ETIMEDOUT": "TimeoutError"}
 
+class Stream(object):
+    """A file of Python 2, which takes both kinds of strings."""
+
+    encoding = "UTF-8"
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, text):
+        self.stream.write(text if isinstance(text, bytes)
+                          else text.encode("utf-8"))
+
+    def flush(self):
+        pass
+
+    def isatty(self):
+        return False
+
+
 SPIN_LIMIT = 6000      # calls of select() and the like
 
 
@@ -886,7 +905,7 @@ class Kernel(object):
         if self.calls > SPIN_LIMIT:
             raise AssertionError("it spins, at %.3f" % self.now)
         if not self.running:
-            self.now += 1e-6        # a call takes some time
+            self.now += 2e-5        # a call takes some time
         end = None if seconds is None else self.now + max(seconds, 0)
         while True:
             found = ready()
@@ -1835,11 +1854,11 @@ class Kernel(object):
         return names
 
     def stdout_text(self):
-        return self.stdout if PY2 else io.TextIOWrapper(
+        return Stream(self.stdout) if PY2 else io.TextIOWrapper(
             self.stdout, "utf-8", write_through=True)
 
     def stderr_text(self):
-        return self.stderr if PY2 else io.TextIOWrapper(
+        return Stream(self.stderr) if PY2 else io.TextIOWrapper(
             self.stderr, "utf-8", write_through=True)
 
     missing_modules = ("msvcrt", "winreg", "_winreg", "androidhelper",
