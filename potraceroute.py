@@ -98,11 +98,12 @@ except NameError:
 
 
 LINUX = sys.platform[:5] in ("linux", "andro")
+WINDOWS = sys.platform == "win32"
 
 
 def _libc_monotonic():
     """Return a clock that never jumps, for Python 2.7."""
-    if sys.platform == "win32":
+    if WINDOWS:
         return time.clock
     try:
         import ctypes
@@ -119,8 +120,8 @@ def _libc_monotonic():
 
 
 # Windows' monotonic() moves in steps of 16 ms before Python 3.13.
-monotonic = getattr(time, "perf_counter" if sys.platform == "win32" else
-                    "monotonic", None) or _libc_monotonic()
+monotonic = getattr(time, "perf_counter" if WINDOWS else "monotonic",
+                    None) or _libc_monotonic()
 
 
 def _ctypes_recvmsg():
@@ -306,7 +307,7 @@ DEFAULT_TTL = 64
 # Windows' SO_REUSEADDR shares a port with whoever has it.
 REUSE = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 # Of SO_LINGER: close by a reset.  Windows has two shorts.
-LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+LINGER = struct.pack("hh" if WINDOWS else "ii", 1, 0)
 FORGED = "sent in the destination's name by a device on the way"
 DATA_LOST = "the data sent was reset, or not acknowledged"
 DATA_LIMIT = 512                # octets of a banner that are kept
@@ -344,7 +345,9 @@ class RunError(Error, OSError):
 
 
 def format_errno(number):
-    """Return the system's words for an errno."""
+    """Return the system's words for an errno; words as they are."""
+    if isinstance(number, str):
+        return number
     return number and getattr(socket, "errorTab", {}).get(
         number, os.strerror(number)) or "unknown error"
 
@@ -474,7 +477,8 @@ def decode_transport(quoted, rest):
         return quoted
     one, two, _, four = struct.unpack_from("!HHHH", rest)
     if quoted.protocol == socket.IPPROTO_TCP:
-        if bytearray(rest[13:14] or b"\2")[0] & 18 != 2:
+        flags = sum(bytearray(rest[13:14]))     # 0: not quoted, or padding
+        if flags and flags & 18 != 2:
             one = 0             # not a SYN: no probe of ours
         return quoted._replace(source_port=one, dest_port=two,
                                tsval=decode_tsval(rest))
@@ -632,6 +636,8 @@ def classify(reply, destination, own_address):
 def format_icmp(version, answer):
     """Return an ICMP answer in words: ICMP 3/13, ... prohibited."""
     key = answer.icmp_type, answer.icmp_code
+    if key[0] is None:
+        return "which one is not visible"
     words = FAMILIES[version].codes.get(key, ("", "unassigned code"))[1]
     return "ICMP %d/%d, %s" % (key + (words,))
 
@@ -1072,7 +1078,7 @@ class EchoCalls(object):
         try:
             reply = self.ask(packet, sockaddr, ttl, tos)
         except (OSError, socket.error) as error:
-            reply = NO_REPLY._replace(kind="unsent", error=error.errno or 0)
+            reply = NO_REPLY._replace(kind="unsent", error=str(error))
         if reply:
             ident, seq = struct.unpack_from("!HH", packet, 4)
             self.done.append(reply._replace(quoted=NOTHING_QUOTED._replace(
@@ -1116,8 +1122,9 @@ class EchoCalls(object):
         finally:
             dll.IcmpCloseHandle(handle)
         return self.decode_reply(buffer.raw) if found else None \
-            if error == 11010 else NO_REPLY._replace(kind="unsent",
-                                                     error=error)
+            if error == 11010 else NO_REPLY._replace(
+                kind="unsent", error="error %d of the ICMP API: %s" % (
+                    error, c.FormatError(error)))
 
     def encode(self, address, port=0, flow=0, scope=0):
         """Return an address as the API wants it: a struct in_addr by its
@@ -2316,6 +2323,10 @@ class Plan(object):
         # The destination's word counts more than a router's.
         state.answers.append(answer)
         state.answers.sort(key=lambda a: not OUTCOMES[a.outcome].reached)
+        if state is self.full and answer.outcome == "unreachable" and \
+                answer.icmp_type is None:
+            # Nor can the errno of a small ttl be told from this.
+            self.look(self.first, self.first - 1)
         if answer.rtt is not None:
             self.slowest = max(answer.rtt, self.slowest or 0)
         farther, end = None, self.end
@@ -2539,11 +2550,13 @@ class Engine(object):
     def match(self, reply, candidates, now, real_now):
         """Give the reply to the probe it answers; else it is foreign."""
         self.debug("heard %r" % (reply,))
-        for run, state, probe in candidates:
-            if (reply.kind == "failed" or run[0].answers(reply, probe)) and \
-                    now >= probe.sent:
-                return self.take(run, state, probe, reply, now, real_now)
-        self.debug("foreign, ignored")
+        found = [entry for entry in candidates if now >= entry[2].sent and (
+            reply.kind == "failed" or entry[0][0].answers(reply, entry[2]))]
+        if not found:
+            return self.debug("foreign, ignored")
+        # In one flow only the last one is under way.
+        run, state, probe = max(found, key=lambda entry: entry[2].sent)
+        self.take(run, state, probe, reply, now, real_now)
 
     def take(self, run, state, probe, reply, now, real_now):
         method = run[0]
@@ -2804,18 +2817,19 @@ def decide_blocked(target, plan, answer, control):
     """Return what decide() does, of an answer that ends the path."""
     if answer.outcome == "reset":
         return "reset", {"where": forger_place(plan), "why": format_arrival(
-            plan, control)}, None, plan.end - 1
+            plan, control) + "; it may be an ICMP error, which is not visible"
+            " to this user" * plan.blind}, None, plan.end - 1
     if FORGED in answer.notes:
         return "rejected", {
-            "who": "a device %s, in the name of %s" % (
-                forger_place(plan), target.address), "own": "",
+            "who": "a device " + forger_place(plan) + (
+                ", in the name of " + target.address if answer.address
+                else ""), "own": "",
             "icmp": format_icmp(target.family.version, answer),
             "control": "; " + format_arrival(plan, control)}, \
             None, plan.end - 1
     ttl, reached = place_of(answer, plan), control and control.reached
     facts = {"who": format_who(answer.address, ttl, target),
-             "icmp": "which one is not visible" if answer.icmp_type is None
-             else format_icmp(target.family.version, answer),
+             "icmp": format_icmp(target.family.version, answer),
              "own": " (its own firewall)" if
              answer.address == target.address else
              " (perhaps the same host by another address)" if
@@ -2915,7 +2929,8 @@ def forger_place(plan):
     if ttl == 1:
         return "at hop 1 or by this host's own firewall"
     if before:
-        return "at hop %d (%s) or just behind it" % (ttl - 1, before[0])
+        return "at hop %d (%s) or just behind it" % (
+            ttl - 1, before[0] or "not visible")
     known = [state for state in plan.states
              if state.ttl < ttl and state.heard]
     return "before hop %d" % ttl + (
@@ -2945,6 +2960,9 @@ def format_arrival(plan, control):
     hop = control and arrival(plan, control)
     return "with ttl %d %s gets to %s only" % (
         plan.end, control.label, hop.address or "a router") if hop else \
+        "with ttl %d nothing else gets there, but %s" % (
+            plan.end, format_reach(control)) if control and \
+        control.reached else \
         "with ttl %d other probes get to a router only" % plan.end
 
 
@@ -2999,48 +3017,49 @@ def dropped_facts(target, method, plan, control=None):
     heard = [state for state in plan.states if state.ttl == plan.heard and
              state.outcome == "time-exceeded"]
     beyond = first_beyond(plan, control)
-    if heard:
-        place = "hop %d (%s)" % (plan.heard,
-                                 heard[0].answer.address or "not visible")
-    else:
-        place = "this host"
+    place = "hop %d (%s)" % (
+        plan.heard, heard[0].answer.address or "not visible") if heard \
+        else "this host"
     where = "after " + place if heard or plan.first == 1 and \
         not plan.blind else "on the way" + ", or not answered" * plan.blind
-    differ = control and other_routers(plan, control)
-    if beyond and not differ:
+    if beyond and not other_routers(plan, control):
         where = "between %s and %s" % (
             place, "%s itself, hop %d" % (beyond.address, beyond.ttl)
             if beyond.reached else
             "hop %d (%s)" % (beyond.ttl, beyond.address))
-    if plan.heard == plan.last:
-        why = "the path is longer than that or loops (see -m), and %s did " \
-            "not answer" % target.address
-    elif control and (beyond or heard):
-        why = format_reach(control) + (
-            "; or its answers are lost on the way back" if
-            beyond.reached and method == "tcp" else "") if beyond else \
-            "%s gets no farther, so the path itself ends there, or the " \
-            "host is down" % control.label
-        why += differ
-    elif heard:
-        why = "neither %s nor any hop behind that one answered" % \
-            target.address
-    elif plan.blind:
-        why = "where is not visible to this user" + (
-            "; " + format_reach(control) if control else "")
-    elif plan.first > 1:
-        why = "no hop from %d to %d answered: it is dropped before, or " \
-            "they limit their ICMP" % (plan.first, plan.horizon)
-        if control:
-            why += "; " + format_reach(control)
-    else:
-        why = "no hop answered at all, not even the first; look at this " \
-            "host's own firewall and gateway first"
+    why = explain_loss(target, method, plan, control, beyond, heard)
     if beyond and not heard:
         why += "; perhaps this host's own firewall drops it"
     if method == "udp" and not control:
         why += ", or the service says nothing to such a probe"
     return {"where": where, "why": why}
+
+
+def explain_loss(target, method, plan, control, beyond, heard):
+    """Return what the silence behind the last hop heard means."""
+    if plan.heard == plan.last:
+        return "the path is longer than that or loops (see -m), and %s did " \
+            "not answer" % target.address
+    if plan.blind and control and control.reached:
+        return format_reach(control)
+    if control and (beyond or heard):
+        return (format_reach(control) + (
+            "; or its answers are lost on the way back" if
+            beyond.reached and method == "tcp" else "") if beyond else
+            "%s gets no farther, so the path itself ends there, or the "
+            "host is down" % control.label) + other_routers(plan, control)
+    if heard:
+        return "neither %s nor any hop behind that one answered" % \
+            target.address
+    if plan.blind:
+        return "where is not visible here"
+    if plan.first > 1:
+        return "no hop from %d to %d answered: it is dropped before, or " \
+            "they limit their ICMP%s" % (
+                plan.first, plan.horizon,
+                "; " + format_reach(control) if control else "")
+    return "no hop answered at all, not even the first; look at this " \
+        "host's own firewall and gateway first"
 
 
 def place_of(answer, plan):
@@ -3260,6 +3279,7 @@ class Control(object):
             list(self.STEPS[traceroute.proto]) if self.kinds else []
         self.traces = []        # (Traceroute, Plan)
         self.checks = []        # the same; of one ttl each
+        self.full_checks = []   # the same, of the system's own ttl
 
     def consider(self, engine, plan):
         """Start what is due; return True while it is worth waiting for."""
@@ -3335,11 +3355,32 @@ class Control(object):
                 before == [state.answer.address for state in other.states
                            if state.ttl == plan.end - 1]]):
             self.denounce(plan)
+            return False
+        return bool(states) and self.consider_silence(engine, plan, states)
+
+    def consider_silence(self, engine, plan, states):
+        """When nothing is answered with the ttl of the refusal: does a full
+        ttl get there?  Then it was forged in front of a silent router,
+        unless the host only limits its answers to one a second."""
+        for name in () if self.full_checks else self.kinds:
+            self.start(engine, self.full_checks, name, 1, 0,
+                       self.checks[0][1].wait)
+        reached = [other.full for _, other in self.full_checks
+                   if other.full.reached]
+        if not reached:
+            return not all(other.full.settled
+                           for _, other in self.full_checks)
+        for _, other in self.checks:
+            other.doubt(other.states[0], reached[0].probes[-1].sent + 1.1)
+        if not all(state.settled for state in states):
+            return True
+        self.denounce(plan)
         return False
 
     def denounce(self, plan):
         """What came in the destination's name did not come from it."""
-        words = {"refused": "reset", "port-unreachable": "prohibited"}
+        words = {"refused": "reset" if self.traceroute.proto == "tcp" else
+                 "prohibited", "port-unreachable": "prohibited"}
         for state in [plan.full] + plan.states:
             state.answers[:] = [answer._replace(
                 outcome=words[answer.outcome], notes=answer.notes + (FORGED,))
@@ -3370,7 +3411,9 @@ class Control(object):
         found = []
         for other, plan in ([] if checks_only else self.traces) + [
                 check for check in self.checks
-                if check[1].states[0].outcome == "time-exceeded"]:
+                if check[1].states[0].outcome == "time-exceeded"] + [
+                    check for check in self.full_checks
+                    if check[1].full.reached]:
             found.append(Trace(other, plan, other.make_hops(plan), elapsed))
         return found
 
@@ -3568,7 +3611,7 @@ class Ports(object):
         for run in self.runs + [PortRun(other) for other in self.waiting]:
             other, plan = run.traceroute, run.plan
             plan.unsure = plan.heard < most and not run.proven
-            plan.blind = Mechanism.why in self.lead.why
+            plan.blind = self.lead_plan.blind
             done = run.elapsed is not None
             found.append(Trace(
                 other, plan, other.make_hops(plan), run.elapsed if done else
@@ -4482,9 +4525,10 @@ class PathMtu(object):
 
 def check_deaf(traceroute, trace):
     """Say why no hop was heard, where a raw socket has to hear them."""
-    if traceroute.raw_only and trace.reached and not any(
-            hop.icmp_type is not None and not hop.reached
-            for hop in trace.hops) and len(trace.hops) > 1:
+    if traceroute.raw_only and trace is traceroute.result and not any(
+            hop.icmp_type is not None for each in [trace] + trace.control
+            for hop in each.hops) and (
+                trace.hops[1:] or not trace.reached):
         for text in SYSTEM.deaf:
             trace.find("deaf", text)
 
@@ -5052,7 +5096,9 @@ class Traceroute(object):
                      if state.answers or state.ttl <= plan.heard]
         elapsed = monotonic() - control.began
         controls = control.results(elapsed)
-        plan.blind = Mechanism.why in self.why
+        plan.blind = Mechanism.why in self.why or self.raw_only and \
+            plan.heard < plan.first and not any(
+                each.last_heard for each in controls)
         self.result = Trace(self, plan, hops, elapsed, shown, controls)
         self.results = [self.result] + others.results(
             [self.result] * self.result.reached + controls)
@@ -5616,8 +5662,9 @@ def run_command(options, host, argv, signals):
         report.end(traceroute, result)
         for each in traceroute.results:
             if each.verdict == "error" and not message:
-                message = "%s; `ip route get %s` and the rules of the local " \
-                    "firewall tell more" % (each.summary, each.address)
+                message = "%s; `%s` and the rules of the local firewall " \
+                    "tell more" % (each.summary, "ip route get " +
+                                   each.address if LINUX else "netstat -rn")
     if options.json:
         report.close(status, message)
     if message:

@@ -887,6 +887,7 @@ def emulate(arguments):
     """Open the two devices, then play the path until the test has done."""
     import lab
     options = json.loads(arguments[0])
+    lab.go_first()
     devices = []
     for side in ("client", "server"):
         lab.join_namespaces(options[side])

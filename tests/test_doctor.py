@@ -14,14 +14,6 @@ import potraceroute as pt           # noqa: E402
 import test_live                    # noqa: E402
 
 
-def setUpModule():
-    test_live.setUpModule()
-
-
-def tearDownModule():
-    test_live.tearDownModule()
-
-
 class TestChoice(unittest.TestCase):
     """Which mechanism is tried where."""
 

@@ -6,7 +6,6 @@ act on one branch of a load balancer only, systems other than Linux.
 
 import os
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -18,13 +17,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
-import lab  # noqa: E402
+from lanes import load_tests  # noqa: F401,E402
 import potraceroute as pt  # noqa: E402
 import test_live  # noqa: E402
 from test_live import BOTH, ROOT, USER, SCRIPT, run_json_all  # noqa: E402
 
-setUpModule = test_live.setUpModule
-tearDownModule = test_live.tearDownModule
 NAMES = {"hosts": "192.0.2.7 app.example\n2001:db8::7 app6.example\n"
                   "10.77.3.2 chain.example\n"}
 QUICK = ("--banner-wait=0", "-w1")
@@ -614,13 +611,7 @@ class TestRealTls(InsidePath):
         self.see("other name", "open")
 
 
-class TestKernelRouters(test_live.LiveCase):
-
-    require = staticmethod(lab.require_live)
-
-    @staticmethod
-    def build():
-        return lab.Chain(routers=3)
+class TestKernelRouters(test_live.ChainCase):
 
     def test_reset_and_drop_of_data_by_nftables_name_the_router(self):
         self.serve("tcp", port=443)

@@ -7,11 +7,13 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
 import emulator
 import lab
+from lanes import load_tests  # noqa: F401
 
 # Sends one probe and prints the ICMP messages that come, as [[hex, seconds
 # since the probe], ...]; a raw socket shows IPv4 headers.
@@ -121,6 +123,8 @@ def connect(net, dest, port):
 
 
 class LiveCase(unittest.TestCase):
+    own_network = True
+
     @classmethod
     def setUpClass(cls):
         lab.require_live()
@@ -213,8 +217,175 @@ class TestNetwork(LiveCase):
             "filtered", ["nft", "list", "tables"])[1], "table inet lab\n")
 
 
+class TestFork(LiveCase):
+    """Programs in copies of the holder's process."""
+
+    @classmethod
+    def setUpClass(cls):
+        super(TestFork, cls).setUpClass()
+        cls.net = lab.Network()
+        cls.net.namespace("here")
+        cls.net.namespace("there")
+
+    @classmethod
+    def tearDownClass(cls):
+        if hasattr(cls, "net"):
+            cls.net.close()
+
+    def test_forked_program_has_arguments_output_and_no_input(self):
+        self.assertEqual(self.net.fork("here", (
+            "import os, sys\n"
+            "sys.stderr.write('%r' % os.read(0, 9).decode())\n"
+            "print(' '.join(sys.argv[1:]))"), ["a b", "c"]),
+            (0, "a b c\n", repr(u"")))
+
+    def test_forked_program_ends_with_its_own_status(self):
+        for program, status, words in (
+                ("", 0, ""), ("raise SystemExit(7)", 7, ""),
+                ("raise SystemExit('why')", 1, "why\n"),
+                ("import os; os.kill(os.getpid(), 9)", -9, "")):
+            self.assertEqual(self.net.fork("here", program),
+                             (status, "", words))
+        status, _, err = self.net.fork("here", "1 / 0")
+        self.assertEqual(status, 1)
+        self.assertTrue(err.startswith("Traceback"), err)
+        self.assertIn("ZeroDivisionError", err)
+
+    def test_forked_program_is_in_its_namespace_and_a_session_of_its_own(
+            self):
+        program = ("import os\n"
+                   "print(os.readlink('/proc/self/ns/net'))\n"
+                   "print(os.getsid(0) == os.getpid())")
+        for name in ("here", "there"):
+            where = self.net.run(name, ["readlink", "/proc/self/ns/net"])[1]
+            self.assertEqual(self.net.fork(name, program),
+                             (0, where + "True\n", ""))
+
+    def test_forked_program_without_privilege_has_none(self):
+        program = "print(open('/proc/self/status').read())"
+        found = {}
+        for privileged in (True, False):
+            out = self.net.fork("here", program, privileged=privileged)[1]
+            found[privileged] = [
+                int(line.split()[1], 16) >> 12 & 3
+                for line in out.splitlines() if line.startswith("Cap")]
+        self.assertEqual(found[False], [0] * len(found[True]))
+        if self.net.user_namespace:
+            self.assertIn(3, found[True])
+
+    def test_forked_program_has_its_own_etc_files_and_no_module_of_another(
+            self):
+        program = ("import sys\n"
+                   "print(open('/etc/hosts').read(), hasattr(sys, 'mark'))\n"
+                   "sys.mark = 1")
+        etc = {"hosts": "192.0.2.7 seven\n"}
+        for _ in range(2):
+            out = self.net.fork("here", program, etc=etc)[1]
+            self.assertIn("192.0.2.7 seven", out)
+            self.assertIn("False", out)
+        self.assertNotIn("seven", self.net.fork("here", program)[1])
+
+    def test_forked_programs_run_at_once_and_answer_in_order(self):
+        began = time.time()
+        results = self.net.fork_all("here", [
+            ("import sys, time; time.sleep(float(sys.argv[1])); "
+             "print('x' * int(sys.argv[2]))", [seconds, size], {})
+            for seconds, size in (("0.6", "1"), ("0.3", "200000"),
+                                  ("0.3", "3"), ("0.6", "4"))])
+        self.assertLess(time.time() - began, 1.5)
+        self.assertEqual([len(out) for _, out, _ in results],
+                         [2, 200001, 4, 5])
+
+    def test_overdue_fork_is_killed_with_its_children(self):
+        began = time.time()
+        status, _, err = self.net.fork("here", (
+            "import os, time\nos.fork()\ntime.sleep(50)"), timeout=0.2)
+        self.assertLess(time.time() - began, 5)
+        self.assertEqual(status, -signal.SIGKILL)
+        self.assertIn("killed after", err)
+
+
+class TestSideBySide(unittest.TestCase):
+    """What happens in a thread is told as if it had happened here."""
+
+    def test_every_outcome_is_told_in_the_order_of_the_classes(self):
+        class First(unittest.TestCase):
+            own_network = True
+
+            def test_a_failure(self):
+                time.sleep(0.2)
+                self.fail("so be it")
+
+            def test_b_success(self):
+                pass
+
+        class Second(unittest.TestCase):
+            own_network = True
+
+            @classmethod
+            def setUpClass(cls):
+                raise ValueError("no network")
+
+            def test_never(self):
+                pass
+
+        class Third(unittest.TestCase):
+            own_network = True
+
+            def test_error(self):
+                raise ValueError("an error")
+
+            def test_skip(self):
+                self.skipTest("no need")
+
+        class Fourth(unittest.TestCase):
+            own_network = True
+
+            @classmethod
+            def setUpClass(cls):
+                sys.exit("what unittest lets through")
+
+            def test_never(self):
+                pass
+
+        loader = unittest.TestLoader()
+        suite = load_tests(loader, unittest.TestSuite([
+            loader.loadTestsFromTestCase(case)
+            for case in (First, Second, Third, Fourth)]), None)
+        self.assertEqual(suite.countTestCases(), 6)
+        result = unittest.TestResult()
+        suite.run(result)
+        self.assertEqual(result.testsRun, 4)
+        self.assertEqual([text.splitlines()[-1] for _, text in
+                          result.failures + result.errors],
+                         ["AssertionError: so be it",
+                          "ValueError: no network", "ValueError: an error",
+                          "SystemExit: what unittest lets through"])
+        self.assertEqual([reason for _, reason in result.skipped],
+                         ["no need"])
+        self.assertFalse(result.wasSuccessful())
+
+    def test_classes_with_a_network_run_at_once(self):
+        meeting = [threading.Event(), threading.Event()]
+
+        def make_case(number):
+            class Case(unittest.TestCase):
+                own_network = True
+
+                def test_other_comes(self):
+                    meeting[number].set()
+                    self.assertTrue(meeting[1 - number].wait(10))
+            return unittest.TestSuite([Case("test_other_comes")])
+
+        result = unittest.TestResult()
+        load_tests(None, [make_case(0), make_case(1)], None).run(result)
+        self.assertEqual((result.testsRun, result.wasSuccessful()),
+                         (2, True), result.failures)
+
+
 class TestNothingStaysBehind(LiveCase):
     KEEPER = ("import sys, time; sys.path.insert(0, %r); import lab; "
+              "lab.code_folder = lambda: lab.HERE; "   # nobody removes it
               "net = lab.Network(); net.namespace('a'); "
               "p = net.popen('a', ['sleep', '60']); time.sleep(0.3); "
               "print(net._holder.pid, p.pid); sys.stdout.flush(); "

@@ -7,12 +7,10 @@ distances beyond 30, and what needs a second physical machine.
 
 import json
 import os
-import py_compile
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import unittest
 
@@ -21,77 +19,35 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
 import lab  # noqa: E402
+from lanes import load_tests  # noqa: F401,E402
 
 SCRIPT = os.path.join(os.path.dirname(HERE), "potraceroute.py")
 ROOT, USER = {"privileged": True}, {"privileged": False}
 BOTH = (ROOT, USER)
 
 
-# The same program, compiled once and without "site": hundreds of starts
-COMPILED = []
-
-
-def setUpModule():
-    folder = tempfile.mkdtemp()
-    COMPILED.append(os.path.join(folder, "potraceroute.pyc"))
-    py_compile.compile(SCRIPT, COMPILED[0], doraise=True)
-
-
-def tearDownModule():
-    path = COMPILED.pop()
-    os.remove(path)
-    os.rmdir(os.path.dirname(path))
-
-
-def run(net, *args, **how):
-    """Run the command in the client; -> (status, stdout, stderr)."""
-    how.setdefault("privileged", False)
-    return net.run(net.client, [sys.executable, "-E", "-S"] + COMPILED +
-                   list(args), **how)
+run = lab.trace
 
 
 def run_json(net, *args, **how):
     """Run it with --json -n; -> (status, the trace)."""
-    status, out, err = run(net, "--json", "-n", *args, **how)
-    document = json.loads(out)
-    if not document["traces"]:
-        raise AssertionError("no trace: %r" % err)
-    return status, document["traces"][0]
+    result, = run_json_all(net, [(args, how)])
+    return result
 
 
 def run_json_all(net, calls, at_once=4):
     """Run several at the same time; calls: a list of (arguments, how).
     -> the list of their (status, trace)."""
-    results = [None] * len(calls)
-    turns = list(range(len(calls)))
-
-    def work():
-        while turns:
-            try:
-                turn = turns.pop()
-            except IndexError:
-                return
-            args, how = calls[turn]
-            results[turn] = run_json(net, *args, **how)
-
-    threads = [threading.Thread(target=work) for _ in range(at_once)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if None in results:
-        raise AssertionError("failed: %r" % (calls[results.index(None)],))
-    return results
+    return [(status, traces[0]) for status, traces in
+            lab.trace_all(net, calls, at_once)]
 
 
 def run_module(net, code, **how):
     """Run code that sets `result`; -> result, by way of JSON."""
     how.setdefault("privileged", False)
-    status, out, err = net.run(net.client, [sys.executable, "-c", (
-        "import sys; sys.path.insert(0, %r)\n"
+    status, out, err = net.fork(net.client, (
         "import json, potraceroute as p\n%s\n"
-        "print(json.dumps(result))") % (os.path.dirname(SCRIPT), code)],
-        **how)
+        "print(json.dumps(result))") % code, **how)
     if status:
         raise AssertionError(err)
     return json.loads(out)
@@ -106,7 +62,9 @@ def hop_at(trace, ttl):
 
 
 class LiveCase(unittest.TestCase):
-    """One network for all tests of a class; each begins with make()."""
+    """One network for all tests of a class."""
+
+    own_network = True
 
     @classmethod
     def setUpClass(cls):
@@ -127,7 +85,7 @@ class LiveCase(unittest.TestCase):
                          (verdict, status), result[1])
 
 
-class TestChainOfKernelRouters(LiveCase):
+class ChainCase(LiveCase):
     """client - r1 - r2 - r3 - server, all of them Linux kernels."""
 
     require = staticmethod(lab.require_live)
@@ -135,6 +93,26 @@ class TestChainOfKernelRouters(LiveCase):
     @staticmethod
     def build():
         return lab.Chain(routers=3)
+
+
+class PathCase(LiveCase):
+    """client - emulated routers - server; make() says how they are."""
+
+    require = staticmethod(lab.require_tun)
+
+    @staticmethod
+    def build():
+        return lab.Path(routers=4)
+
+    def setUp(self):
+        self.net.ping_group(self.net.client)
+
+    def make(self, **settings):
+        self.net.configure(clear=True, **settings)
+        return self.net.destination
+
+
+class TestChainOfKernelRouters(ChainCase):
 
     def tearDown(self):
         for name in [self.net.client] + list(self.net.routers):
@@ -149,48 +127,48 @@ class TestChainOfKernelRouters(LiveCase):
 
     def test_open_port_shows_every_hop_in_each_family_and_privilege(self):
         self.serve("tcp", port=80)
-        for destination in self.each_family():
-            for how in BOTH:
-                result = run_json(self.net, destination, "--banner-wait=0",
-                                  **how)
-                self.assert_verdict(result, "open", 0)
-                self.assertEqual(addresses(result[1]),
-                                 self.expected(destination))
-                self.assertEqual(result[1]["distance"], 4)
-                self.assertEqual(result[1]["privileged"],
-                                 how["privileged"])
+        calls = [([destination, "--banner-wait=0"], how) for how in BOTH
+                 for destination in self.each_family()]
+        for call, result in zip(calls, run_json_all(self.net, calls)):
+            self.assert_verdict(result, "open", 0)
+            self.assertEqual(addresses(result[1]),
+                             self.expected(call[0][0]))
+            self.assertEqual(result[1]["distance"], 4)
+            self.assertEqual(result[1]["privileged"],
+                             call[1]["privileged"])
 
     def test_closed_tcp_port_is_refused_by_the_destination(self):
-        for destination in self.each_family():
-            for result in run_json_all(self.net, [
-                    ([destination, "-p81"], how) for how in BOTH]):
-                self.assert_verdict(result, "refused", 0)
-                self.assertEqual(result[1]["responder"], destination)
-                self.assertEqual(addresses(result[1]),
-                                 self.expected(destination))
+        calls = [([destination, "-p81"], how) for how in BOTH
+                 for destination in self.each_family()]
+        for call, result in zip(calls, run_json_all(self.net, calls)):
+            self.assert_verdict(result, "refused", 0)
+            self.assertEqual(result[1]["responder"], call[0][0])
+            self.assertEqual(addresses(result[1]),
+                             self.expected(call[0][0]))
 
     def test_closed_udp_port_is_refused_by_the_destination(self):
-        for destination in self.each_family():
-            for result in run_json_all(self.net, [
-                    ([destination, "-U"], how) for how in BOTH]):
-                self.assert_verdict(result, "refused", 0)
-                self.assertEqual(addresses(result[1]),
-                                 self.expected(destination))
+        calls = [([destination, "-U"], how) for how in BOTH
+                 for destination in self.each_family()]
+        for call, result in zip(calls, run_json_all(self.net, calls)):
+            self.assert_verdict(result, "refused", 0)
+            self.assertEqual(addresses(result[1]),
+                             self.expected(call[0][0]))
 
     def test_icmp_echo_by_ping_socket_needs_no_privilege(self):
         self.net.ping_group(self.net.client)
-        for destination in self.each_family():
-            for result in run_json_all(self.net, [
-                    ([destination, "-I"], how) for how in BOTH]):
-                self.assert_verdict(result, "answered", 0)
-                self.assertEqual(addresses(result[1]),
-                                 self.expected(destination))
+        calls = [([destination, "-I"], how) for how in BOTH
+                 for destination in self.each_family()]
+        for call, result in zip(calls, run_json_all(self.net, calls)):
+            self.assert_verdict(result, "answered", 0)
+            self.assertEqual(addresses(result[1]),
+                             self.expected(call[0][0]))
 
     def test_icmp_echo_without_ping_group_needs_a_raw_socket(self):
         self.net.ping_group(self.net.client, "1 0")
         self.addCleanup(self.net.ping_group, self.net.client)
-        for destination in self.each_family():
-            result = run_json(self.net, destination, "-I", **ROOT)
+        for destination, result in zip(self.each_family(), run_json_all(
+                self.net, [([destination, "-I"], ROOT)
+                           for destination in self.each_family()])):
             self.assert_verdict(result, "answered", 0)
             self.assertEqual(addresses(result[1]),
                              self.expected(destination))
@@ -268,8 +246,9 @@ class TestChainOfKernelRouters(LiveCase):
 
     def test_dropped_port_names_the_last_hop_heard(self):
         self.filter(2, "tcp dport 445 drop")
-        for destination in self.each_family():
-            result = run_json(self.net, destination, "-p445", "-w1")
+        for destination, result in zip(self.each_family(), run_json_all(
+                self.net, [([destination, "-p445", "-w1"], USER)
+                           for destination in self.each_family()])):
             self.assert_verdict(result, "dropped", 1)
             self.assertEqual(result[1]["blocked_after"],
                              {"ttl": 2,
@@ -359,11 +338,11 @@ class TestChainOfKernelRouters(LiveCase):
     def test_local_firewall_that_rejects_tcp_is_an_error_not_a_hop(self):
         self.local_filter("meta l4proto tcp reject with icmpx type "
                           "port-unreachable")
-        for destination in self.each_family():
-            for how in BOTH:
-                result = run_json(self.net, destination, "-p25", **how)
-                self.assert_verdict(result, "error", 2)
-                self.assertIn("local firewall", result[1]["error"])
+        for result in run_json_all(self.net, [
+                ([destination, "-p25"], how) for how in BOTH
+                for destination in self.each_family()]):
+            self.assert_verdict(result, "error", 2)
+            self.assertIn("local firewall", result[1]["error"])
 
     def test_local_firewall_on_one_ttl_costs_one_hop(self):
         self.local_filter("meta l4proto udp ip ttl 2 drop")
@@ -459,37 +438,24 @@ def blank_time(line):
     return "  ".join(words)
 
 
-class PathCase(LiveCase):
-    require = staticmethod(lab.require_tun)
-
-    @staticmethod
-    def build():
-        return lab.Path(routers=4)
-
-    def setUp(self):
-        self.net.ping_group(self.net.client)
-
-    def make(self, **settings):
-        self.net.configure(clear=True, **settings)
-        return self.net.destination
-
-
 class TestEmulatedPath(PathCase):
     """Delay, silence, filters and forgeries between two real stacks."""
 
     def test_exactly_one_connection_is_opened_and_none_left_half_open(self):
         destination = self.make(routers=5, delay=0.01)
-        for number, how in enumerate(BOTH):
-            server = self.serve("tcp", port=8000 + number)
-            for address in (destination, self.net.destination6):
-                before = server.accepts()
-                result = run_json(self.net, address, "-p", str(server.port),
-                                  **how)
-                self.assert_verdict(result, "open", 0)
-                time.sleep(0.25)
-                self.assertEqual(server.accepts() - before, 1)
-                self.assertEqual(self.net.half_open(self.net.server,
-                                                    server.port), 0)
+        servers = [self.serve("tcp", port=8000 + number)
+                   for number in range(4)]
+        whats = [(address, how) for how in BOTH
+                 for address in (destination, self.net.destination6)]
+        for result in run_json_all(self.net, [
+                ([address, "-p%d" % server.port], how)
+                for server, (address, how) in zip(servers, whats)]):
+            self.assert_verdict(result, "open", 0)
+        time.sleep(0.25)
+        for server in servers:
+            self.assertEqual(server.accepts(), 1)
+            self.assertEqual(self.net.half_open(self.net.server,
+                                                server.port), 0)
 
     def test_neighbour_and_own_address_see_one_connection_too(self):
         self.make(routers=1)
@@ -568,15 +534,15 @@ class TestEmulatedPath(PathCase):
     def test_silent_tail_is_folded_unless_verbose(self):
         destination = self.make(routers=9, delay=0.01, hops={
             3: {"filters": [{"proto": "tcp", "action": "drop"}]}})
-        status, out, _ = run(self.net, destination, "-n", "-w0.6")
-        self.assertEqual(status, 1)
-        self.assertIn("\n4-8\t*\ttimed out\nCould not reach", out)
-        status, out, _ = run(self.net, destination, "-nv", "-w0.6", "-g2")
+        plain, verbose, far = lab.trace_several(self.net, [
+            ([destination] + flags, USER) for flags in (
+                ["-n", "-w0.6"], ["-nv", "-w0.6", "-g2"],
+                ["-n", "-w0.5", "-g0", "-m20"])])
+        self.assertEqual(plain[0], 1)
+        self.assertIn("\n4-8\t*\ttimed out\nCould not reach", plain[1])
         self.assertIn("\n4\t*\ttimed out\n5\t*\ttimed out\nmechanism: "
-                      "error-queue, unprivileged\nCould not", out)
-        status, out, _ = run(self.net, destination, "-n", "-w0.5", "-g0",
-                             "-m20")
-        self.assertIn("\n4-20\t*\ttimed out\n", out)
+                      "error-queue, unprivileged\nCould not", verbose[1])
+        self.assertIn("\n4-20\t*\ttimed out\n", far[1])
 
     def test_answers_beyond_a_gap_are_not_lost(self):
         destination = self.make(routers=12, delay=0.01, hops=dict(
@@ -626,10 +592,23 @@ class TestEmulatedPath(PathCase):
             self.assert_verdict(result, "refused", 0)
             self.assertIn(result[1]["distance"], (4, None))
 
+    def test_host_that_limits_all_its_answers_is_no_forger(self):
+        """With the ttl of its refusal it may have none left, and with the
+        full ttl one more."""
+        destination = self.make(routers=3, delay=0.01, hops={3: {"filters": [
+            {"proto": "icmp", "action": "drop"}]}})
+        self.net.sysctl(self.net.server, "net.ipv4.icmp_ratelimit", 1000)
+        self.addCleanup(self.net.sysctl, self.net.server,
+                        "net.ipv4.icmp_ratelimit", 0)
+        for flags in (["-U"], ["-p81"], ["-U"], ["-p81"]):
+            result = run_json(self.net, destination, *flags)
+            self.assert_verdict(result, "refused", 0)
+
     def test_jitter_does_not_disorder_the_hops(self):
         destination = self.make(routers=8, delay=0.02, jitter=0.04)
-        for flags in ([], ["-U"], ["-I"]):
-            _, trace = run_json(self.net, destination, *flags)
+        for _, trace in run_json_all(self.net, [
+                ([destination] + flags, USER)
+                for flags in ([], ["-U"], ["-I"])]):
             self.assertEqual(addresses(trace), [
                 self.net.hop(k) for k in range(1, 10)])
 
@@ -678,16 +657,18 @@ class TestEmulatedPath(PathCase):
     def test_quote_changed_by_a_nat_is_shown_with_a_note(self):
         destination = self.make(routers=4, delay=0.01, hops={
             2: {"quote_dst": "10.99.9.9"}})
-        for flags, how in ((["-U"], USER), (["-I"], USER), ([], ROOT)):
-            _, trace = run_json(self.net, destination, *flags, **how)
+        for _, trace in run_json_all(self.net, [
+                ([destination] + flags, how) for flags, how in (
+                    (["-U"], USER), (["-I"], USER), ([], ROOT))]):
             self.assertEqual(hop_at(trace, 2)["address"], self.net.hop(2))
             self.assertIn("10.99.9.9", hop_at(trace, 2)["notes"][0])
 
     def test_time_exceeded_from_the_destination_is_no_arrival(self):
         destination = self.make(routers=4, delay=0.01, hops={
             2: {"reply_from": "192.0.2.7"}})
-        for flags in (["-p81"], ["-U"], ["-I"]):
-            _, trace = run_json(self.net, destination, *flags)
+        for _, trace in run_json_all(self.net, [
+                ([destination] + flags, USER)
+                for flags in (["-p81"], ["-U"], ["-I"])]):
             self.assertEqual(trace["distance"], 5, trace)
 
     def test_host_that_rejects_by_its_own_firewall(self):
@@ -705,8 +686,9 @@ class TestEmulatedPath(PathCase):
     def test_udp_port_that_says_nothing_is_silent_if_the_host_is_up(self):
         destination = self.make(routers=3, delay=0.01)
         self.serve("silent-udp", port=514)
-        for address in (destination, self.net.destination6):
-            result = run_json(self.net, address, "-U", "-p514", "-w1")
+        for result in run_json_all(self.net, [
+                ([address, "-U", "-p514", "-w1"], USER)
+                for address in (destination, self.net.destination6)]):
             self.assert_verdict(result, "silent", 1)
         self.make(routers=3, delay=0.01, hops={
             2: {"filters": [{"action": "drop"}]}})
@@ -877,24 +859,30 @@ class TestControl(PathCase):
                                  **how)
         return status, trace["verdict"], trace["summary"]
 
+    def of_both_families(self, *flags):
+        """As root and as user; -> [(address, hop function, result)]"""
+        what = [(address, hop, how) for how in BOTH for address, hop in (
+            (self.net.destination, self.net.hop),
+            (self.net.destination6, self.net.hop6))]
+        return [(address, hop, result) for (address, hop, _), result in zip(
+            what, run_json_all(self.net, [
+                ((address,) + flags, how) for address, _, how in what]))]
+
     def test_dropped_port_is_named_between_two_hops(self):
         self.filtered(4, "drop")
-        for address, hop in ((self.net.destination, self.net.hop),
-                             (self.net.destination6, self.net.hop6)):
-            for result in run_json_all(self.net, [
-                    ([address, "-p445", "-w1"], how) for how in BOTH]):
-                self.assert_verdict(result, "dropped", 1)
-                trace = result[1]
-                self.assertEqual(trace["blocked_after"],
-                                 {"ttl": 4, "address": hop(4)})
-                self.assertEqual(trace["blocked_before"],
-                                 {"ttl": 5, "address": hop(5)})
-                self.assertEqual(trace["summary"], (
-                    "TCP port 445 is dropped between hop 4 (%s) and hop 5 "
-                    "(%s): ICMP echo reaches %s, 9 hops away") % (
-                        hop(4), hop(5), address))
-                self.assertEqual(addresses(trace["control"][0]), [
-                    hop(k) for k in range(1, 10)])
+        for address, hop, result in self.of_both_families("-p445", "-w1"):
+            self.assert_verdict(result, "dropped", 1)
+            trace = result[1]
+            self.assertEqual(trace["blocked_after"],
+                             {"ttl": 4, "address": hop(4)})
+            self.assertEqual(trace["blocked_before"],
+                             {"ttl": 5, "address": hop(5)})
+            self.assertEqual(trace["summary"], (
+                "TCP port 445 is dropped between hop 4 (%s) and hop 5 "
+                "(%s): ICMP echo reaches %s, 9 hops away") % (
+                    hop(4), hop(5), address))
+            self.assertEqual(addresses(trace["control"][0]), [
+                hop(k) for k in range(1, 10)])
 
     def test_dropped_without_ping_sockets_is_compared_by_udp(self):
         self.filtered(4, "drop")
@@ -958,25 +946,37 @@ class TestControl(PathCase):
 
     def test_forged_reset_is_not_the_destinations(self):
         self.filtered(4, "reset")
-        for address, hop in ((self.net.destination, self.net.hop),
-                             (self.net.destination6, self.net.hop6)):
-            for how in BOTH:
-                result = run_json(self.net, address, "-p445", **how)
-                self.assert_verdict(result, "reset", 1)
-                self.assertEqual(result[1]["blocked_after"],
-                                 {"ttl": 4, "address": hop(4)})
-                self.assertIn("by a device at hop 4 (%s), not by %s" % (
-                    hop(4), address), result[1]["summary"])
+        for address, hop, result in self.of_both_families("-p445"):
+            self.assert_verdict(result, "reset", 1)
+            self.assertEqual(result[1]["blocked_after"],
+                             {"ttl": 4, "address": hop(4)})
+            self.assertIn("by a device at hop 4 (%s), not by %s" % (
+                hop(4), address), result[1]["summary"])
 
     def test_forged_reset_with_an_odd_ttl_leaves_two_places(self):
         self.make(routers=8, delay=0.01, hops={4: {"filters": [
             {"proto": "tcp", "port": 445, "action": "reset", "ttl": 77}]}})
-        for how in BOTH:
-            result = run_json(self.net, self.net.destination, "-p445", **how)
+        for result in run_json_all(self.net, [
+                ([self.net.destination, "-p445"], how) for how in BOTH]):
             self.assert_verdict(result, "reset", 1)
             self.assertIn("by a device at hop 4 (%s) or just behind it, not "
                           "by %s" % (self.net.hop(4), self.net.destination),
                           result[1]["summary"])
+
+    def test_forged_reset_before_silent_routers_is_found_by_the_full_ttl(self):
+        """With the ttl of the reset nothing else is answered."""
+        self.make(routers=8, delay=0.01, hops={
+            4: {"filters": [{"proto": "tcp", "port": 445,
+                             "action": "reset"}]},
+            5: {"silent": True}, 6: {"silent": True}})
+        for how in BOTH:
+            result = run_json(self.net, self.net.destination, "-p445", **how)
+            self.assert_verdict(result, "reset", 1)
+            self.assertIn("by a device at hop 4 (10.88.4.1)",
+                          result[1]["summary"])
+            self.assertIn("with ttl 5 nothing else gets there, but ",
+                          result[1]["summary"])
+            self.assertIsNone(result[1]["distance"])
 
     def test_forged_port_unreachable_is_a_rejection_on_the_way(self):
         for proto, flags in (("tcp", []), ("udp", ["-U"])):

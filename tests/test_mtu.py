@@ -14,21 +14,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
-import lab                          # noqa: E402
+from lanes import load_tests        # noqa: F401,E402
 import potraceroute as pt           # noqa: E402
 import test_live                    # noqa: E402
 from test_live import BOTH, ROOT, USER, run, run_json_all  # noqa: E402
 
 SILENT_HOST = {4: {"filters": [{"proto": "icmp", "action": "drop"},
                                {"proto": "udp", "action": "drop"}]}}
-
-
-def setUpModule():
-    test_live.setUpModule()
-
-
-def tearDownModule():
-    test_live.tearDownModule()
 
 
 def only(trace):
@@ -96,10 +88,8 @@ class TestDecoding(unittest.TestCase):
                          [("mtu", "path MTU unknown")])
 
 
-class MtuCase(test_live.LiveCase):
-
-    def tearDown(self):
-        self.net.ping_group(self.net.client)
+class MtuCase(object):
+    """Beside a network: what --mtu finds in it."""
 
     def traces(self, *args, **more):
         """The traces of both families, as root and not."""
@@ -136,19 +126,7 @@ class MtuCase(test_live.LiveCase):
             mtu - (60 if trace["family"] == 6 else 40)), finding["text"])
 
 
-class TestEmulatedPath(MtuCase):
-
-    require = staticmethod(lab.require_tun)
-
-    @staticmethod
-    def build():
-        return lab.Path(routers=4)
-
-    def setUp(self):
-        self.net.ping_group(self.net.client)
-
-    def make(self, **settings):
-        self.net.configure(clear=True, **settings)
+class TestEmulatedPath(MtuCase, test_live.PathCase):
 
     def test_mtu_that_a_router_tells_is_named_and_forgotten_when_mended(self):
         self.serve("tcp", port=80)
@@ -256,14 +234,8 @@ class TestEmulatedPath(MtuCase):
             self.assert_whole(trace, 65535)
 
 
-class TestChainOfKernelRouters(MtuCase):
+class TestChainOfKernelRouters(MtuCase, test_live.ChainCase):
     """client - r1 - r2 -(1400)- r3 - server, all of them Linux kernels."""
-
-    require = staticmethod(lab.require_live)
-
-    @staticmethod
-    def build():
-        return lab.Chain(routers=3)
 
     def setUp(self):
         self.net.ping_group(self.net.client)

@@ -15,11 +15,10 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
 import emulator  # noqa: E402
-import lab  # noqa: E402
+from lanes import load_tests  # noqa: F401,E402
 import potraceroute as pt  # noqa: E402
 
 import test_live  # noqa: E402
-from test_live import COMPILED, setUpModule, tearDownModule  # noqa: F401,E402
 ROOT, USER = {"privileged": True}, {"privileged": False}
 DESTINATION = "198.51.100.7"
 TWO_LABELS = [[24001, 5, 0, 1], [16, 0, 1, 1]]
@@ -565,43 +564,31 @@ class VerdictTests(unittest.TestCase):
 # Live
 # --------------------------------------------------------------------------
 
-class LiveCase(test_live.LiveCase):
+class NotesCase(object):
+    """Beside a network: the notes of a trace in it."""
 
     def trace(self, *args, **how):
         """Run the command; -> its trace of --json."""
-        how.setdefault("privileged", False)
-        status, out, err = self.net.run(self.net.client, [
-            sys.executable, "-E", "-S"] + COMPILED + [
-                "--json", "-n"] + list(args),
-            **how)
-        traces = json.loads(out)["traces"]
-        self.assertTrue(traces, err)
-        return traces[0]
+        return test_live.run_json(self.net, *args, **how)[1]
+
+    def trace_each(self, *calls):
+        """Run it with each list of arguments, as root and as user."""
+        return [trace for _, trace in test_live.run_json_all(self.net, [
+            (call, how) for call in calls for how in (ROOT, USER)])]
 
     def kinds(self, trace):
         return [finding["kind"] for finding in trace["findings"]]
 
 
-class TestEmulatedPath(LiveCase):
-
-    require = staticmethod(lab.require_tun)
-
-    @staticmethod
-    def build():
-        return lab.Path(routers=4)
-
-    def make(self, **settings):
-        self.net.ping_group(self.net.client)
-        self.net.configure(clear=True, **settings)
-        return self.net.destination
+class TestEmulatedPath(NotesCase, test_live.PathCase):
 
     def test_healthy_path_has_no_findings(self):
         destination = self.make(routers=5, delay=0.01,
                                 hops={3: {"silent": True}})
-        for flags in (["-p81"], ["-U", "-q3"], ["-I"]):
-            for how in (ROOT, USER):
-                trace = self.trace(destination, "-w0.5", *flags, **how)
-                self.assertEqual(trace["findings"], [], trace)
+        for trace in self.trace_each(*[
+                [destination, "-w0.5"] + flags
+                for flags in (["-p81"], ["-U", "-q3"], ["-I"])]):
+            self.assertEqual(trace["findings"], [], trace)
 
     def test_labels_and_interface_are_seen_by_every_method(self):
         for address in (self.make(routers=5, delay=0.01, hops={
@@ -609,17 +596,16 @@ class TestEmulatedPath(LiveCase):
                 3: {"labels": TWO_LABELS, "quote": 8},
                 4: {"labels": TWO_LABELS, "legacy": True}}),
                 self.net.destination6):
-            for flags in (["-p81"], ["-U"], ["-I"]):
-                for how in (ROOT, USER):
-                    trace = self.trace(address, *flags, **how)
-                    stack = [{"label": 24001, "exp": 5, "ttl": 1},
-                             {"label": 16, "exp": 0, "ttl": 1}]
-                    self.assertEqual(
-                        [hop["labels"] for hop in trace["hops"]],
-                        [stack, [], stack, stack, [], []], (flags, how))
-                    self.assertEqual(
-                        trace["hops"][1]["interfaces"],
-                        ["ge-0/0/1 " + PORT["address"][":" in address]])
+            stack = [{"label": 24001, "exp": 5, "ttl": 1},
+                     {"label": 16, "exp": 0, "ttl": 1}]
+            for trace in self.trace_each(*[
+                    [address, flag] for flag in ("-p81", "-U", "-I")]):
+                self.assertEqual(
+                    [hop["labels"] for hop in trace["hops"]],
+                    [stack, [], stack, stack, [], []], trace)
+                self.assertEqual(
+                    trace["hops"][1]["interfaces"],
+                    ["ge-0/0/1 " + PORT["address"][":" in address]])
 
     def test_changes_of_the_quoted_header_are_found_by_root(self):
         destination = self.make(routers=5, delay=0.01, hops={
@@ -674,13 +660,11 @@ class TestEmulatedPath(LiveCase):
                       "loops, or it answers for others", trace["summary"])
 
 
-class TestChainOfKernelRouters(LiveCase):
+class TestChainOfKernelRouters(NotesCase, test_live.ChainCase):
 
-    require = staticmethod(lab.require_live)
-
-    @staticmethod
-    def build():
-        net = lab.Chain(routers=3)
+    @classmethod
+    def build(cls):
+        net = test_live.ChainCase.build()
         # r2 sends these on to r3, and r3 sends them back.
         net.ip(net.routers[2], "route add 198.18.0.0/24 via 10.77.2.1\n"
                "route add 2001:db8:1::/64 via fd77:2::1")
@@ -692,10 +676,9 @@ class TestChainOfKernelRouters(LiveCase):
 
     def test_healthy_chain_has_no_findings(self):
         for address in (self.net.destination, self.net.destination6):
-            for flags in (["-p81"], ["-U", "-t40"]):
-                for how in (ROOT, USER):
-                    trace = self.trace(address, *flags, **how)
-                    self.assertEqual(trace["findings"], [], trace)
+            for trace in self.trace_each([address, "-p81"],
+                                         [address, "-U", "-t40"]):
+                self.assertEqual(trace["findings"], [], trace)
 
     def test_two_routers_that_send_to_each_other_are_a_loop(self):
         # IPv6 kernels answer from where the packet came in, so that r2 has

@@ -22,6 +22,10 @@ sys.path.insert(0, ROOT)
 import potraceroute as pt  # noqa: E402
 
 SCRIPT = os.path.join(ROOT, "potraceroute.py")
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+
+import lab  # noqa: E402
+
 LOOPBACK = "127.0.0.1"
 EVERY_OCTET = b"\x1b[2J" + bytes(bytearray(range(256)))
 PATIENCE = "--banner-wait=10"   # a banner that comes ends the wait at once
@@ -143,6 +147,13 @@ def finish(process):
         for text in (out, err)])
 
 
+def start_compiled(argv, **more):
+    """Return a process of the script, compiled before: for many starts."""
+    more.setdefault("stdout", subprocess.PIPE)
+    return start([lab.compiled("potraceroute")] + list(argv),
+                 stderr=subprocess.PIPE, **more)
+
+
 def run_script(*argv):
     """Return (status, stdout, stderr) of the script run as a command."""
     return finish(start([SCRIPT] + list(argv), stdout=subprocess.PIPE,
@@ -251,8 +262,7 @@ class BadOptionTests(unittest.TestCase):
         self.assertGreater(len(rows), 20)
         while rows:
             several, rows = rows[:6], rows[6:]
-            started = [start([SCRIPT] + argv, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE) for argv, _ in several]
+            started = [start_compiled(argv) for argv, _ in several]
             for (argv, named), process in zip(several, started):
                 self.check(argv, named, *finish(process))
 
@@ -968,10 +978,9 @@ class CommandTests(LoopbackCase):
         # As `| head -1` does.
         for words in ([], ["-v", "-v"], ["--json"]):
             port = self.serve()
-            process = start(
-                [SCRIPT, "-n", "--banner-wait", "0.3", "-p", str(port),
-                 LOOPBACK] + words, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE)
+            process = start_compiled(
+                ["-n", "--banner-wait", "0.3", "-p", str(port), LOOPBACK] +
+                words)
             if "--json" not in words:
                 line = process.stdout.readline()
                 self.assertTrue(line.startswith(b"TCP traceroute to"))
@@ -992,7 +1001,8 @@ class CommandTests(LoopbackCase):
                       ["--help"], ["--version"]):
             process = subprocess.Popen(
                 ["/bin/sh", "-c", 'exec "$@" >&-', "sh", sys.executable,
-                 SCRIPT] + words, stderr=subprocess.PIPE)
+                 lab.compiled("potraceroute")] + words,
+                stderr=subprocess.PIPE)
             err = process.communicate()[1]
             self.assertEqual((words, err), (words, b""))
             self.assertEqual((words, process.returncode), (words, 0))
@@ -1001,8 +1011,7 @@ class CommandTests(LoopbackCase):
         for words in (["--help"], ["--version"], ["--json", "a..b"]):
             reading, writing = os.pipe()
             os.close(reading)
-            process = start([SCRIPT] + words, stdout=writing,
-                            stderr=subprocess.PIPE)
+            process = start_compiled(words, stdout=writing)
             os.close(writing)
             _, _, err = finish(process)
             self.assertNotIn("Traceback", err)

@@ -21,10 +21,10 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
 import lab  # noqa: E402
+from lanes import load_tests  # noqa: F401,E402
 import potraceroute as pt  # noqa: E402
 import test_live  # noqa: E402
-from test_live import (ROOT, USER, run, run_json_all,  # noqa: E402,F401
-                       setUpModule, tearDownModule)
+from test_live import ROOT, USER, run, run_json_all  # noqa: E402
 from test_plan import echo_trace, make_answer, make_trace, walk  # noqa: E402
 
 DESTINATION = "198.51.100.7"

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import unittest
 
@@ -19,18 +18,11 @@ sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
 import lab  # noqa: E402
+from lanes import load_tests  # noqa: F401,E402
 import potraceroute as p  # noqa: E402
 import test_live as live  # noqa: E402
 
 ROOT, USER, BOTH = live.ROOT, live.USER, live.BOTH
-
-
-def setUpModule():
-    live.setUpModule()
-
-
-def tearDownModule():
-    live.tearDownModule()
 
 
 def ports_of(port, **keywords):
@@ -156,7 +148,8 @@ class TestFlowOptions(unittest.TestCase):
                      ["--flows=2", "-p22,80"], ["-p22,,80"], ["-p80-22"],
                      ["-p1-2000"], ["-p0-1"]):
             process = subprocess.Popen(
-                [sys.executable] + live.COMPILED + argv + ["127.0.0.1"],
+                [sys.executable, lab.compiled("potraceroute")] + argv +
+                ["127.0.0.1"],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             out, err = process.communicate()
             self.assertEqual((process.returncode, out, err.count(b"\n")),
@@ -387,33 +380,6 @@ class TestEngineWithMany(unittest.TestCase):
 # Live
 # --------------------------------------------------------------------------
 
-def run_all(net, calls, at_once=4):
-    """Run several with --json side by side; calls: (arguments, how) each.
-    -> [(status, traces)]"""
-    results, turns = {}, list(range(len(calls)))
-
-    def work():
-        while turns:
-            try:
-                turn = turns.pop()
-            except IndexError:
-                return
-            args, how = calls[turn]
-            status, out, err = live.run(net, "--json", "-n", *args, **how)
-            if "Traceback" in err:
-                raise AssertionError(err)
-            results[turn] = status, json.loads(out)["traces"], err
-
-    threads = [threading.Thread(target=work) for _ in range(at_once)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if len(results) < len(calls):
-        raise AssertionError("failed: %r" % (calls,))
-    return [results[turn][:2] for turn in range(len(calls))]
-
-
 def by_port(traces):
     return dict((trace["port"], trace) for trace in traces)
 
@@ -450,8 +416,8 @@ class BatchCase(live.LiveCase):
             cls.net.ping_group(cls.net.client)
             cls.servers = cls.prepare()
             cls.calls = cls.list_calls()        # [(name, arguments, how)]
-            cls.results = run_all(cls.net, [call[1:] for call in cls.calls],
-                                  at_once=4)
+            cls.results = lab.trace_all(
+                cls.net, [call[1:] for call in cls.calls])
         except Exception:
             cls.net.close()
             raise
@@ -696,7 +662,7 @@ class TestSeveralPortsAlone(live.PathCase):
         calls = [([address, "-w3", "-p80-82", "--banner-wait=0"], USER)
                  for address in (self.net.destination,
                                  self.net.destination6)]
-        for status, traces in run_all(self.net, calls):
+        for status, traces in lab.trace_all(self.net, calls):
             self.assertEqual(status, 0)
             self.assertEqual(verdicts(traces), {"open": [80],
                                                 "refused": [81, 82]})
@@ -722,7 +688,7 @@ class TestSeveralPortsAlone(live.PathCase):
         self.make(routers=4, delay=0.005)
         status, out, err = self.net.run(self.net.client, [
             "sh", "-c", "ulimit -n 14; exec \"$@\"", "sh", sys.executable,
-            live.COMPILED[0], "-n", "-w1", "-p100-146",
+            lab.compiled("potraceroute"), "-n", "-w1", "-p100-146",
             self.net.destination])
         self.assertEqual((status, err), (0, ""), out)
         self.assertIn("47 of 47 ports of 192.0.2.7 were reached\n", out)
@@ -742,8 +708,9 @@ class TestSeveralPortsAlone(live.PathCase):
             2: {"filters": rules("drop", range(100, 180))}})
         arguments = ["-n", self.net.destination, "-p80,81,100-179"]
         processes = [self.net.popen(
-            self.net.client, [sys.executable] + live.COMPILED + arguments +
-            more, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            self.net.client,
+            [sys.executable, lab.compiled("potraceroute")] + arguments + more,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             privileged=False) for more in ([], ["--json"])]
         seen = b""
         while b"successful" not in seen:
@@ -776,7 +743,7 @@ class TestSeveralPortsAlone(live.PathCase):
     def test_closed_output_ends_without_a_traceback(self):
         self.make(routers=3)
         command = "%s %s -n -p81-85 %s" % (
-            sys.executable, live.COMPILED[0], self.net.destination)
+            sys.executable, lab.compiled("potraceroute"), self.net.destination)
         for end, expected in (("| head -n 1", None), (
                 ">&-; echo status $?", "status 0\n")):
             status, out, err = self.net.run(self.net.client, [
@@ -877,7 +844,7 @@ class TestPortsOnKernelRouters(BatchCase):
         self.assertIn("TCP ports 80-85: each could not be probed", out)
 
     def test_router_without_a_route_makes_all_unreachable(self):
-        (status, traces), = run_all(self.net, [
+        (status, traces), = lab.trace_all(self.net, [
             (["203.0.113.1", "-p80-83", "-w0.4"], USER)])
         self.assertEqual(status, 1)     # its limit may be used up by now
         self.assertLessEqual(set(verdicts(traces)),
@@ -980,7 +947,7 @@ class TestFlows(BatchCase):
     def test_few_files_are_no_lack_of_permission(self):
         status, out, err = self.net.run(self.net.client, [
             "sh", "-c", "ulimit -n 20; exec \"$@\"", "sh", sys.executable,
-            live.COMPILED[0], "-n", "-I", "--flows=30",
+            lab.compiled("potraceroute"), "-n", "-I", "--flows=30",
             self.net.destination], privileged=False)
         self.assertEqual((status, err), (0, ""), out)
         self.assertIn("30 of 30 flows", out)

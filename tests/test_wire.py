@@ -446,6 +446,12 @@ class QuotedSegmentTests(unittest.TestCase):
                              (40001, 443))
         self.assertEqual(self.quoted(0xc2).source_port, 40001)  # with ECN
 
+    def test_header_padded_with_zeros_may_be_that_of_a_syn(self):
+        quoted = pt.decode_transport(
+            pt.NOTHING_QUOTED._replace(protocol=6),
+            struct.pack("!HHI", 40001, 443, 1) + b"\0" * 100)
+        self.assertEqual(quoted.source_port, 40001)
+
     def test_segment_that_is_no_syn_has_the_port_of_no_probe(self):
         for flags in (0x10, 0x18, 0x12, 0x04, 0x11):
             self.assertEqual(self.quoted(flags).source_port, 0)

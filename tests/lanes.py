@@ -1,0 +1,83 @@
+"""Test classes that run side by side, each with a network of its own.
+
+A live test mostly waits.  A module says
+
+    from lanes import load_tests
+
+and its classes that have `own_network = True` run in two threads, after the
+others; what they report is repeated in order, class by class.  Tests that
+are named on the command line run one after another.
+"""
+
+import sys
+import threading
+import unittest
+
+import lab
+
+LANES = 2
+
+
+class Recorder(unittest.TestResult):
+    """Keeps what is reported to it, to be told to another result."""
+
+    def __init__(self):
+        super(Recorder, self).__init__()
+        self.calls = []
+
+    def tell(self, result):
+        for name, arguments in self.calls:
+            getattr(result, name)(*arguments)
+
+
+def keep_calls(name):
+    def method(self, *arguments):
+        self.calls.append((name, arguments))
+    setattr(Recorder, name, method)
+
+
+for _name in dir(unittest.TestResult):
+    if _name.startswith("add") or _name in ("startTest", "stopTest"):
+        keep_calls(_name)
+
+
+class SideBySide(unittest.TestSuite):
+    """A suite of suites, of which LANES run at one time."""
+
+    def run(self, result, debug=False):
+        lab.code_folder()               # one for all threads
+        turns = [(suite, Recorder(), threading.Event()) for suite in self]
+        waiting = list(turns)
+
+        def work():
+            while waiting:
+                try:
+                    suite, recorder, ended = waiting.pop(0)
+                except IndexError:
+                    return
+                try:
+                    suite.run(recorder)
+                except BaseException:   # what unittest lets through
+                    recorder.addError(next(iter(suite)), sys.exc_info())
+                finally:
+                    ended.set()
+
+        for _ in range(LANES):
+            thread = threading.Thread(target=work)
+            thread.daemon = True        # an interrupt ends us all
+            thread.start()
+        for _, recorder, ended in turns:
+            while not ended.is_set():   # Python 2.7: an interrupt is heard
+                ended.wait(0.1)
+            recorder.tell(result)
+        return result
+
+
+def load_tests(loader, tests, pattern):
+    """Called by unittest: the suite of a module."""
+    alone, beside = [], []
+    for suite in tests:
+        first = next(iter(suite), None)
+        (beside if getattr(first, "own_network", False) else alone).append(
+            suite)
+    return unittest.TestSuite(alone + [SideBySide(beside)] * bool(beside))
