@@ -315,6 +315,11 @@ DATA_SHOWN = 120                # octets of a banner that are printed
 BUFFER = 4096
 MOST_PORTS = 1024
 TOO_BIG = {4: (3, 4), 6: (2, 0)}    # ICMP type, code
+# What ICMP errors make of a socket, apart from a refusal.
+ICMP_ERRNOS = tuple(
+    getattr(errno, name, None) for name in
+    "EHOSTUNREACH ENETUNREACH EHOSTDOWN ENONET ENOPROTOOPT EMSGSIZE EACCES "
+    "EOPNOTSUPP".split())
 # Send errors that pass: of resources, not of the path.
 TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
              errno.EAGAIN)
@@ -614,7 +619,8 @@ def classify(reply, destination, own_address):
         return "send-failed", format_errno(reply.error)
     if reply.kind == "failed" and reply.icmp_type is None:
         return ("refused" if reply.error == errno.ECONNREFUSED else
-                "unreachable"), format_errno(reply.error)
+                "unreachable" if reply.error in ICMP_ERRNOS else
+                "send-failed"), format_errno(reply.error)
     if reply.kind in ("accepted", "reset", "data"):
         return {"accepted": "open", "reset": "refused",
                 "data": "data"}[reply.kind], None
@@ -1808,6 +1814,8 @@ class TcpMethod(Method):
                 else 0)
         if not error:
             return []
+        if error in (errno.ECONNRESET, errno.EPIPE):    # once it was open
+            return [self.reset._replace(kind="accepted")]
         if error == errno.ETIMEDOUT:        # the kernel has given up
             probe.gone = True
             return []

@@ -125,6 +125,15 @@ class TestChainOfKernelRouters(ChainCase):
     def each_family(self):
         return (self.net.destination, self.net.destination6)
 
+    def test_service_that_resets_what_it_accepts_is_open(self):
+        """As a balancer without a back end does."""
+        self.serve("banner", port=80, hang_up="reset")
+        for destination in self.each_family():
+            for result in run_json_all(self.net, [
+                    ([destination], how) for how in BOTH] * 3):
+                self.assert_verdict(result, "open", 0)
+                self.assertEqual(result[1]["distance"], 4)
+
     def test_open_port_shows_every_hop_in_each_family_and_privilege(self):
         self.serve("tcp", port=80)
         calls = [([destination, "--banner-wait=0"], how) for how in BOTH
