@@ -22,8 +22,8 @@ connect(), UDP and ICMP by sendto(), each with a small ttl, so what a
 firewall sees is what it would see of the real client.  A router that drops
 an expired packet answers with ICMP, quoting the packet; on Linux the socket's
 error queue hands that answer to any user, on macOS a datagram socket, on
-Windows an option of the socket.  A raw socket, when privilege allows one,
-adds what they do not show.
+Windows an option of the TCP socket or the ICMP API.  A raw socket, when
+privilege allows one, adds what they do not show.
 
 A probe is identified by what every router quotes: TCP and UDP by a source
 port of their own (the kernel checks TCP's sequence number, UDP also carries a
@@ -61,7 +61,7 @@ look at the finished trace, a function to CHECKS; a system, a row to SYSTEMS,
 with a subclass of Mechanism or RawSocket for what it does differently.
 
 Limits: what a service does with a request is told hop by hop on Linux only,
-and so are path MTUs; on other systems a TCP trace opens up to four more
+and so are path MTUs; on other systems a TCP trace opens some four more
 connections.  README.md says which systems have been seen to work.
 """
 
@@ -309,20 +309,21 @@ REUSE = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 # Of SO_LINGER: close by a reset.  Windows has two shorts.
 LINGER = struct.pack("hh" if WINDOWS else "ii", 1, 0)
 FORGED = "sent in the destination's name by a device on the way"
+RESET = "the connection was reset at once"
 DATA_LOST = "the data sent was reset, or not acknowledged"
 DATA_LIMIT = 512                # octets of a banner that are kept
 DATA_SHOWN = 120                # octets of a banner that are printed
-BUFFER = 4096
+BUFFER = 65535                  # Windows loses what is longer
 MOST_PORTS = 1024
 TOO_BIG = {4: (3, 4), 6: (2, 0)}    # ICMP type, code
 # What ICMP errors make of a socket, apart from a refusal.
 ICMP_ERRNOS = tuple(
     getattr(errno, name, None) for name in
-    "EHOSTUNREACH ENETUNREACH EHOSTDOWN ENONET ENOPROTOOPT EMSGSIZE EACCES "
-    "EOPNOTSUPP".split())
+    "EHOSTUNREACH ENETUNREACH ENONET ENOPROTOOPT EMSGSIZE EACCES EOPNOTSUPP"
+    .split())
 # Send errors that pass: of resources, not of the path.
 TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
-             errno.EAGAIN)
+             errno.EAGAIN, 10024)       # Python 2.7 on Windows: EMFILE
 
 
 # ---------------------------------------------------------------------------
@@ -725,6 +726,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
         line = OUTCOMES[answer.outcome].line
         if answer.address is None and "{host}" in line:
             line = "?  {outcome}, address not visible"
+        elif answer.address is None and answer.outcome == "refused":
+            line = "{port} connection refused, by whom is not visible"
         data = ". [Reached Destination]"
         if answer.data is not None:
             data = ", received data: " + format_data(answer.data)
@@ -792,7 +795,7 @@ def answer_dict(answer):
 
 def format_hop(hop):
     """Return a Hop, or a State, in words."""
-    return "hop %d (%s)" % (hop.ttl, hop.answer.address)
+    return "hop %d (%s)" % (hop.ttl, hop.answer.address or "not visible")
 
 
 def format_ms(seconds):
@@ -1038,7 +1041,8 @@ class EchoCalls(object):
     STATUS = {4: {2: (3, 0), 3: (3, 1), 4: (3, 2), 5: (3, 3), 9: (3, 4),
                   13: (11, 0), 14: (11, 1), 15: (12, 0)},
               6: {2: (1, 0), 3: (1, 3), 4: (1, 1), 5: (1, 4), 9: (2, 0),
-                  13: (3, 0), 14: (3, 1), 15: (4, 0), 45: (1, 2)}}
+                  13: (3, 0), 14: (3, 1), 15: (4, 0), 40: (1, 255),
+                  41: (3, 0), 42: (4, 0), 43: (4, 1), 45: (1, 2)}}
 
     def __init__(self, af, wait):
         from collections import deque
@@ -1127,10 +1131,14 @@ class EchoCalls(object):
             error = c.get_last_error()
         finally:
             dll.IcmpCloseHandle(handle)
-        return self.decode_reply(buffer.raw) if found else None \
-            if error == 11010 else NO_REPLY._replace(
-                kind="unsent", error="error %d of the ICMP API: %s" % (
-                    error, c.FormatError(error)))
+        if found:
+            return self.decode_reply(buffer.raw)
+        if error == 11010:              # no answer in time
+            return None
+        return self.decode_status(error, None) or NO_REPLY._replace(
+            kind="unsent", error="error %d of the ICMP API%s" % (
+                error, "" if 11000 <= error <= 11050 else
+                ": " + c.FormatError(error)))
 
     def encode(self, address, port=0, flow=0, scope=0):
         """Return an address as the API wants it: a struct in_addr by its
@@ -1149,12 +1157,16 @@ class EchoCalls(object):
             status, = struct.unpack_from("=I", data, at)
             if status == 0 or 11000 <= status <= 11050:
                 break
-        address = format_address(data[:4] if version == 4 else data[6:22])
+        return self.decode_status(status, format_address(
+            data[:4] if version == 4 else data[6:22]))
+
+    def decode_status(self, status, address):
+        """Return the Reply that an IP_STATUS means, or None."""
         if status == 0:
             return NO_REPLY._replace(kind="echo", responder=address,
                                      icmp_type=self.family.reply,
                                      icmp_code=0)
-        known = self.STATUS[version].get(status - 11000)
+        known = self.STATUS[self.family.version].get(status - 11000)
         return known and NO_REPLY._replace(
             kind="icmp", responder=address, icmp_type=known[0],
             icmp_code=known[1])
@@ -1284,7 +1296,8 @@ class RawSocket(Mechanism):
             if self.family.version == 4:
                 # With its header, of which 4.4BSD changes some fields.
                 head = bytearray(data[:20].ljust(20, b"\0"))
-                if head[0] >> 4 != 4 or head[9] not in (1, 6):
+                if head[0] >> 4 != 4 or head[9] != (
+                        1 if sock is self.sockets[0] else 6):
                     continue
                 address, facts["reply_ttl"] = format_address(
                     data[12:16]), head[8]
@@ -1357,8 +1370,8 @@ class WindowsRawSocket(RawSocket):
 # what an ICMP echo lacks; what to do if no ICMP error is heard.
 System = namedtuple("System", "platforms mechanisms witnesses cure no_echo "
                               "deaf")
-DEAF = ("No ICMP error of any hop has arrived: a firewall of this host, or "
-        "on the way, drops them",)
+DEAF = ("No ICMP error of any hop was heard: either they send none, or a "
+        "firewall drops them",)
 SYSTEMS = (
     System(("linux", "andro"), (ErrorQueue,), (LinuxRawSocket,),
            "run it as root, or with CAP_NET_RAW (setcap cap_net_raw+ep on a "
@@ -1369,24 +1382,23 @@ SYSTEMS = (
     System(("darwin",), (), (RawSocket, DatagramIcmp), "run it with sudo",
            None, DEAF),
     System(("sunos",), (), (SolarisRawSocket,),
-           "run it as root, or with the privilege net_icmpaccess (`ppriv -s "
-           "EI+net_icmpaccess $$`, or for good `usermod -K defaultpriv="
-           "basic,net_icmpaccess USER`)", None, DEAF),
+           "run it as root, or let root give the privilege net_icmpaccess: "
+           "`ppriv -s EI+net_icmpaccess PID` to a shell, `usermod -K "
+           "defaultpriv=basic,net_icmpaccess USER` for good", None, DEAF),
     System(("netbsd", "aix"), (OwnHeader,), (RawSocket,),
            "run it as root", None, DEAF),
     System(("win32",), (TcpIcmpError, IcmpApi), (WindowsRawSocket,),
            "run it as administrator", None, (
-               "No hop answered but the destination: the firewall drops "
-               "their ICMP, until an administrator says",
+               DEAF[0] + ", as Windows' does until an administrator says",
                "netsh advfirewall firewall add rule name=\"ICMPv4 in\" "
                "dir=in action=allow protocol=icmpv4:any,any",
                "netsh advfirewall firewall add rule name=\"ICMPv6 in\" "
                "dir=in action=allow protocol=icmpv6:any,any")),
-    System(("cygwin",), (), (RawSocket,),
+    System(("cygwin",), (), (WindowsRawSocket,),
            "use a Python for Windows (python.org), which needs no "
            "privilege, or run it as administrator", None, DEAF),
-    System(("",), (), (RawSocket,), "run it as root (su, sudo or doas)",
-           None, DEAF),
+    System(("",), (), (RawSocket,), "run it as root (in a jail, with "
+           "allow.raw_sockets)", None, DEAF),
 )
 
 
@@ -1815,6 +1827,7 @@ class TcpMethod(Method):
         if not error:
             return []
         if error in (errno.ECONNRESET, errno.EPIPE):    # once it was open
+            probe.error = error
             return [self.reset._replace(kind="accepted")]
         if error == errno.ETIMEDOUT:        # the kernel has given up
             probe.gone = True
@@ -1908,14 +1921,15 @@ class LinuxTcpMethod(TcpMethod):
     def read_info(sock):
         """Return struct tcp_info (linux/tcp.h) as a tuple of 32-bit
         numbers, () if this kernel has none.  Used here: [17] tcpi_rtt in
-        us, [25] tcpi_total_retrans, [35] tcpi_segs_in."""
+        us, [25] tcpi_total_retrans, [35] tcpi_segs_in; [4] tcpi_snd_mss
+        is never 0."""
         try:
             data = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 256)
         except socket.error:
             return ()
-        words = len(data) // 4          # an emulator may give few
-        return struct.unpack("=%dI" % words, data[:words * 4]) \
-            if words > 25 else ()
+        words = len(data) // 4          # an emulator may give few,
+        info = struct.unpack("=%dI" % words, data[:words * 4])
+        return info if info[25:] and info[4] else ()    # or zeros
 
 
 class UdpMethod(Method):
@@ -2012,7 +2026,7 @@ class IcmpMethod(Method):
                 self.sock = self.open_socket(kind, family.icmp, port)
             except RunError:
                 raise
-            except socket.error:
+            except (socket.error, OSError):
                 continue
             self.by_ping = kind == socket.SOCK_DGRAM
             # Linux has an ident of its own, others leave it to us.
@@ -2334,7 +2348,7 @@ class Plan(object):
         if state is self.full and answer.outcome == "unreachable" and \
                 answer.icmp_type is None:
             # Nor can the errno of a small ttl be told from this.
-            self.look(self.first, self.first - 1)
+            self.look(self.first, self.heard)
         if answer.rtt is not None:
             self.slowest = max(answer.rtt, self.slowest or 0)
         farther, end = None, self.end
@@ -2694,7 +2708,8 @@ class Engine(object):
         lost = self.target.payload and (
             data is None or info and info[6] and info[25])
         probe.answer = answer._replace(
-            data=data or None, notes=answer.notes + (DATA_LOST,)[:bool(lost)])
+            data=data or None, notes=answer.notes + (DATA_LOST,)[
+                :bool(lost)] + (RESET,)[:data is None or bool(probe.error)])
         state.answers[:] = [probe.answer if old is answer else old
                             for old in state.answers]
         state.held = False
@@ -2803,7 +2818,9 @@ def decide(target, method, plan, control=None):
     candidates = [answer for state in [plan.full] + end
                   for answer in state.answers]
     for answer in candidates:
-        if OUTCOMES[answer.outcome].reached:
+        if OUTCOMES[answer.outcome].reached and (
+                answer.address or answer.outcome != "refused" or
+                plan.agreed or target.own_address == target.address):
             facts = reached_facts(target, answer)
             facts["mixed"] = format_mixed(plan)
             near = answer.outcome in ("open", "data") and \
@@ -2836,7 +2853,11 @@ def decide_blocked(target, plan, answer, control):
             "control": "; " + format_arrival(plan, control)}, \
             None, plan.end - 1
     ttl, reached = place_of(answer, plan), control and control.reached
-    facts = {"who": format_who(answer.address, ttl, target),
+    who = format_who(answer.address, ttl, target) if answer.address else \
+        "a device on the way, or %s" % (
+            "the want of an ARP answer" if answer.outcome != "refused" and
+            not reached else target.address + " itself")
+    facts = {"who": who,
              "icmp": format_icmp(target.family.version, answer),
              "own": " (its own firewall)" if
              answer.address == target.address else
@@ -2846,8 +2867,8 @@ def decide_blocked(target, plan, answer, control):
              else "",
              "control": "; %s" % format_reach(control) if reached else ""}
     # For one port only, it is no want of a route.
-    return "rejected" if answer.outcome == "prohibited" or reached else \
-        answer.outcome, facts, answer.address, ttl
+    return "rejected" if answer.outcome in ("prohibited", "refused") or \
+        reached else answer.outcome, facts, answer.address, ttl
 
 
 def decide_lost(target, method, plan, control):
@@ -3003,6 +3024,8 @@ def reached_facts(target, answer):
 
 def format_mixed(plan):
     """Return a clause about what contradicts a reached destination."""
+    if RESET in plan.full.answer.notes:
+        return "; but " + RESET
     limited = plan.end and plan.states[plan.end - plan.first].outcome
     if limited == "reset":
         return "; but a device on the way reset the probe with ttl %d" % \
@@ -3085,8 +3108,6 @@ def place_of(answer, plan):
 
 
 def format_who(address, ttl, target):
-    if address is None:
-        return "a router on the way"
     if address == target.address:
         return address + " itself"
     return "%s at hop %s" % (address, ttl) if ttl else address
@@ -3149,7 +3170,11 @@ class Trace(object):
         self.error = facts.get("why") if verdict == "error" else None
         self.blocked_after = self.blocked_before = None
         if self.verdict in ("dropped", "rejected", "unreachable", "reset"):
-            self.blocked_after = self.last_hop(plan, ttl)
+            # By whom?  If that is not known, there is no place.
+            unknown = verdict in ("rejected", "unreachable") and not (
+                self.responder or FORGED in plan.full.answer.notes)
+            self.blocked_after = None if unknown else self.last_hop(plan,
+                                                                    ttl)
             beyond = None
             if verdict == "reset":
                 beyond = arrival(plan, best)
@@ -3301,7 +3326,8 @@ class Control(object):
         wait = main.options.wait_time
         part = (monotonic() - self.began) / wait
         reached = any(other.full.reached for _, other in self.traces)
-        refused = plan.full.final and plan.end is not None
+        refused = plan.full.final and (
+            plan.end is not None or plan.full.answer.icmp_type is None)
         while self.steps and plan.full.probes and \
                 not (reached and self.steps[0][1] != main.proto) and \
                 plan.full.outcome != "send-failed" and \
@@ -3620,6 +3646,9 @@ class Ports(object):
             other, plan = run.traceroute, run.plan
             plan.unsure = plan.heard < most and not run.proven
             plan.blind = self.lead_plan.blind
+            if plan.blind and any(each.reached and each.distance == plan.end
+                                  for each in controls):
+                plan.agreed = True      # with this ttl they get there
             done = run.elapsed is not None
             found.append(Trace(
                 other, plan, other.make_hops(plan), run.elapsed if done else
@@ -3828,9 +3857,10 @@ def check_tos(traceroute, trace):
     for place, hop in enumerate(hops):
         if tos not in seen[place:]:
             trace.find("tos", "the TOS byte 0x%02x becomes 0x%02x from %s "
-                       "on: rewritten there or after %s" % (
-                           tos, seen[place], format_hop(hop), before),
-                       hop.ttl)
+                       "on: rewritten there or after %s%s" % (
+                           tos, seen[place], format_hop(hop), before,
+                           ", or never set by this system" * (not (
+                               place or LINUX))), hop.ttl)
             tos = seen[place]
         before = format_hop(hop)
 
@@ -4105,7 +4135,7 @@ class Session(Probe):
             self.outcome = "reset"
         elif data == b"":
             self.outcome = "closed"
-        elif data and (not LINUX or self.acknowledged(method)):
+        elif data and self.acknowledged(method) is not False:
             self.outcome, self.payload = "answered", data
         elif (data or number) and not self.seen:
             # What acknowledges a greeting expires, too: no proof.
@@ -4117,8 +4147,10 @@ class Session(Probe):
             monotonic() > self.heard + self.GRACE
 
     def acknowledged(self, method):
-        """Return True if what was sent is (tcpi_unacked)."""
-        return method.read_info(self.sock)[6:7] == (0,)
+        """Return True if what was sent is (tcpi_unacked); None if that is
+        not known."""
+        info = method.read_info(self.sock)
+        return info[6] == 0 if info else None
 
     def close(self, method):
         """Close by a reset, with a ttl that gets it to the server."""
@@ -4164,7 +4196,7 @@ def ask_each_ttl(traceroute, trace, octets, last):
     before = None
     for _ in range(2):                  # once more, lest it be mere loss
         sessions = exchange(traceroute, [
-            (ttl, [octets]) for ttl in range(1, last * LINUX)] + [
+            (ttl, [octets]) for ttl in range(1, last)] + [
                 (0, []), (0, [octets])], trace.banner is not None)
         outcome = sessions[-1].outcome
         if before and outcome == "unconnected":
@@ -4175,6 +4207,16 @@ def ask_each_ttl(traceroute, trace, octets, last):
             break
         before = outcome == "silent" and sessions
     return sessions[:-2], sessions[-2], sessions[-1]
+
+
+def tells_segments(traceroute):
+    """Return True if the kernel tells what is acknowledged."""
+    method = new_tcp(traceroute)
+    sock = method.open_socket(socket.SOCK_STREAM)
+    try:
+        return bool(method.read_info(sock))
+    finally:
+        sock.close()
 
 
 def look_inside(traceroute, trace):
@@ -4191,6 +4233,8 @@ def look_inside(traceroute, trace):
     what += " for " + format_text(name) if name else ""
     hops = [hop for hop in trace.hops if hop.outcome == "time-exceeded"]
     last = trace.distance or 1 + max([0] + [hop.ttl for hop in hops])
+    if not tells_segments(traceroute):
+        last = 0                # only the full ttl says something
     sessions, idle, full = ask_each_ttl(traceroute, trace, octets, last)
     outcome = full.outcome
     trace.find("inside", "%s: ttl %s" % (what, ", ".join(
@@ -4209,7 +4253,7 @@ def look_inside(traceroute, trace):
         trace.find("inside", "A connection without a request is reset, too")
         return
     if outcome in LOST:
-        blame(trace, what, outcome, sessions, hops)
+        blame(trace, what, outcome, sessions, hops, last)
     elif outcome != "answered":
         trace.find("inside", {
             "acknowledged": "The request has arrived, but nothing answers "
@@ -4225,13 +4269,13 @@ def look_inside(traceroute, trace):
         vary_request(traceroute, trace, encode, name, outcome)
 
 
-def blame(trace, what, outcome, sessions, hops):
+def blame(trace, what, outcome, sessions, hops, last):
     """Turn the verdict of the port into that of the request."""
     silent = outcome == "silent"
     word = "swallowed" if silent else outcome
     ttls = [session.limit for session in sessions
             if session.outcome == ("expired" if silent else outcome)]
-    if not silent and not ttls and LINUX:
+    if not silent and not ttls and last:
         trace.find("inside", "It is %s by %s, or by a device %s" % (
             word, trace.address, "behind hop %d, or one that judges its "
             "answers" % len(sessions) if outcome == "reset" else
@@ -4239,12 +4283,12 @@ def blame(trace, what, outcome, sessions, hops):
         return
     after = max([0] + ttls) if silent else (ttls or [1])[0] - 1
     trace.verdict, trace.reached = "dropped" if silent else outcome, False
-    if not LINUX or any(
+    if not last or any(
             session.limit == after + silent and
             session.outcome == "unconnected" for session in sessions):
         trace.summary = "%s is %s on the way%s; %s is open" % (
-            what, word, "" if LINUX else ", or by the host: only Linux "
-            "tells where", trace.label)
+            what, word, "" if last else ", or by the host: where is not "
+            "visible here", trace.label)
         return
     known = [session.limit for session in sessions if not silent or
              session.outcome in ("expired", outcome)]   # not "greeted"
@@ -4949,9 +4993,10 @@ class Traceroute(object):
         if number == errno.EADDRINUSE:
             raise RunError("-S %s: the port is in use; choose another" %
                            options.source_port)
-        if number == errno.EACCES:
-            raise RunError("-S %s: ports below 1024 need root; choose "
-                           "another" % options.source_port)
+        if number in (errno.EACCES, 10013):     # Python 2.7 on Windows
+            raise RunError("-S %s: this user may not have it, as most ports "
+                           "below 1024; choose another" %
+                           options.source_port)
         raise RunError(
             "-s %s is not an address of this host (%s); `ip addr`, "
             "ifconfig or ipconfig lists them" % (
@@ -4968,7 +5013,7 @@ class Traceroute(object):
         self.privileged = bool(raw) and raw.kind == socket.SOCK_RAW
         shown = raw if raw and not mechanism.explains else mechanism
         self.mechanism_name, self.why = shown.name, shown.why
-        self.raw_only = shown is raw
+        self.raw_only, self.blind = shown is raw, not shown.explains
         engine = Engine(target, raw, self.options.banner_wait, self.debug,
                         guard=self.guard)
         if raw and self.options.debug:
@@ -5085,7 +5130,7 @@ class Traceroute(object):
                 keeper.close()
             self.tcp_info = method.tcp_info
             if method.blind:
-                self.mechanism_name = Mechanism.name
+                self.mechanism_name, self.blind = Mechanism.name, True
                 self.why = Mechanism.why + SYSTEM.cure
             self.conclude(plan, hops, shown, control, others)
         for each in self.results:
@@ -5104,7 +5149,7 @@ class Traceroute(object):
                      if state.answers or state.ttl <= plan.heard]
         elapsed = monotonic() - control.began
         controls = control.results(elapsed)
-        plan.blind = Mechanism.why in self.why or self.raw_only and \
+        plan.blind = self.blind or self.raw_only and \
             plan.heard < plan.first and not any(
                 each.last_heard for each in controls)
         self.result = Trace(self, plan, hops, elapsed, shown, controls)
@@ -5254,7 +5299,8 @@ def format_table(results):
         except (socket.error, OverflowError, TypeError):
             service = "-"
         who = each.error or each.verdict and each.facts.get("where") or \
-            each.responder or "-"
+            each.responder or (
+                "not visible" if each.verdict == "refused" else "-")
         if each.banner:
             who += "  " + format_data(each.banner)
         rows.append((

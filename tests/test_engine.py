@@ -843,7 +843,7 @@ class InfoTests(unittest.TestCase):
     def info(self, octets):
         class Sock(object):
             def getsockopt(self, level, option, size):
-                return b"\0" * octets
+                return (b"\0" * 16 + b"\x50" + b"\0" * 300)[:octets]
 
         return pt.LinuxTcpMethod.read_info(Sock())
 
@@ -853,8 +853,20 @@ class InfoTests(unittest.TestCase):
         self.assertEqual(self.info(103), ())
 
     def test_info_of_the_oldest_kernels_is_enough(self):
-        self.assertEqual(self.info(104), (0,) * 26)
+        self.assertEqual(len(self.info(104)), 26)
         self.assertEqual(len(self.info(250)), 62)
+
+    def test_info_of_nothing_but_zeros_is_none(self):
+        """As of emulators that do not know: even a fresh socket has a
+        segment size."""
+        class Sock(object):
+            def getsockopt(self, level, option, size):
+                return b"\0" * 256
+
+        self.assertEqual(pt.LinuxTcpMethod.read_info(Sock()), ())
+        sock = pt.socket.socket()
+        self.addCleanup(sock.close)
+        self.assertTrue(pt.LinuxTcpMethod.read_info(sock))
 
 
 class RawSocketTests(unittest.TestCase):

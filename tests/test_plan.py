@@ -588,9 +588,11 @@ class VerdictTests(unittest.TestCase):
     def test_verdict_refused_by_an_errno_alone_says_what_it_can_not_see(self):
         refused = make_answer("refused", None)
         trace = make_trace(refused, {})
-        self.assertEqual((trace.verdict, trace.responder),
-                         ("refused", None))
-        self.assertIn("who said so is not visible", trace.summary)
+        self.assertEqual((trace.verdict, trace.responder, trace.reached),
+                         ("rejected", None, False))
+        self.assertIn("by a device on the way, or 198.51.100.7 itself: "
+                      "which one is not visible", trace.summary)
+        self.assertIsNone(trace.blocked_after)
 
     def test_verdict_answered_by_udp_data(self):
         data = make_answer("data", DESTINATION, data=b"12345")
