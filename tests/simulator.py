@@ -789,6 +789,7 @@ CLASSES = {"EAGAIN": "BlockingIOError", "EWOULDBLOCK": "BlockingIOError",
            "EINTR": "InterruptedError", "EACCES": "PermissionError",
            "EPERM": "PermissionError", "ETIMEDOUT": "TimeoutError"}
 
+
 class Stream(object):
     """A file of Python 2, which takes both kinds of strings."""
 

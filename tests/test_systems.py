@@ -190,9 +190,18 @@ class Contract(object):
             if method == "udp" and self.silent_udp:
                 self.assertNotIn(trace.verdict, ("open", "answered"))
                 continue
-            self.assertEqual((trace.verdict, trace.reached),
-                             ("refused", True), (method, version))
+            self.check_refused(trace)
             self.check_hops(trace)
+
+    def check_refused(self, trace):
+        """Where an errno is all there is, a router's rejection looks the
+        same: then the verdict says that."""
+        if self.sight(trace.method, trace.version) == SEEN:
+            self.assertEqual((trace.verdict, trace.reached),
+                             ("refused", True), trace.summary)
+        else:
+            self.assertIn(trace.verdict, ("refused", "rejected"))
+            self.assertIn("not visible", trace.summary)
 
     def test_a_rejection_by_a_router_is_never_a_refusal(self):
         for reason in ("prohibited", "port", "host"):
@@ -418,8 +427,7 @@ class Contract(object):
             trace = scene.module.Traceroute(
                 destination=sim.LOOPBACK[version], method=method,
                 port=CLOSED, no_dns=True, control="none").run()
-            self.assertEqual((trace.verdict, trace.reached),
-                             ("refused", True), version)
+            self.check_refused(trace)
             self.check_left(scene, version)
 
     def test_a_host_without_routers_before_it(self):
@@ -608,7 +616,6 @@ class MacOSTest(Contract, unittest.TestCase):
     hops = ALL_SEEN
     mechanisms = dict.fromkeys(("tcp", "udp", "icmp"), ["datagram-icmp"])
 
-
     def test_a_host_that_hears_no_icmp_at_all_says_so(self):
         for version in FAMILIES:
             scene = self.scene()
@@ -618,7 +625,7 @@ class MacOSTest(Contract, unittest.TestCase):
                                           sim.HOST[version])
             self.assertEqual((status, err), (0, ""), out)
             self.assertIn("is open", out)
-            self.assertIn("No ICMP error of any hop has arrived", out)
+            self.assertIn("No ICMP error of any hop", out)
 
     def test_syns_that_end_without_an_errno_are_not_connections(self):
         """SO_ERROR is 0 after an IPv6 time-exceeded."""
@@ -645,15 +652,6 @@ class FreeBSDTest(Contract, unittest.TestCase):
     hops = BY_ERRNO
     mechanisms = ERRNO
     cure = "root"
-
-
-    def test_a_refusal_says_who_may_have_refused(self):
-        for version in FAMILIES:
-            trace = self.run_case("tcp", version, CLOSED)
-            self.assertEqual(trace.verdict, "refused")
-            if self.system.unreachable_kills:
-                self.assertIn("not visible", trace.summary)
-
 
     def test_the_distance_is_known_where_a_connect_fails_on_the_way(self):
         """FreeBSD ends it: EHOSTUNREACH, or SO_ERROR 0 with IPv6."""
@@ -786,7 +784,6 @@ class WindowsTest(Contract, unittest.TestCase):
                       icmp=["icmp-api"])
     cure = "administrator"
 
-
     def test_both_layouts_of_an_icmpv6_reply_are_understood(self):
         for place in (26, 28):
             if self.sight("icmp", 6) != SEEN:
@@ -836,7 +833,7 @@ class WindowsTest(Contract, unittest.TestCase):
         scene = self.scene()
         began = scene.kernel.now
         trace = scene.tracer("tcp", 4, CLOSED).run()
-        self.assertEqual(trace.verdict, "refused")
+        self.check_refused(trace)
         self.assertLess(scene.kernel.now - began, 0.9)
 
 
@@ -845,7 +842,6 @@ class WindowsAdministratorTest(WindowsTest):
     hops = ALL_SEEN
     mechanisms = dict(tcp=["tcp-icmp-error", "raw-socket"],
                       udp=["raw-socket"], icmp=["icmp-api", "raw-socket"])
-
 
     def test_a_firewall_that_drops_icmp_is_named_with_its_cure(self):
         for version in FAMILIES:
