@@ -2169,6 +2169,7 @@ class Plan(object):
         self.agreed = False     # what ended the path is the destination
         self.loop = None        # as find_loop() has it; `last` is then less
         self.unsure = False     # limits of ICMP may hide farther hops
+        self.patient = False    # a late answer can not be told
         self.blind = False      # the hops that answer are not visible
 
     # What is known so far
@@ -2352,7 +2353,7 @@ class Plan(object):
         if answer.rtt is not None:
             self.slowest = max(answer.rtt, self.slowest or 0)
         farther, end = None, self.end
-        if self.one_flow and self.full.reached:
+        if self.one_flow and self.full.reached and not self.patient:
             farther = self.full.answer.rtt  # one at a time: no other clue
         cut = self.full.final and not self.full.reached
         for other in reversed(self.states):
@@ -2577,7 +2578,8 @@ class Engine(object):
         if not found:
             return self.debug("foreign, ignored")
         # In one flow only the last one is under way.
-        run, state, probe = max(found, key=lambda entry: entry[2].sent)
+        run, state, probe = max(found[::-1],
+                                key=lambda entry: entry[2].sent)
         self.take(run, state, probe, reply, now, real_now)
 
     def take(self, run, state, probe, reply, now, real_now):
@@ -4269,7 +4271,7 @@ def look_inside(traceroute, trace):
         vary_request(traceroute, trace, encode, name, outcome)
 
 
-def blame(trace, what, outcome, sessions, hops, last):
+def blame(trace, what, outcome, sessions, hops, last=True):
     """Turn the verdict of the port into that of the request."""
     silent = outcome == "silent"
     word = "swallowed" if silent else outcome
@@ -5048,6 +5050,8 @@ class Traceroute(object):
                     options.retries, options.gap_limit,
                     1 if one_flow else options.parallel, full, one_flow)
         plan.most = METHODS[self.proto].most
+        plan.patient = one_flow and self.proto == "tcp" and \
+            not ErrorQueue.available()
         return plan
 
     def probe(self, ttl):

@@ -75,7 +75,7 @@ class TestDecoding(unittest.TestCase):
             def find(self, *finding):
                 self.found.append(finding)
 
-        available = pt.ErrorQueue.available
+        available = vars(pt.ErrorQueue)["available"]
         pt.ErrorQueue.available = staticmethod(lambda: False)
         Tracer.result = Result()
         try:
@@ -83,7 +83,7 @@ class TestDecoding(unittest.TestCase):
             self.assertEqual(Result.found, [])
             pt.check_mtu(Tracer, Tracer.result)
         finally:
-            pt.ErrorQueue.available = staticmethod(available)
+            pt.ErrorQueue.available = available
         self.assertEqual([(kind, text[:16]) for kind, text in Result.found],
                          [("mtu", "path MTU unknown")])
 
