@@ -2112,9 +2112,10 @@ class State(object):
 
     answer = property(lambda self: self.answers[0] if self.answers
                       else NO_ANSWER)
-    outcome = property(lambda self: self.answer.outcome)
-    heard = property(lambda self: self.outcome not in ("timeout",
-                                                       "send-failed"))
+    outcome = property(lambda self: self.answers[0].outcome if self.answers
+                       else "timeout")
+    heard = property(lambda self: bool(self.answers) and self.answers[
+        0].outcome not in ("timeout", "send-failed"))
     reached = property(lambda self: OUTCOMES[self.outcome].reached)
     final = property(lambda self: OUTCOMES[self.outcome].final)
 
@@ -2209,12 +2210,13 @@ class Plan(object):
         """
         final = None
         for state in self.states:
-            if state.reached:
-                return state.ttl
-            if state.final and final is None:
-                final = state.ttl
-            elif state.outcome == "time-exceeded":
+            outcome = state.outcome
+            if outcome == "time-exceeded":
                 final = None
+            elif outcome != "timeout" and OUTCOMES[outcome].reached:
+                return state.ttl
+            elif state.final and final is None:
+                final = state.ttl
         if self.full.reached and final is not None and \
                 self.states[final - self.first].outcome != "reset":
             return None
@@ -5046,12 +5048,12 @@ class Traceroute(object):
         options = self.options
         full = 0 if METHODS[self.proto].connects else None
         one_flow = self.target.source_port is not None
-        plan = Plan(first, last, wait or options.wait_time, options.queries,
-                    options.retries, options.gap_limit,
-                    1 if one_flow else options.parallel, full, one_flow)
-        plan.most = METHODS[self.proto].most
-        plan.patient = one_flow and self.proto == "tcp" and \
+        patient = one_flow and self.proto == "tcp" and \
             not ErrorQueue.available()
+        plan = Plan(first, last, wait or options.wait_time, options.queries,
+                    0 if patient else options.retries, options.gap_limit,
+                    1 if one_flow else options.parallel, full, one_flow)
+        plan.most, plan.patient = METHODS[self.proto].most, patient
         return plan
 
     def probe(self, ttl):

@@ -27,6 +27,7 @@ Windows is about a destination it has sent to; FreeBSD's IPv6 treats
 """
 
 import binascii
+import collections
 import ctypes
 import errno as real_errno
 import heapq
@@ -3075,12 +3076,26 @@ def compiled(path=SOURCE):
     return COMPILED[path]
 
 
+class CachedCollections(object):
+    """namedtuple() makes each class once: that is half of the loading."""
+
+    deque = collections.deque
+    made = {}
+
+    @classmethod
+    def namedtuple(cls, *words):
+        if words not in cls.made:
+            cls.made[words] = collections.namedtuple(*words)
+        return cls.made[words]
+
+
 def load(kernel, path=SOURCE):
     """Return a copy of potraceroute.py that runs on a simulated system."""
     import __main__
     builtins = dict(vars(__builtins__) if isinstance(
         __builtins__, types.ModuleType) else __builtins__)
     modules = kernel.modules()
+    modules["collections"] = CachedCollections
     real_import = builtins["__import__"]
 
     def import_module(name, *args, **kwargs):

@@ -20,6 +20,13 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import simulator as sim  # noqa: E402
 
+
+def setUpModule():
+    if os.environ.get("POTRACEROUTE_SKIP_SIMULATED"):
+        raise unittest.SkipTest("simulated kernels know no privilege of "
+                                "ours; another run has them")
+
+
 HOPS = 4                    # three routers and the host
 OPEN, CLOSED, FILTERED = 443, 81, 25
 ANSWERS = 40000             # a UDP port that answers
