@@ -3227,7 +3227,8 @@ class Trace(object):
         silent = before.outcome == "timeout" and sum(
             not probe.gone for probe in before.probes) > 2 and \
             plan.states[end - plan.first].outcome != "port-unreachable" and \
-            not any("try" in "".join(answer.notes) for state in plan.states
+            not any("try" in "".join(answer.notes)
+                    for state in [plan.full] + plan.states
                     for answer in state.answers)
         return end if silent or before.outcome == "time-exceeded" else None
 
@@ -5776,8 +5777,9 @@ def run_as_root(words):
     """
     from subprocess import PIPE, STDOUT, Popen
     try:
-        program = "import sys\nsys.argv = %r\nexec(open(sys.argv[0]).read())" \
-            % ([os.path.abspath(__file__)] + words)
+        program = "import sys\nsys.argv = %r\nwith open(sys.argv[0]) as " \
+            "file:\n text = file.read()\nexec(text)" % (
+                [os.path.abspath(__file__)] + words)
         su = Popen(["su", "-p", "-c", "'%s' -" % sys.executable.replace(
             "'", "'\\''")], stdin=PIPE, stdout=PIPE, stderr=STDOUT)
         out, _ = su.communicate(program.encode("ascii", "backslashreplace"))
