@@ -210,6 +210,12 @@ class Contract(object):
             self.assertIn(trace.verdict, ("refused", "rejected"))
             self.assertIn("not visible", trace.summary)
 
+    def test_a_trace_opens_few_connections_on_the_service(self):
+        for method, version in self.cases(["tcp"]):
+            scene = self.scene()
+            self.run_case(method, version, OPEN, scene, max_hops=30)
+            self.assertIn(scene.network.host.accepted, range(1, 6), version)
+
     def test_a_rejection_by_a_router_is_never_a_refusal(self):
         for reason in ("prohibited", "port", "host"):
             for method, version in self.cases():
@@ -589,6 +595,18 @@ class OldLinuxTest(LinuxTest):
     mechanisms = dict(QUEUE, tcp=["connect"])
     cure = "CAP_NET_RAW"
 
+    def test_an_errno_that_is_a_rejection_too_makes_no_list_of_hops(self):
+        """EHOSTUNREACH is all there is of 11/0 and of 3/13."""
+        scene = self.scene()
+        scene.network.router(2).rejects["tcp", FILTERED] = "prohibited"
+        trace = self.run_case("tcp", 4, FILTERED, scene, max_hops=30,
+                              control="auto")
+        self.assertEqual((trace.verdict, trace.blocked_after),
+                         ("rejected", None))
+        self.assertIn("a device on the way, or 10.9.9.9 itself",
+                      trace.summary)
+        self.assertLess(len(trace.hops), 6)
+
 
 class OldLinuxRootTest(LinuxTest):
     system = sim.OldLinux
@@ -790,6 +808,14 @@ class WindowsTest(Contract, unittest.TestCase):
     mechanisms = dict(tcp=["tcp-icmp-error"], udp=["connect"],
                       icmp=["icmp-api"])
     cure = "administrator"
+
+    def test_recvfrom_tells_how_far_the_host_is_by_udp(self):
+        """WSAENETRESET is a ttl that ran out, WSAECONNRESET a closed
+        port."""
+        trace = self.run_case("udp", 4, CLOSED, control="auto")
+        self.assertEqual([hop.outcome for hop in trace.hops[:HOPS - 1]],
+                         ["time-exceeded"] * (HOPS - 1))
+        self.assertEqual((trace.verdict, trace.distance), ("refused", HOPS))
 
     def test_both_layouts_of_an_icmpv6_reply_are_understood(self):
         for place in (26, 28):
