@@ -211,10 +211,23 @@ class Contract(object):
             self.assertIn("not visible", trace.summary)
 
     def test_a_trace_opens_few_connections_on_the_service(self):
+        """Linux one, though more SYNs come; others send few SYNs."""
         for method, version in self.cases(["tcp"]):
-            scene = self.scene()
+            scene, syns = self.scene(), []
+            host = scene.network.host
+            answer, host.rtt = host.answer, 0.2
+
+            def listen(packet):
+                if packet.protocol == sim.TCP and \
+                        packet.segment[2] & (sim.SYN | sim.ACK) == sim.SYN:
+                    syns.append(packet.ttl)
+                return answer(packet)
+            host.answer = listen
             self.run_case(method, version, OPEN, scene, max_hops=30)
-            self.assertIn(scene.network.host.accepted, range(1, 6), version)
+            if scene.module.LINUX:
+                self.assertEqual(host.accepted, 1, version)
+            else:
+                self.assertIn(len(syns), range(1, 6), version)
 
     def test_a_rejection_by_a_router_is_never_a_refusal(self):
         for reason in ("prohibited", "port", "host"):
