@@ -22,7 +22,7 @@ import simulator as sim  # noqa: E402
 
 
 def setUpModule():
-    if os.environ.get("POTRACEROUTE_SKIP_SIMULATED"):
+    if os.environ.get("POTRACEROUTE_SKIP_SAME"):
         raise unittest.SkipTest("simulated kernels know no privilege of "
                                 "ours; another run has them")
 
