@@ -1007,6 +1007,13 @@ class TcpIcmpError(Mechanism):
             icmp_code=code)] if kind in FAMILIES[version].errors else []
 
 
+class OldWindows(Mechanism):
+    """No ICMP error ends a connect() there, so a refusal is one."""
+
+    methods = ("tcp",)
+    refusals = True
+
+
 class IcmpApi(Mechanism):
     """Windows' ICMP API (iphlpapi): no privilege, and no firewall between.
     The system chooses ident and seq, and matches the answers."""
@@ -1387,7 +1394,8 @@ SYSTEMS = (
            "defaultpriv=basic,net_icmpaccess USER` for good", None, DEAF),
     System(("netbsd", "aix"), (OwnHeader,), (RawSocket,),
            "run it as root", None, DEAF),
-    System(("win32",), (TcpIcmpError, IcmpApi), (WindowsRawSocket,),
+    System(("win32",), (TcpIcmpError, OldWindows, IcmpApi),
+           (WindowsRawSocket,),
            "run it as administrator", None, (
                DEAF[0] + ", as Windows' does until an administrator says",
                "netsh advfirewall firewall add rule name=\"ICMPv4 in\" "

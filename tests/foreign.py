@@ -404,10 +404,10 @@ class Checks(unittest.TestCase):
             self.assertEqual(trace["responder"], self.net.hop(2))
         else:
             # Host unreachable is all that connect() says, for both.
-            self.assertEqual((trace["verdict"], status), ("unreachable", 1),
-                             trace)
-            self.assertNotIn("time-exceeded", [
-                hop["outcome"] for hop in trace["hops"]], trace)
+            self.assertIn((trace["verdict"], status), (
+                ("rejected", 1), ("unreachable", 1)), trace)
+            self.assertIsNone(trace["responder"], trace)
+            self.assertLess(len(trace["hops"]), 10, trace)
 
     def test_dropped_port_is_dropped_behind_the_last_hop_heard(self):
         status, trace = self.trace(self.net.destination, "-p445", "-w1",
