@@ -4225,7 +4225,10 @@ def ask_each_ttl(traceroute, trace, octets, last):
 def tells_segments(traceroute):
     """Return True if the kernel tells what is acknowledged."""
     method = new_tcp(traceroute)
-    sock = method.open_socket(socket.SOCK_STREAM)
+    try:
+        sock = method.open_socket(socket.SOCK_STREAM)
+    except socket.error:        # no file is free
+        return False
     try:
         return bool(method.read_info(sock))
     finally:
@@ -5415,7 +5418,8 @@ def try_method(proto, version):
         result = tracer.run()
         row.update(works=result.reached, mechanism=result.mechanism,
                    privileged=result.privileged, problem=tracer.why or None if
-                   result.reached else result.summary)
+                   result.reached else result.error or
+                   "no answer has come back over loopback")
         if LINUX and proto == "tcp" and not result.privileged and \
                 release_of(os.uname()[2]) < (5, 8):
             row["problem"] = "hop addresses are not visible: they need " \

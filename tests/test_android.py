@@ -172,16 +172,21 @@ class AndroidCase(unittest.TestCase):
         """Return (status, stdout, stderr, the droid) of a run in this
         process."""
         droid = Droid(script)
-        self.give_module(more.get("module", "androidhelper"), droid)
+        status, out, err = self.run_with(
+            droid, more.get("module", "androidhelper"))
+        self.assertEqual(droid.refused, [])
+        return status, out.text, err.text, droid
+
+    def run_with(self, droid, module="androidhelper"):
+        """Return (status, stdout, stderr), the latter two as Captures."""
+        self.give_module(module, droid)
         out, err = Capture(), Capture()
         old = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = out, err
         try:
-            status = pt.run_dialogs()
+            return pt.run_dialogs(), out, err
         finally:
             sys.stdout, sys.stderr = old
-        self.assertEqual(droid.refused, [])
-        return status, out.text, err.text, droid
 
     def instead_of_main(self, *lines, **more):
         """Let main() print lines only; return the list of its calls."""
@@ -354,14 +359,7 @@ class DialogTest(AndroidCase):
                         raise error
                     return real(*args)
                 setattr(droid, name, fail)
-                self.give_module("androidhelper", droid)
-                out, err = Capture(), Capture()
-                old = sys.stdout, sys.stderr
-                sys.stdout, sys.stderr = out, err
-                try:
-                    status = pt.run_dialogs()
-                finally:
-                    sys.stdout, sys.stderr = old
+                status, out, err = self.run_with(droid)
                 ran = droid.asked[6:7] != [] and number > len(whole) - 5
                 self.assertEqual(status, 1 if ran else 130)
                 self.assertEqual(out.text, "some line\n" * ran)
