@@ -96,107 +96,108 @@ try:
 except NameError:
     text_type = str
 
-
-LINUX = sys.platform[:5] in ("linux", "andro")
+LINUX = sys.platform.startswith(("linux", "android"))
 WINDOWS = sys.platform == "win32"
 
 
-def _libc_monotonic():
-    """Return a clock that never jumps, for Python 2.7."""
-    if WINDOWS:
+def find_clock():
+    """Return a function that tells seconds and never jumps."""
+    # Windows' monotonic() moves in steps of 16 ms before Python 3.13.
+    name = "perf_counter" if WINDOWS else "monotonic"
+    if hasattr(time, name):
+        return getattr(time, name)
+    if WINDOWS:                         # Python 2.7, as all that follows
         return time.clock
+    return find_libc_clock() or (lambda: os.times()[4])
+
+
+def find_libc_clock():
+    """Return Linux's clock_gettime(CLOCK_MONOTONIC) in seconds, or None."""
+    if not LINUX:
+        return None
     try:
         import ctypes
-        libc = ctypes.CDLL(None)
-        stamp = (ctypes.c_long * 2)()
-        if LINUX and libc.clock_gettime(1, stamp) == 0:
-            def clock():
-                libc.clock_gettime(1, stamp)
-                return stamp[0] + stamp[1] * 1e-9
-            return clock
+        read = ctypes.CDLL(None).clock_gettime
     except (ImportError, OSError, AttributeError):
-        pass
-    return lambda: os.times()[4]
+        return None
+    stamp = (ctypes.c_long * 2)()       # struct timespec
+
+    def clock():
+        read(1, stamp)
+        return stamp[0] + stamp[1] * 1e-9
+
+    return clock if read(1, stamp) == 0 else None
 
 
-# Windows' monotonic() moves in steps of 16 ms before Python 3.13.
-monotonic = getattr(time, "perf_counter" if WINDOWS else "monotonic",
-                    None) or _libc_monotonic()
+monotonic = find_clock()
 
 
-def _ctypes_recvmsg():
-    """Return a recvmsg() for Pythons without one, or None.
+def find_recvmsg():
+    """Return Linux's recvmsg(2) as socket.recvmsg() of Python 3, or None.
 
     struct msghdr and struct cmsghdr as Linux's libraries lay them out
     (natural alignment, lengths of the size of a pointer).
     """
-    try:
-        import ctypes
-        call = ctypes.CDLL(None, use_errno=True).recvmsg
-    except (ImportError, OSError, AttributeError, TypeError):
+    if not LINUX:
         return None
-    long_ = ctypes.c_size_t
-    word = ctypes.sizeof(long_)
+    try:
+        import ctypes as c
+        call = c.CDLL(None, use_errno=True).recvmsg
+    except (ImportError, OSError, AttributeError):
+        return None
 
-    class IoVec(ctypes.Structure):
-        _fields_ = [("base", ctypes.c_void_p), ("len", long_)]
+    class IoVec(c.Structure):
+        _fields_ = [("base", c.c_void_p), ("len", c.c_size_t)]
 
-    class MsgHdr(ctypes.Structure):
-        _fields_ = [("name", ctypes.c_void_p), ("namelen", ctypes.c_uint),
-                    ("iov", ctypes.POINTER(IoVec)), ("iovlen", long_),
-                    ("control", ctypes.c_void_p), ("controllen", long_),
-                    ("flags", ctypes.c_int)]
+    class MsgHdr(c.Structure):
+        _fields_ = [("name", c.c_void_p), ("namelen", c.c_uint),
+                    ("iov", c.POINTER(IoVec)), ("iovlen", c.c_size_t),
+                    ("control", c.c_void_p), ("controllen", c.c_size_t),
+                    ("flags", c.c_int)]
 
-    def receive(sock, size, control_size=0, flags=0):
-        data = ctypes.create_string_buffer(size)
-        name = ctypes.create_string_buffer(128)
-        control = ctypes.create_string_buffer(max(control_size, word))
-        vector = IoVec(ctypes.addressof(data), size)
-        header = MsgHdr(ctypes.addressof(name), 128, ctypes.pointer(vector),
-                        1, ctypes.addressof(control), control_size, 0)
-        while True:
-            length = call(sock.fileno(), ctypes.byref(header), flags)
-            if length >= 0:
-                break
-            if ctypes.get_errno() != errno.EINTR:
-                raise socket.error(ctypes.get_errno(),
-                                   os.strerror(ctypes.get_errno()))
-        items, rest, head = [], control.raw[:header.controllen], word + 8
-        while len(rest) >= head:
-            count, level, kind = struct.unpack_from("@Lii", rest)
-            if count < head:
-                break
-            items.append((level, kind, rest[head:count]))
-            rest = rest[(count + word - 1) // word * word:]
-        sender = name.raw[:header.namelen]
-        address = None
-        if len(sender) >= 8:
-            port, = struct.unpack_from("!H", sender, 2)
-            address = (decode_sockaddr(sender), port)
-        return data.raw[:length], items, header.flags, address
+    def receive(sock, size, control_size, flags=0):
+        data, name, control = [c.create_string_buffer(length)
+                               for length in (size, 128, control_size)]
+        vector = IoVec(c.addressof(data), size)
+        header = MsgHdr(c.addressof(name), 128, c.pointer(vector), 1,
+                        c.addressof(control), control_size, 0)
+        length = -1
+        while length < 0:
+            length = call(sock.fileno(), c.byref(header), flags)
+            number = c.get_errno()
+            if length < 0 and number != errno.EINTR:
+                raise socket.error(number, os.strerror(number))
+        return (data.raw[:length],
+                split_control(control.raw[:header.controllen]),
+                header.flags, decode_name(name.raw[:header.namelen]))
 
     return receive
 
 
-_recvmsg = None
+def split_control(control):
+    """Return the (level, type, value) in a buffer of cmsg(3)."""
+    items = []
+    word, head = struct.calcsize("@L"), struct.calcsize("@Lii")
+    while len(control) >= head:
+        size, level, kind = struct.unpack_from("@Lii", control)
+        if size < head:
+            break
+        items.append((level, kind, control[head:size]))
+        control = control[(size + word - 1) // word * word:]
+    return items
 
 
-def recvmsg(sock, size, control_size, flags=0):
-    """Return (data, control messages, flags, address); as socket.recvmsg.
+def decode_name(data):
+    """Return the (address, port) in a struct sockaddr, None if empty."""
+    if len(data) < 8:
+        return None
+    port, = struct.unpack_from("!H", data, 2)
+    return decode_sockaddr(data) or "", port
 
-    Raises socket.error; AttributeError is never raised: a Python that can
-    not do it is recognised by `can_recvmsg()`.
-    """
-    return _recvmsg(sock, size, control_size, flags)
 
-
-def can_recvmsg():
-    """Return True if control messages can be received at all."""
-    global _recvmsg
-    if _recvmsg is None:
-        _recvmsg = getattr(socket.socket, "recvmsg", None) or \
-            (_ctypes_recvmsg() if LINUX else None)
-    return _recvmsg is not None
+# (socket, size, control size, flags=0): (data, control, flags, sender);
+# None where control messages cannot be received.
+recvmsg = getattr(socket.socket, "recvmsg", None) or find_recvmsg()
 
 
 # ---------------------------------------------------------------------------
@@ -276,13 +277,13 @@ ICMP6 = {
 Family = namedtuple("Family", "version af level ttl tos icmp echo reply "
                               "errors codes")
 FAMILIES = {
-    4: Family(4, socket.AF_INET, 0, getattr(socket, "IP_TTL", 4),
-              getattr(socket, "IP_TOS", 3), 1, 8, 0, (3, 11, 12), ICMP4),
+    4: Family(4, socket.AF_INET, 0,
+              getattr(socket, "IP_TTL", 4), getattr(socket, "IP_TOS", 3),
+              1, 8, 0, (3, 11, 12), ICMP4),
     6: Family(6, socket.AF_INET6, 41,
               getattr(socket, "IPV6_UNICAST_HOPS", 4),
-              getattr(socket, "IPV6_TCLASS", 67 if LINUX else 39), 58, 128,
-              129,
-              (1, 2, 3, 4), ICMP6),
+              getattr(socket, "IPV6_TCLASS", 67 if LINUX else 39),
+              58, 128, 129, (1, 2, 3, 4), ICMP6),
 }
 
 VERDICTS = {
@@ -311,16 +312,15 @@ LINGER = struct.pack("hh" if WINDOWS else "ii", 1, 0)
 FORGED = "sent in the destination's name by a device on the way"
 RESET = "the connection was reset at once"
 DATA_LOST = "the data sent was reset, or not acknowledged"
-DATA_LIMIT = 512                # octets of a banner that are kept
-DATA_SHOWN = 120                # octets of a banner that are printed
+DATA_LIMIT = 512                # bytes of a banner that are kept
+DATA_SHOWN = 120                # bytes of a banner that are printed
 BUFFER = 65535                  # Windows loses what is longer
 MOST_PORTS = 1024
 TOO_BIG = {4: (3, 4), 6: (2, 0)}    # ICMP type, code
 # What ICMP errors make of a socket, apart from a refusal.
-ICMP_ERRNOS = tuple(
-    getattr(errno, name, None) for name in
-    "EHOSTUNREACH ENETUNREACH ENONET ENOPROTOOPT EMSGSIZE EACCES EOPNOTSUPP"
-    .split())
+ICMP_ERRNOS = tuple(getattr(errno, name, None) for name in (
+    "EHOSTUNREACH", "ENETUNREACH", "ENONET", "ENOPROTOOPT", "EMSGSIZE",
+    "EACCES", "EOPNOTSUPP"))
 # Send errors that pass: of resources, not of the path.
 TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
              errno.EAGAIN, 10024)       # Python 2.7 on Windows: EMFILE
@@ -339,13 +339,13 @@ class OptionError(Error, ValueError):
 
 
 class PortError(OptionError, OSError):
-    """A port number or service name that there is not."""
+    """No such port number, or no such service name."""
 
     __str__ = Exception.__str__
 
 
 class RunError(Error, OSError):
-    """The trace can not run: no such host, address or privilege."""
+    """The trace cannot run: no such host, address or privilege."""
 
     __str__ = Exception.__str__
 
@@ -354,8 +354,10 @@ def format_errno(number):
     """Return the system's words for an errno; words as they are."""
     if isinstance(number, str):
         return number
-    return number and getattr(socket, "errorTab", {}).get(
-        number, os.strerror(number)) or "unknown error"
+    if not number:
+        return "unknown error"
+    known = getattr(socket, "errorTab", {})     # Windows' own
+    return known.get(number) or os.strerror(number) or "unknown error"
 
 
 # ---------------------------------------------------------------------------
@@ -369,9 +371,11 @@ NOTHING_QUOTED = Quoted(*[None] * len(Quoted._fields))
 
 Label = namedtuple("Label", "label exp ttl")    # RFC 4950
 
+SYN, RST, ACK = 0x02, 0x04, 0x10        # flags of a TCP header (RFC 9293)
+
 
 def checksum(data):
-    """Return the Internet checksum of octets (RFC 1071)."""
+    """Return the Internet checksum of bytes (RFC 1071)."""
     if len(data) % 2:
         data += b"\0"
     total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
@@ -381,7 +385,7 @@ def checksum(data):
 
 
 def format_address(packed):
-    """Return 4 or 16 octets as an address, "" if there are less."""
+    """Return 4 or 16 bytes as an address, "" if there are fewer."""
     packed = bytes(packed)
     try:
         if len(packed) == 4:
@@ -398,7 +402,7 @@ def format_address(packed):
 def decode_sockaddr(data):
     """Return the address in a struct sockaddr_in or sockaddr_in6, or None.
 
-    The sockaddr is told by its family, in the host's octet order.
+    The sockaddr is told by its family, in the host's byte order.
     """
     if len(data) < 8:
         return None
@@ -424,44 +428,67 @@ def encode_echo(version, ident, seq, payload):
     return packet
 
 
+def encode_ipv4(source, destination, ttl, tos, payload, order):
+    """Return an ICMP packet for a socket with IP_HDRINCL (RFC 791 3.1).
+
+    The kernel fills in identification and checksum.  order: of ip_len and
+    ip_off, "!" or "=", as the kernel wants them.
+    """
+    return (struct.pack("!BB", 0x45, tos) +
+            struct.pack(order + "HHH", 20 + len(payload), 0, 0) +
+            struct.pack("!BBH4s4s", ttl, FAMILIES[4].icmp, 0,
+                        socket.inet_aton(source),
+                        socket.inet_aton(destination)) + payload)
+
+
 def decode_ip(packet):
     """Return (Quoted with addresses, rest) of an IPv4 or IPv6 packet.
 
-    Of a packet cut too short, or none at all, (None, b"").  IPv6 extension
-    headers are passed over (RFC 8200 4).
+    Of a packet cut too short, or none at all, (None, b"").
     """
     data = bytearray(packet[:40])
-    version = data[0] >> 4 if data else 0
-    if version == 4 and len(data) >= 20 and (data[0] & 15) >= 5:
-        rest = packet[(data[0] & 15) * 4:]
-        if (data[6] & 0x1f) or data[7]:         # not the first fragment
+    version = data[0] >> 4 if data else None
+    if version == 4 and len(data) >= 20:
+        length = (data[0] & 15) * 4
+        if length < 20:
+            return None, b""
+        rest = packet[length:]
+        if data[6] & 0x1f or data[7]:       # not the first fragment
             rest = b""
         return NOTHING_QUOTED._replace(
             protocol=data[9], ttl=data[8], tos=data[1],
             source=format_address(packet[12:16]),
             destination=format_address(packet[16:20])), rest
     if version == 6 and len(data) >= 40:
-        header, rest = data[6], packet[40:]
-        while header in (0, 43, 44, 60) and len(rest) >= 8:
-            skip = bytearray(rest[:4])
-            if header == 44:            # a fragment: only the first counts
-                skip[1], later = 0, skip[2] or skip[3] & 0xf8
-                rest = rest[:8] if later else rest
-            header, rest = skip[0], rest[skip[1] * 8 + 8:]
+        protocol, rest = skip_headers(data[6], packet[40:])
         return NOTHING_QUOTED._replace(
-            protocol=header, ttl=data[7],
+            protocol=protocol, ttl=data[7],
             tos=(data[0] & 15) << 4 | data[1] >> 4,
             source=format_address(packet[8:24]),
             destination=format_address(packet[24:40])), rest
     return None, b""
 
 
+def skip_headers(header, rest):
+    """Return (protocol, rest) behind IPv6 extension headers (RFC 8200 4)."""
+    while header in (0, 43, 44, 60) and len(rest) >= 8:
+        following, size, high, low = bytearray(rest[:4])
+        if header == 44:                # a fragment: 8 bytes, no size
+            size = 0
+            if high or low & 0xf8:      # not the first: nothing of use
+                rest = rest[:8]
+        header, rest = following, rest[8 + size * 8:]
+    return header, rest
+
+
 def decode_tsval(header):
     """Return TSval of a TCP header (RFC 7323 3.2), None if not there."""
     data = bytearray(header)
-    end = min(len(data), (data[12] >> 4) * 4) if len(data) > 12 else 0
+    if len(data) < 20:
+        return None
+    end = min(len(data), (data[12] >> 4) * 4)
     at = 20
-    while at + 1 < end and data[at]:
+    while at + 1 < end and data[at] != 0:       # end of options
         if data[at] == 8 and at + 10 <= end:
             return struct.unpack_from("!I", header, at + 2)[0]
         at += 1 if data[at] == 1 else max(2, data[at + 1])
@@ -476,75 +503,103 @@ def unpadded(payload):
 def decode_transport(quoted, rest):
     """Return `quoted` with the fields of its TCP, UDP or ICMP header.
 
-    8 octets of it are all that RFC 792 promises; with less, nothing is
+    8 bytes of it are all that RFC 792 promises; with less, nothing is
     added.
     """
     if len(rest) < 8:
         return quoted
-    one, two, _, four = struct.unpack_from("!HHHH", rest)
+    source_port, dest_port, ident, seq = struct.unpack_from("!HHHH", rest)
     if quoted.protocol == socket.IPPROTO_TCP:
-        flags = sum(bytearray(rest[13:14]))     # 0: not quoted, or padding
-        if flags and flags & 18 != 2:
-            one = 0             # not a SYN: no probe of ours
-        return quoted._replace(source_port=one, dest_port=two,
+        flags = bytearray(rest[:14].ljust(14, b"\0"))[13]
+        # 0: not quoted, or padding.  No SYN: no probe of ours.
+        if flags and flags & (SYN | ACK) != SYN:
+            source_port = 0
+        return quoted._replace(source_port=source_port, dest_port=dest_port,
                                tsval=decode_tsval(rest))
     if quoted.protocol == socket.IPPROTO_UDP:
-        return quoted._replace(source_port=one, dest_port=two,
+        return quoted._replace(source_port=source_port, dest_port=dest_port,
                                payload=unpadded(rest[8:]))
     if quoted.protocol in (1, 58):
-        ident, seq = struct.unpack_from("!HH", rest, 4)
         return quoted._replace(ident=ident, seq=seq,
                                payload=unpadded(rest[8:]))
     return quoted
 
 
 def decode_extension(data):
-    """Return the labels and interfaces of an ICMP extension (RFC 4884 7).
+    """Return what an ICMP extension (RFC 4884 7) tells, as fields of Reply:
+    tuples of at most 16 labels (Label) and interfaces (text).
 
     Where it begins may be a guess: none but a sound one is believed.
     """
-    found, rest = {"labels": (), "interfaces": ()}, data[4:]
+    labels, interfaces, rest = (), (), data[4:]
     if data[:2] != b"\x20\0" or data[2:4] != b"\0\0" and checksum(data):
-        return found
+        rest = b""
     while rest:
-        size, kind, subkind = struct.unpack("!HBB", rest[:4].ljust(4))
+        size, kind, subkind = struct.unpack("!HBB", rest[:4].ljust(4, b"\0"))
         if not 4 <= size <= len(rest):
-            return {}
+            return {"labels": (), "interfaces": ()}
         body, rest = rest[4:size], rest[size:]
         if (kind, subkind) == (1, 1):
-            found["labels"] += tuple(
-                Label(word >> 12, word >> 9 & 7, word & 255) for word in
-                struct.unpack_from("!%dI" % (len(body) // 4), body))
+            labels += decode_labels(body)
         elif kind == 2 and subkind < 64:        # where our packet arrived
-            found["interfaces"] += (decode_interface(subkind, body),)
-    return {key: found[key][:16] for key in found}
+            interfaces += (decode_interface(subkind, body),)
+    return {"labels": labels[:16], "interfaces": interfaces[:16]}
+
+
+def decode_labels(body):
+    """Return the labels of an MPLS stack (RFC 4950 2.1)."""
+    words = struct.unpack_from("!%dI" % (len(body) // 4), body)
+    return tuple(Label(word >> 12, word >> 9 & 7, word & 255)
+                 for word in words)
 
 
 def decode_interface(flags, body):
     """Return the name and address of an interface (RFC 5837 4)."""
     name = address = ""
-    body = body[flags >> 1 & 4:]                # the index
+    if flags & 8:
+        body = body[4:]                 # its index
     if flags & 4:
         size = 8 if body[:2] == b"\0\1" else 20
         address, body = format_address(body[4:size]), body[size:]
-    if flags & 2:
-        size = min(bytearray(body[:1] + b"0")[0], 64)
-        name = format_text(body[1:size].rstrip(b"\0")) + " "
-    return (name + address).strip()
+    if flags & 2 and body:
+        size = min(bytearray(body)[0], 64)
+        name = format_text(body[1:size].rstrip(b"\0"))
+    return " ".join(word for word in (name, address) if word)
 
 
 # ---------------------------------------------------------------------------
 # 5 Replies
 # ---------------------------------------------------------------------------
 
-# One thing that was heard.  kind: "icmp" (an error about one of our
-# packets), "echo", "data", "accepted", "reset", "unsent" (an error of this
-# host) or "failed" (the kernel gave up a socket and did not say why); the
-# last two with an errno in error.
-# received: time.time() of the kernel, or None.  raw: from a raw socket.
+# One thing that was heard, or that nothing was (NO_REPLY).  None is what is
+# not known.
+#
+# kind         "icmp" (an error about one of our packets), "echo", "data",
+#              "accepted", "reset", "unsent" (an error of this host) or
+#              "failed" (the kernel gave a socket up without saying why)
+# responder    address of who sent it
+# icmp_type, icmp_code
+# reply_ttl    the ttl it arrived with
+# received     when it came, by the kernel's stamp: time.time()
+# quoted       Quoted: what it quotes of our packet
+# data         what a service sent (bytes)
+# error        errno or text of "unsent" and "failed"
+# raw          True if a raw socket heard it
+# labels       tuple of Label: MPLS
+# interfaces   tuple of text: where our packet arrived
+#
+# Once it is understood, as the answer to a probe:
+#
+# outcome      a word of OUTCOMES
+# rtt          seconds
+# tries        which try it answers, from 1
+# flags        words of the engine: "data-lost", ...
 Reply = namedtuple("Reply", "kind responder icmp_type icmp_code reply_ttl "
-                            "received quoted data error raw extension")
-NO_REPLY = Reply(*[None] * 10 + [{}])
+                            "received quoted data error raw labels "
+                            "interfaces outcome rtt tries flags")
+NO_REPLY = Reply(*[None] * len(Reply._fields))._replace(
+    raw=False, labels=(), interfaces=(), outcome="timeout", tries=1,
+    flags=())
 
 
 def decode_icmp(version, message, **known):
@@ -552,48 +607,53 @@ def decode_icmp(version, message, **known):
     family = FAMILIES[version]
     if len(message) < 8:
         return None
-    head = bytearray(message[:8])
-    kind, code = head[0], head[1]
+    kind, code, _, _, length6, length4 = bytearray(message[:6])
+    ident, seq = struct.unpack_from("!HH", message, 4)
+    reply = NO_REPLY._replace(icmp_type=kind, icmp_code=code, **known)
     if kind == family.reply:
-        ident, seq = struct.unpack_from("!HH", message, 4)
-        quoted = NOTHING_QUOTED._replace(protocol=family.icmp, ident=ident,
-                                         seq=seq, payload=message[8:])
-        return NO_REPLY._replace(kind="echo", icmp_type=kind, icmp_code=code,
-                                 quoted=quoted, **known)
+        return reply._replace(kind="echo", quoted=NOTHING_QUOTED._replace(
+            protocol=family.icmp, ident=ident, seq=seq, payload=message[8:]))
     if kind not in family.errors:
         return None
     quoted, rest = decode_ip(message[8:])
     if quoted is None:
         return None
-    place = 8 + max(128, head[5] * 4 if version == 4 else head[4] * 8)
-    return NO_REPLY._replace(
-        kind="icmp", icmp_type=kind, icmp_code=code,
-        extension=decode_extension(message[place:]),
-        quoted=decode_transport(quoted, rest), **known)
+    # Its length (RFC 4884 4.1 to 4.3) is in words of 4 or of 8 bytes.
+    length = length4 * 4 if version == 4 else length6 * 8
+    return reply._replace(
+        kind="icmp", quoted=decode_transport(quoted, rest),
+        **decode_extension(message[8 + max(128, length):]))
 
 
 def decode_segment(segment, **known):
     """Return the Reply in a TCP segment: "accepted", "reset" or None."""
     if len(segment) < 20:
         return None
-    one, two = struct.unpack_from("!HH", segment)
-    flags = bytearray(segment[13:14])[0]
-    kind = "reset" if flags & 4 else "accepted" if flags & 18 == 18 else None
     # As seen from us: their source port is the probe's destination.
+    dest_port, source_port = struct.unpack_from("!HH", segment)
+    flags = bytearray(segment)[13]
+    if flags & RST:
+        kind = "reset"
+    elif flags & SYN and flags & ACK:
+        kind = "accepted"
+    else:
+        return None
     quoted = NOTHING_QUOTED._replace(protocol=socket.IPPROTO_TCP,
-                                     source_port=two, dest_port=one)
-    return kind and NO_REPLY._replace(kind=kind, quoted=quoted, **known)
+                                     source_port=source_port,
+                                     dest_port=dest_port)
+    return NO_REPLY._replace(kind=kind, quoted=quoted, **known)
 
 
 def same_start(ours, theirs):
     """Return True if what is quoted of a payload is ours.
 
     A router may quote none of it, cut it short, or pad it with zeros and
-    extensions behind 128 octets of the packet (RFC 4884 5), of which the
-    first 64 octets of payload are safe from both.
+    extensions behind 128 bytes of the packet (RFC 4884 5), of which the
+    first 64 bytes of payload are safe from both.
     """
-    count = min(len(ours), len(theirs or b""), 64)
-    return ours[:count] == (theirs or b"")[:count]
+    theirs = theirs or b""
+    count = min(len(ours), len(theirs), 64)
+    return ours[:count] == theirs[:count]
 
 
 # ---------------------------------------------------------------------------
@@ -814,25 +874,27 @@ class Mechanism(object):
 
     name       the word for -v and JSON
     methods    names of the methods it serves
-    explains   True if ICMP errors are seen, with who sent them
+    sight      what it shows: "addresses" of who sends ICMP errors, the
+               "distance" (an error came, but not from whom) or "nothing"
     refusals   True if it tells a refusal by TCP from an ICMP error
     alone      True if a raw socket would add nothing
-    own_source True if a raw socket has to be told its own address
     wait       seconds for an answer to what the system itself waits for
     why        what is not seen and why, for people; "" if nothing
     available()                     can this system do it?
-    open(af, kind, protocol)        open a probe's socket
+    open(target, kind, protocol, port)  open a probe's socket
     prepare(sock, version)          ask for answers on it
     errors(sock, protocol, version) list of Reply about probes sent by sock
-    receive(sock)                   (octets, sender, port, facts)
+    receive(sock)                   (data, sender, port, facts, items)
+    send_echo(sock, packet, target, ttl)  send an ICMP echo request
 
-    `facts` are the keyword arguments of Reply that the kernel tells:
-    reply_ttl and received.
+    `facts` are the fields of Reply that the kernel tells: reply_ttl and
+    received; `items` all its control messages.
     """
 
     name = "connect"
     methods = ("tcp", "udp", "icmp")
-    explains = refusals = alone = own_source = False
+    sight = "distance"
+    refusals = alone = False
     wait = 2.0
     why = ("hop addresses are not visible: this system does not show ICMP "
            "errors to an unprivileged user; ")      # and then: the cure
@@ -846,8 +908,23 @@ class Mechanism(object):
     def available():
         return True
 
-    def open(self, af, kind, protocol):
-        return socket.socket(af, kind, protocol)
+    def open(self, target, kind, protocol=0, port=0):
+        """Return a non-blocking socket; raises socket.error."""
+        family = target.family
+        sock = socket.socket(family.af, kind, protocol)
+        try:
+            sock.setblocking(False)
+            if target.tos:
+                sock.setsockopt(family.level, family.tos, target.tos)
+            self.prepare(sock, family.version)
+            if port:
+                sock.setsockopt(socket.SOL_SOCKET, REUSE, 1)
+            if port or target.source_ip or kind == socket.SOCK_DGRAM:
+                sock.bind((target.source_ip or "", port))
+        except socket.error:
+            sock.close()
+            raise
+        return sock
 
     def prepare(self, sock, version):
         for level, option in self.options[version]:
@@ -860,24 +937,26 @@ class Mechanism(object):
         return []
 
     def receive(self, sock, flags=0):
-        """Return (octets, address, port, facts, control messages).
-
-        Raises socket.error, with EAGAIN when there is nothing.
-        """
-        if can_recvmsg():
+        """Raises socket.error, with EAGAIN when there is nothing."""
+        if recvmsg:
             data, items, _, sender = recvmsg(sock, BUFFER, 512, flags)
         else:
             data, sender = sock.recvfrom(BUFFER, flags)
             items = []
-        sender = sender or ("", 0)
-        self.debug("read from %s: %s" % (sender[0], format_hex(data)))
+        address, port = (sender or ("", 0))[:2]
+        self.debug("read from %s: %s" % (address, format_hex(data)))
         facts = {}
         for level, kind, value in items:
             if (level, kind) in self.ttl_items and len(value) >= 4:
                 facts["reply_ttl"] = struct.unpack_from("=i", value)[0]
             elif (level, kind) in self.stamp_items:
                 facts["received"] = decode_stamp(value, kind == 35)
-        return data, sender[0].split("%")[0], sender[1], facts, items
+        return data, address.split("%")[0], port, facts, items
+
+    def send_echo(self, sock, packet, target, ttl):
+        family = target.family
+        sock.setsockopt(family.level, family.ttl, ttl)
+        sock.sendto(packet, target.sockaddr)
 
 
 def decode_stamp(value, nano):
@@ -899,7 +978,7 @@ class ErrorQueue(Mechanism):
     """
 
     name = "error-queue"
-    explains = True
+    sight = "addresses"
     why = ""
     stamp_option = (1, 35)              # SO_TIMESTAMPNS
     MSG_ERRQUEUE = 0x2000
@@ -912,8 +991,9 @@ class ErrorQueue(Mechanism):
     @classmethod
     def available(cls):
         # Sandboxes that only look like Linux have none.
-        return LINUX and can_recvmsg() and takes_option(
-            socket.SOCK_DGRAM, *cls.options[4][0])
+        level, option = cls.options[4][0]
+        return (LINUX and recvmsg is not None and
+                takes_option(socket.SOCK_DGRAM, level, option))
 
     def errors(self, sock, protocol, version):
         replies = []
@@ -931,16 +1011,25 @@ class ErrorQueue(Mechanism):
             else:
                 quoted = decode_transport(quoted, data)
             for level, kind, value in items:
-                if (level, kind) in self.error_items:
-                    reply = self.decode_error(value, version, quoted, facts)
-                    if reply:
-                        # Told, or behind 128 octets (RFC 4884 5.5)
-                        place = struct.unpack_from("=H", value, 12)[0] or \
-                            128 - (20 if version == 4 else 40) - 8 * (
-                                protocol == socket.IPPROTO_UDP)
-                        replies.append(reply._replace(
-                            extension=decode_extension(data[place:])))
+                if (level, kind) not in self.error_items:
+                    continue
+                reply = self.decode_error(value, version, quoted, facts)
+                if reply:
+                    place = self.find_extension(value, version, protocol)
+                    replies.append(reply._replace(
+                        **decode_extension(data[place:])))
         return replies
+
+    @staticmethod
+    def find_extension(value, version, protocol):
+        """Return where in the data an ICMP extension begins: ee_data tells
+        it (struct sock_ee_data_rfc4884), or 0; then it is behind 128 bytes
+        of our packet (RFC 4884 5.5), less the headers not shown."""
+        told, = struct.unpack_from("=H", value, 12)
+        shown = 128 - (20 if version == 4 else 40)
+        if protocol == socket.IPPROTO_UDP:
+            shown -= 8
+        return told or shown
 
     @staticmethod
     def decode_error(value, version, quoted, facts):
@@ -951,8 +1040,7 @@ class ErrorQueue(Mechanism):
         """
         if len(value) < 16:
             return None
-        number, origin, kind, code, _, _, _ = struct.unpack_from(
-            "=iBBBBII", value)
+        number, origin, kind, code = struct.unpack_from("=iBBB", value)
         if origin == 1:                 # SO_EE_ORIGIN_LOCAL
             return NO_REPLY._replace(kind="unsent", error=number,
                                      quoted=quoted)
@@ -977,12 +1065,13 @@ def takes_option(kind, level, option):
 
 
 class TcpIcmpError(Mechanism):
-    """What Windows 10 2004 and later tell a connect() that ICMP ends
+    """What Windows 10 2004 and later tell of a connect() that ICMP ends
     (learn.microsoft.com: IPPROTO_TCP socket options).  No privilege."""
 
     name = "tcp-icmp-error"
     methods = ("tcp",)
-    explains = refusals = True
+    sight = "addresses"
+    refusals = True
     why = ""
     options = {4: ((6, 18),), 6: ((6, 18),)}    # ..FAIL_CONNECT_ON_ICMP_ERROR
 
@@ -999,29 +1088,47 @@ class TcpIcmpError(Mechanism):
         (TCP_ICMP_ERROR_INFO); there is none without an error."""
         try:
             data = sock.getsockopt(6, 19, 64)
-        except socket.error:
+            kind, code = struct.unpack_from("BB", data, 32)
+        except (socket.error, struct.error):
             return []
-        kind, code = bytearray(data[32:34].ljust(2, b"\0"))
+        if kind not in FAMILIES[version].errors:
+            return []
         return [NO_REPLY._replace(
             kind="icmp", responder=decode_sockaddr(data), icmp_type=kind,
-            icmp_code=code)] if kind in FAMILIES[version].errors else []
+            icmp_code=code)]
 
 
 class OldWindows(Mechanism):
     """No ICMP error ends a connect() there, so a refusal is one."""
 
     methods = ("tcp",)
+    sight = "nothing"
     refusals = True
 
 
 class IcmpApi(Mechanism):
     """Windows' ICMP API (iphlpapi): no privilege, and no firewall between.
-    The system chooses ident and seq, and matches the answers."""
+
+    The system chooses ident and seq, and matches the answers.  A call waits
+    for its answer, in a thread of its own; the end of one is told by a
+    datagram over loopback, on a socket that is connected to itself.
+    """
 
     name = "icmp-api"
     methods = ("icmp",)
-    explains = alone = own_source = True
+    sight = "addresses"
+    alone = True
     why = ""
+    # IP_STATUS less 11000 to ICMP type and code (ipexport.h)
+    STATUS = {4: {2: (3, 0), 3: (3, 1), 4: (3, 2), 5: (3, 3), 9: (3, 4),
+                  13: (11, 0), 14: (11, 1), 15: (12, 0)},
+              6: {2: (1, 0), 3: (1, 3), 4: (1, 1), 5: (1, 4), 9: (2, 0),
+                  13: (3, 0), 14: (3, 1), 15: (4, 0), 40: (1, 255),
+                  41: (3, 0), 42: (4, 0), 43: (4, 1), 45: (1, 2)}}
+
+    def __init__(self):
+        from collections import deque
+        self.done = deque()             # of Reply
 
     @staticmethod
     def available():
@@ -1031,206 +1138,176 @@ class IcmpApi(Mechanism):
         except (ImportError, AttributeError):
             return False
 
-    def open(self, af, kind, protocol):
-        if protocol not in (1, 58):
-            return Mechanism.open(self, af, kind, protocol)
-        return EchoCalls(af, self.wait)
+    def open(self, target, kind, protocol=0, port=0):
+        """Return the socket that tells when a call has ended."""
+        version = target.family.version
+        if version == 6 and not hasattr(socket, "inet_pton"):
+            raise RunError("ICMP echo to IPv6 needs Python 3 on Windows")
+        dll, handle = self.open_handle(version)
+        dll.IcmpCloseHandle(handle)     # it can be had
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.bind(("127.0.0.1", 0))
+            sock.connect(sock.getsockname())
+        except socket.error:
+            sock.close()
+            raise
+        return sock
 
     def errors(self, sock, protocol, version):
-        return sock.take_replies()
-
-
-class EchoCalls(object):
-    """What IcmpMethod takes for a socket: each sendto() is a call of the
-    API in a thread of its own; a datagram over loopback tells of its end."""
-
-    # IP_STATUS less 11000 to ICMP type and code (ipexport.h)
-    STATUS = {4: {2: (3, 0), 3: (3, 1), 4: (3, 2), 5: (3, 3), 9: (3, 4),
-                  13: (11, 0), 14: (11, 1), 15: (12, 0)},
-              6: {2: (1, 0), 3: (1, 3), 4: (1, 1), 5: (1, 4), 9: (2, 0),
-                  13: (3, 0), 14: (3, 1), 15: (4, 0), 40: (1, 255),
-                  41: (3, 0), 42: (4, 0), 43: (4, 1), 45: (1, 2)}}
-
-    def __init__(self, af, wait):
-        from collections import deque
-        self.family = [family for family in FAMILIES.values()
-                       if family.af == af][0]
-        if self.family.version == 6 and not hasattr(socket, "inet_pton"):
-            raise RunError("ICMP echo to IPv6 needs Python 3 on Windows")
-        dll, handle = self.open_handle()
-        dll.IcmpCloseHandle(handle)     # so it can be had
-        self.wait, self.options, self.done = wait, {}, deque()
-        self.wake = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.wake.bind(("127.0.0.1", 0))
-        self.wake.connect(self.wake.getsockname())
-        self.fileno, self.close = self.wake.fileno, self.wake.close
-        self.setblocking = self.wake.setblocking
-        self.recvfrom = self.wake.recvfrom
-        self.getsockname = lambda: ("", 0)
-
-    def setsockopt(self, level, option, value):
-        self.options[option] = value
-
-    def bind(self, sockaddr):
-        self.source = sockaddr[0]
-
-    def take_replies(self):
-        """Return the list of Reply that have come."""
         try:
-            while self.wake.recv(BUFFER):
+            while sock.recv(BUFFER):
                 pass
         except socket.error:            # in this order: none is missed
             pass
         return [self.done.popleft() for _ in range(len(self.done))]
 
-    def sendto(self, packet, sockaddr):
+    def receive(self, sock, flags=0):
+        raise socket.error(errno.EAGAIN, "errors() has it all")
+
+    def send_echo(self, sock, packet, target, ttl):
         import threading
-        thread = threading.Thread(target=self.call, args=(
-            packet, sockaddr, self.options.get(self.family.ttl, DEFAULT_TTL),
-            self.options.get(self.family.tos, 0)))
+        thread = threading.Thread(target=self.call,
+                                  args=(sock, packet, target, ttl))
         thread.daemon = True
         thread.start()
 
-    def call(self, packet, sockaddr, ttl, tos):
+    def call(self, sock, packet, target, ttl):
+        """Send a probe, wait for its Reply and tell the other thread."""
         try:
-            reply = self.ask(packet, sockaddr, ttl, tos)
+            reply = self.ask(packet[8:], target, ttl)
         except (OSError, socket.error) as error:
             reply = NO_REPLY._replace(kind="unsent", error=str(error))
-        if reply:
-            ident, seq = struct.unpack_from("!HH", packet, 4)
-            self.done.append(reply._replace(quoted=NOTHING_QUOTED._replace(
-                protocol=self.family.icmp, ident=ident, seq=seq,
-                payload=packet[8:])))
-            try:
-                self.wake.send(b"!")
-            except socket.error:        # closed meanwhile
-                pass
+        if reply is None:
+            return
+        ident, seq = struct.unpack_from("!HH", packet, 4)
+        self.done.append(reply._replace(quoted=NOTHING_QUOTED._replace(
+            protocol=target.family.icmp, ident=ident, seq=seq,
+            payload=packet[8:])))
+        try:
+            sock.send(b"!")
+        except socket.error:            # closed meanwhile
+            pass
 
-    def open_handle(self):
+    @staticmethod
+    def open_handle(version):
         """Return the library and a handle for one call, or raise
         socket.error."""
         import ctypes as c
         dll = c.WinDLL(os.path.join(os.environ.get(
             "SystemRoot", r"C:\Windows"), "System32", "iphlpapi.dll"),
             use_last_error=True)
-        start = dll.IcmpCreateFile if self.family.version == 4 else \
-            dll.Icmp6CreateFile
+        start = dll.IcmpCreateFile if version == 4 else dll.Icmp6CreateFile
         start.restype = c.c_void_p
         handle = start()
         if handle in (None, c.c_void_p(-1).value):
             raise socket.error(c.get_last_error(), "no ICMP handle")
         return dll, c.c_void_p(handle)
 
-    def ask(self, packet, sockaddr, ttl, tos):
+    def ask(self, payload, target, ttl):
         """Return the Reply to a probe, None if there is none."""
         import ctypes as c
-        dll, handle = self.open_handle()
-        call = dll.IcmpSendEcho2Ex if self.family.version == 4 else \
-            dll.Icmp6SendEcho2
-        buffer = c.create_string_buffer(len(packet) + 256)
-        flags = c.create_string_buffer(struct.pack("@BBBBP", ttl, tos, 0, 0,
-                                                   0))
+        family = target.family
+        dll, handle = self.open_handle(family.version)
+        call = dll.Icmp6SendEcho2
+        if family.version == 4:
+            call = dll.IcmpSendEcho2Ex
+        source = target.source_ip or target.own_address
+        buffer = c.create_string_buffer(len(payload) + 264)
+        options = c.create_string_buffer(       # IP_OPTION_INFORMATION
+            struct.pack("@BBBBP", ttl, target.tos or 0, 0, 0, 0))
         try:
-            found = call(handle, None, None, None, self.encode(self.source),
-                         self.encode(*sockaddr), packet[8:], len(packet) - 8,
-                         flags, buffer, len(buffer),
-                         max(1, int(self.wait * 1000)))
+            found = call(
+                handle, None, None, None, self.encode(family, source),
+                self.encode(family, *target.sockaddr), payload, len(payload),
+                options, buffer, len(buffer), max(1, int(self.wait * 1000)))
             error = c.get_last_error()
         finally:
             dll.IcmpCloseHandle(handle)
         if found:
-            return self.decode_reply(buffer.raw)
+            return self.decode_reply(family, buffer.raw)
         if error == 11010:              # no answer in time
             return None
-        return self.decode_status(error, None) or NO_REPLY._replace(
-            kind="unsent", error="error %d of the ICMP API%s" % (
-                error, "" if 11000 <= error <= 11050 else
-                ": " + c.FormatError(error)))
+        words = "error %d of the ICMP API" % error
+        if not 11000 <= error <= 11050:
+            words += ": " + c.FormatError(error)
+        return (self.decode_status(family, error, None) or
+                NO_REPLY._replace(kind="unsent", error=words))
 
-    def encode(self, address, port=0, flow=0, scope=0):
+    @staticmethod
+    def encode(family, address, port=0, flow=0, scope=0):
         """Return an address as the API wants it: a struct in_addr by its
         value, a struct sockaddr_in6."""
-        if self.family.version == 4:
+        if family.version == 4:
             return struct.unpack("=i", socket.inet_aton(address))[0]
-        return struct.pack("=HHI16sI", self.family.af, 0, 0,
-                           socket.inet_pton(self.family.af,
-                                            address.split("%")[0]), scope)
+        packed = socket.inet_pton(family.af, address.split("%")[0])
+        return struct.pack("=HHI16sI", family.af, 0, 0, packed, scope)
 
-    def decode_reply(self, data):
+    def decode_reply(self, family, data):
         """Return the Reply in an ICMP_ECHO_REPLY, whose status is behind
         the address, or an ICMPV6_ECHO_REPLY, where documents differ."""
-        version = self.family.version
-        for at in (4,) if version == 4 else (28, 26):
-            status, = struct.unpack_from("=I", data, at)
+        places, address = (28, 26), data[6:22]
+        if family.version == 4:
+            places, address = (4,), data[:4]
+        for place in places:
+            status, = struct.unpack_from("=I", data, place)
             if status == 0 or 11000 <= status <= 11050:
                 break
-        return self.decode_status(status, format_address(
-            data[:4] if version == 4 else data[6:22]))
+        return self.decode_status(family, status, format_address(address))
 
-    def decode_status(self, status, address):
+    def decode_status(self, family, status, address):
         """Return the Reply that an IP_STATUS means, or None."""
+        reply = NO_REPLY._replace(kind="icmp", responder=address)
         if status == 0:
-            return NO_REPLY._replace(kind="echo", responder=address,
-                                     icmp_type=self.family.reply,
-                                     icmp_code=0)
-        known = self.STATUS[self.family.version].get(status - 11000)
-        return known and NO_REPLY._replace(
-            kind="icmp", responder=address, icmp_type=known[0],
-            icmp_code=known[1])
+            return reply._replace(kind="echo", icmp_type=family.reply,
+                                  icmp_code=0)
+        known = self.STATUS[family.version].get(status - 11000)
+        if known is None:
+            return None
+        kind, code = known
+        return reply._replace(icmp_type=kind, icmp_code=code)
 
 
 class OwnHeader(Mechanism):
     """Where a raw ICMP socket ignores IP_TTL (NetBSD's does, AIX's is said
-    to), so that the IP header has to be ours."""
+    to), so that the IP header has to be ours (IP_HDRINCL)."""
 
-    def open(self, af, kind, protocol):
-        sock = Mechanism.open(self, af, kind, protocol)
-        self.own_source = (af, kind) == (socket.AF_INET, socket.SOCK_RAW)
-        return HeaderSocket(sock) if self.own_source else sock
+    order = None        # of ip_len; None: the kernel makes the header
 
-
-class HeaderSocket(object):
-    """A raw ICMP socket to which we give the IP header (IP_HDRINCL)."""
-
-    def __init__(self, sock):
-        self.sock, self.options = sock, {}
-        try:
-            sock.setsockopt(0, getattr(socket, "IP_HDRINCL", 2), 1)
-            # The order of ip_len: the kernel refuses a wrong one.  An echo
-            # reply that nobody waits for asks it.
-            self.order, self.source = "!", "127.0.0.1"
+    def open(self, target, kind, protocol=0, port=0):
+        sock = Mechanism.open(self, target, kind, protocol, port)
+        if kind == socket.SOCK_RAW and target.family.version == 4:
             try:
-                self.sendto(struct.pack("!BBHI", 0, 0, 65535, 0),
-                            ("127.0.0.1", 0))
-            except socket.error as error:
-                if error.errno != errno.EINVAL:
-                    raise
-                self.order = "="
-        except socket.error:
-            sock.close()
-            raise
+                sock.setsockopt(0, getattr(socket, "IP_HDRINCL", 2), 1)
+                self.order = self.find_order(sock)
+            except socket.error:
+                sock.close()
+                raise
+        return sock
 
-    def __getattr__(self, name):
-        return getattr(self.sock, name)
+    @staticmethod
+    def find_order(sock):
+        """Return the byte order of ip_len: the kernel refuses a wrong one.
+        An echo reply that nobody waits for asks it."""
+        address = "127.0.0.1"
+        reply = struct.pack("!BBHI", 0, 0, 65535, 0)
+        try:
+            sock.sendto(encode_ipv4(address, address, DEFAULT_TTL, 0, reply,
+                                    "!"), (address, 0))
+        except socket.error as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return "="
+        return "!"
 
-    def setsockopt(self, level, option, value):
-        if level == 0:
-            self.options[option] = value
-        else:
-            self.sock.setsockopt(level, option, value)
-
-    def bind(self, sockaddr):
-        self.source = sockaddr[0]
-
-    def sendto(self, packet, sockaddr):
-        family = FAMILIES[4]
-        header = struct.pack("!BB", 0x45, self.options.get(
-            family.tos, 0)) + struct.pack(
-                self.order + "HHH", 20 + len(packet), 0, 0) + struct.pack(
-                    "!BBH4s4s", self.options.get(family.ttl, DEFAULT_TTL),
-                    family.icmp, 0, socket.inet_aton(self.source),
-                    socket.inet_aton(sockaddr[0]))
-        self.sock.sendto(header + packet, sockaddr)
+    def send_echo(self, sock, packet, target, ttl):
+        if self.order is None:
+            Mechanism.send_echo(self, sock, packet, target, ttl)
+            return
+        source = target.source_ip or target.own_address
+        sock.sendto(encode_ipv4(source, target.address, ttl, target.tos or 0,
+                                packet, self.order), target.sockaddr)
 
 
 class RawSocket(Mechanism):
@@ -1241,18 +1318,18 @@ class RawSocket(Mechanism):
     """
 
     name = "raw-socket"
-    explains = True
+    sight = "addresses"
     why = ""
     kind = socket.SOCK_RAW
     sees_tcp = False
     options = {4: (), 6: ((41, getattr(socket, "IPV6_RECVHOPLIMIT", 37)),)}
     ttl_items = ((41, getattr(socket, "IPV6_HOPLIMIT", 47)),)
-    # Level, option, words; does a set bit let a type pass?
+    # By version: level, option, words; does a set bit let a type pass?
     icmp_filter = {6: (58, 18, 8, True)}
 
     def __init__(self, target, with_tcp):
         family = self.family = target.family
-        self.sockets = []
+        self.sockets = []               # ICMP's, and perhaps TCP's
         wanted = [(family.icmp, None)]
         if with_tcp and self.sees_tcp:  # connected: only the destination's
             wanted.append((socket.IPPROTO_TCP, target.sockaddr))
@@ -1275,17 +1352,16 @@ class RawSocket(Mechanism):
         """Ask for the types that are of use; failing that, decode_icmp()
         sorts them out."""
         family = self.family
-        level, option, words, passing = self.icmp_filter.get(
-            family.version, (0, 0, 0, 0))
+        if family.version not in self.icmp_filter:
+            return
+        level, option, words, passing = self.icmp_filter[family.version]
         bits = [0] * words
         for kind in family.errors + (family.reply,):
-            if words:
-                bits[kind // 32] |= 1 << kind % 32
-        bits = [bit if passing else bit ^ 0xffffffff for bit in bits]
+            bits[kind // 32] |= 1 << kind % 32
+        if not passing:
+            bits = [word ^ 0xffffffff for word in bits]
         try:
-            if words:
-                sock.setsockopt(level, option,
-                                struct.pack("=%dI" % words, *bits))
+            sock.setsockopt(level, option, struct.pack("=%dI" % words, *bits))
         except socket.error:
             pass
 
@@ -1300,24 +1376,25 @@ class RawSocket(Mechanism):
                 data, address, _, facts, _ = self.receive(sock)
             except socket.error:
                 break
-            if self.family.version == 4:
-                # With its header, of which 4.4BSD changes some fields.
-                head = bytearray(data[:20].ljust(20, b"\0"))
-                if head[0] >> 4 != 4 or head[9] != (
-                        1 if sock is self.sockets[0] else 6):
-                    continue
-                address, facts["reply_ttl"] = format_address(
-                    data[12:16]), head[8]
-                data = data[(head[0] & 15) * 4:]
-            if sock is self.sockets[0]:
-                reply = decode_icmp(self.family.version, data, raw=True,
-                                    responder=address, **facts)
-            else:
-                reply = decode_segment(data, responder=address, raw=True,
-                                       **facts)
+            reply = self.decode(sock is self.sockets[0], data, address, facts)
             if reply:
                 found.append(reply)
         return found
+
+    def decode(self, is_icmp, data, address, facts):
+        """Return the Reply in an ICMP message or a TCP segment, or None."""
+        version = self.family.version
+        if version == 4:
+            # With its header, of which 4.4BSD changes ip_len and ip_off.
+            header, data = decode_ip(data[:6] + b"\0\0" + data[8:])
+            wanted = self.family.icmp if is_icmp else socket.IPPROTO_TCP
+            if header is None or header.protocol != wanted:
+                return None
+            address, facts["reply_ttl"] = header.source, header.ttl
+        if not is_icmp:
+            return decode_segment(data, responder=address, raw=True, **facts)
+        return decode_icmp(version, data, responder=address, raw=True,
+                           **facts)
 
     def close(self):
         for sock in self.sockets:
@@ -1363,8 +1440,8 @@ class WindowsRawSocket(RawSocket):
         try:                            # hear what the firewall drops
             sock.ioctl(socket.SIO_RCVALL, getattr(socket, name))
         except (socket.error, AttributeError, ValueError):
-            self.why = "SIO_RCVALL is refused: what the firewall drops is " \
-                "not seen"
+            self.why = ("SIO_RCVALL is refused: what the firewall drops is "
+                        "not seen")
 
     def close(self):
         for sock in self.sockets:
@@ -1373,14 +1450,15 @@ class WindowsRawSocket(RawSocket):
 
 
 # platforms: how sys.platform begins; mechanisms and witnesses (raw sockets
-# beside them) in the order to be tried; the cure for want of privilege;
-# what an ICMP echo lacks; what to do if no ICMP error is heard.
+# beside them) in the order to be tried; what to do about a missing
+# privilege; why there is no ICMP echo, if not for that; what to do if no
+# ICMP error is heard.
 System = namedtuple("System", "platforms mechanisms witnesses cure no_echo "
                               "deaf")
 DEAF = ("No ICMP error of any hop was heard: either they send none, or a "
         "firewall drops them",)
 SYSTEMS = (
-    System(("linux", "andro"), (ErrorQueue,), (LinuxRawSocket,),
+    System(("linux", "android"), (ErrorQueue,), (LinuxRawSocket,),
            "run it as root, or with CAP_NET_RAW (setcap cap_net_raw+ep on a "
            "copy of Python)",
            "sysctl net.ipv4.ping_group_range is closed to this user and "
@@ -1412,8 +1490,9 @@ SYSTEMS = (
 
 def find_system(platform):
     """Return the row of SYSTEMS for a sys.platform."""
-    return [row for row in SYSTEMS
-            if any(platform.startswith(name) for name in row.platforms)][0]
+    for row in SYSTEMS:
+        if platform.startswith(row.platforms):
+            return row
 
 
 SYSTEM = find_system(sys.platform)
@@ -1424,10 +1503,13 @@ def select_mechanism(wanted, method):
 
     wanted: None, or the name of the only one that will do.
     """
-    chosen = [kind for kind in SYSTEM.mechanisms + (Mechanism,)
-              if method in kind.methods and wanted in (None, kind.name) and
-              kind.available()]
-    mechanism = (chosen or [Mechanism])[0]()
+    chosen = Mechanism
+    for kind in SYSTEM.mechanisms:
+        if (method in kind.methods and wanted in (None, kind.name) and
+                kind.available()):
+            chosen = kind
+            break
+    mechanism = chosen()
     if mechanism.why:
         mechanism.why += SYSTEM.cure
     return mechanism
@@ -1438,35 +1520,43 @@ def open_witness(wanted, mechanism, target, method):
 
     Raises RunError if neither is the one that is wanted.
     """
-    raw, problem = None, "there is none on this system"
-    for kind in () if mechanism.alone else SYSTEM.witnesses:
-        if wanted in (None, kind.name) and not raw:
-            try:
-                raw = kind(target, method == "tcp")
-            except socket.error as error:
-                problem = error.args[-1]
-    if wanted not in (None, mechanism.name, raw and raw.name):
+    raw, problem = None, "not available on this system"
+    names = [None, mechanism.name]
+    kinds = () if mechanism.alone else SYSTEM.witnesses
+    for kind in kinds:
+        if wanted not in (None, kind.name):
+            continue
+        try:
+            raw = kind(target, method == "tcp")
+        except socket.error as error:
+            problem = error.args[-1]
+            continue
+        names.append(raw.name)
+        break
+    if wanted not in names:
         raise RunError("mechanism %s: %s; %s" % (
             quote(wanted), problem, SYSTEM.cure))
     return raw
 
 
 def open_keeper():
-    """Return a socket that keeps the kernel's receive stamps switched on.
+    """Return a socket that keeps the kernel's receive stamps switched on,
+    or None.
 
     Stamping starts a moment after the first socket asks for it; answers
     that arrive before then are stamped when they are read.
     """
     try:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            if LINUX:
-                sock.setsockopt(*(ErrorQueue.stamp_option + (1,)))
-        except socket.error:
-            pass
-        return sock
     except socket.error:
         return None
+    if LINUX:
+        level, option = ErrorQueue.stamp_option
+        try:
+            sock.setsockopt(level, option, 1)
+        except socket.error:
+            pass
+    return sock
 
 
 # ---------------------------------------------------------------------------
@@ -1675,22 +1765,26 @@ class Method(object):
     connects            True if a probe opens a connection
     most                probes in flight, at most
     checked             True if answers() can tell a forged quote by what we
-                        know; TCP can not, only the kernel knows its
+                        know; TCP cannot, only the kernel knows its
                         sequence numbers
+    sight               what we see of who answers: see Mechanism
+    kernel_sight        the same, but for what a raw socket adds
+    proven              True once the kernel has told who answered
     start()             open what all probes share
     send(probe)         send it; raises socket.error
     receive(sock, probe)  list of Reply on a readable socket
     answers(reply, probe) True if the reply is about this probe
-    rtt(probe, reply, elapsed)  seconds, or None if they can not be known
+    rtt(probe, reply, elapsed)  seconds, or None if they cannot be known
     """
 
-    name = protocol = kind = None
-    tcp_info = ()               # of a connection that came about
+    name = protocol = None
     default_port = None
     repeats = None
     most = MOST_PORTS
     connects = False
     checked = True
+    proven = False
+    tcp_info = None             # TcpInfo of a connection that came about
     sock = None
 
     def __init__(self, target, mechanism, raw=None):
@@ -1698,7 +1792,12 @@ class Method(object):
         self.mechanism = mechanism
         self.raw = raw
         self.payload = target.payload
+        self.kernel_sight = mechanism.sight
         self.start()
+
+    @property
+    def sight(self):
+        return "addresses" if self.raw else self.kernel_sight
 
     def start(self):
         pass
@@ -1709,25 +1808,9 @@ class Method(object):
 
     def open_socket(self, kind, protocol=0, port=None):
         """Return a non-blocking socket from which answers can be read."""
-        target = self.target
-        family = target.family
-        sock = self.mechanism.open(family.af, kind, protocol)
-        try:
-            sock.setblocking(False)
-            if target.tos:
-                sock.setsockopt(family.level, family.tos, target.tos)
-            self.mechanism.prepare(sock, family.version)
-            port = target.source_port if port is None else port
-            if port:
-                sock.setsockopt(socket.SOL_SOCKET, REUSE, 1)
-            address = target.source_ip or protocol and \
-                self.mechanism.own_source and target.own_address or ""
-            if port or address or kind == socket.SOCK_DGRAM:
-                sock.bind((address, port or 0))
-        except socket.error:
-            sock.close()
-            raise
-        return sock
+        if port is None:
+            port = self.target.source_port or 0
+        return self.mechanism.open(self.target, kind, protocol, port)
 
     def set_ttl(self, sock, ttl):
         sock.setsockopt(self.target.family.level, self.target.family.ttl, ttl)
@@ -1738,16 +1821,44 @@ class Method(object):
             probe.sock.close()
         probe.sock = None
 
-    blind = False       # True: ICMP errors turned out not to be shown
-
     def renew(self, probe):
         pass
 
     def to_destination(self, quoted):
         return quoted.destination in (None, self.target.address)
 
+    def quotes(self, quoted, probe):
+        """Return True if the probe's payload is quoted; with another
+        destination (a NAT on the way) at least 8 bytes of it."""
+        theirs = quoted.payload or b""
+        return same_start(probe.payload, theirs) and (
+            self.to_destination(quoted) or len(theirs) >= 8)
+
     def rtt(self, probe, reply, elapsed):
         return elapsed
+
+
+# What is used of struct tcp_info (linux/tcp.h).  options: bit 0 is
+# timestamps; snd_mss in bytes; unacked, total_retrans and segs_in (None
+# before Linux 4.2) in segments; pmtu in bytes; rtt in microseconds, 0 if
+# there is none.
+TcpInfo = namedtuple("TcpInfo", "options snd_mss unacked pmtu rtt "
+                                "total_retrans segs_in")
+
+
+def decode_tcp_info(data):
+    """Return the TcpInfo in a struct tcp_info, None if it is too short or
+    all zeros, as an emulator's may be: snd_mss is never 0."""
+    if len(data) < 104:
+        return None
+    words = struct.unpack("=%dI" % (len(data) // 4),
+                          data[:len(data) // 4 * 4])
+    if words[4] == 0:
+        return None
+    return TcpInfo(options=bytearray(data)[5], snd_mss=words[4],
+                   unacked=words[6], pmtu=words[15], rtt=words[17],
+                   total_retrans=words[25],
+                   segs_in=words[35] if len(words) > 35 else None)
 
 
 class TcpMethod(Method):
@@ -1763,9 +1874,6 @@ class TcpMethod(Method):
     checked = False
     most = 4                    # probes in flight
     quiet_errors = True         # ICMP may end a connect() without an errno
-    queue_works = None          # unknown; then as seen on this kernel
-    blind = property(lambda self: self.queue_works is False and
-                     self.raw is None)
 
     def send(self, probe):
         probe.sock = sock = self.open_socket(socket.SOCK_STREAM)
@@ -1777,10 +1885,10 @@ class TcpMethod(Method):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
         probe.stamp()
         error = sock.connect_ex(self.target.sockaddr)
-        if error not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK,
-                         errno.ECONNREFUSED):
+        if error == errno.ECONNREFUSED:
+            probe.error = error
+        elif error not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
             raise socket.error(error, format_errno(error))
-        probe.error = error if error == errno.ECONNREFUSED else None
         self.hold_back(sock, probe)
 
     def set_up(self, sock, probe):
@@ -1790,6 +1898,7 @@ class TcpMethod(Method):
             self.try_option(sock, self.protocol, 9, 1)
 
     def hold_back(self, sock, probe):
+        """Note the probe's identity, and see to what comes of its SYN."""
         try:
             probe.source_port = sock.getsockname()[1]
         except socket.error:
@@ -1808,30 +1917,26 @@ class TcpMethod(Method):
     def receive(self, sock, probe):
         """The order matters: reading the error queue clears SO_ERROR, and
         SO_ERROR 0 does not mean connected."""
-        version = self.target.family.version
-        replies = self.mechanism.errors(sock, self.protocol, version)
+        replies = self.mechanism.errors(sock, self.protocol,
+                                        self.target.family.version)
         info = self.read_info(sock)
-        probe.retransmits = info[25] if info else None
-        if info and info[25] and not (probe.real or probe.renewed):
+        probe.retransmits = info.total_retrans if info else None
+        if probe.retransmits and not (probe.real or probe.renewed):
             # We were too late: the SYN was repeated with a ttl of 1, so
             # this may be the first hop's answer to that one.
             probe.gone = True
             return []
-        try:        # what is connected has ICMP errors of later segments
-            if sock.getpeername() == sock.getsockname():    # of itself
-                return [self.reset]
-            self.tcp_info = info
-            probe.kernel_rtt = info[17] * 1e-6 if info and info[17] else None
-            return [self.reset._replace(kind="accepted")]
-        except socket.error:
-            pass
+        # What is connected has ICMP errors of later segments.
+        connection = self.find_connection(sock, probe, info)
+        if connection:
+            return [connection]
         if replies:
-            self.queue_works = True
+            self.proven, self.kernel_sight = True, "addresses"
             return replies
-        error = probe.error or sock.getsockopt(
-            socket.SOL_SOCKET, socket.SO_ERROR) or (
-                errno.EHOSTUNREACH if self.quiet_errors and probe.empty
-                else 0)
+        error = probe.error or sock.getsockopt(socket.SOL_SOCKET,
+                                               socket.SO_ERROR)
+        if not error and self.quiet_errors and probe.empty:
+            error = errno.EHOSTUNREACH
         if not error:
             return []
         if error in (errno.ECONNRESET, errno.EPIPE):    # once it was open
@@ -1840,18 +1945,38 @@ class TcpMethod(Method):
         if error == errno.ETIMEDOUT:        # the kernel has given up
             probe.gone = True
             return []
-        if self.queue_works is None and error != errno.ECONNREFUSED:
-            self.queue_works = False
-        reply = NO_REPLY._replace(kind="failed", error=error)
         if error == errno.ECONNREFUSED:
-            segments = info[35] if info and len(info) > 35 else None
-            if segments or segments is None and (
-                    self.queue_works or self.mechanism.refusals):
-                return [self.reset]
-            if segments == 0:   # no segment came: it was an ICMP error
-                kind, code = (3, 3) if version == 4 else (1, 4)
-                reply = reply._replace(icmp_type=kind, icmp_code=code)
-        return [reply]
+            return [self.explain_refusal(info)]
+        if not self.proven:                 # its error queue would say more
+            self.kernel_sight = "distance"
+        return [NO_REPLY._replace(kind="failed", error=error)]
+
+    def find_connection(self, sock, probe, info):
+        """Return the Reply of a connection, None if there is none."""
+        try:
+            to_itself = sock.getpeername() == sock.getsockname()
+        except socket.error:
+            return None
+        if to_itself:           # a port of this host, by chance
+            return self.reset
+        self.tcp_info = info
+        if info and info.rtt:
+            probe.kernel_rtt = info.rtt * 1e-6
+        return self.reset._replace(kind="accepted")
+
+    def explain_refusal(self, info):
+        """Return the Reply of ECONNREFUSED: an ICMP error, if no segment
+        came; "failed" where that is not known."""
+        segments = info.segs_in if info else None
+        if segments or segments is None and (
+                self.proven or self.mechanism.refusals):
+            return self.reset
+        reply = NO_REPLY._replace(kind="failed", error=errno.ECONNREFUSED)
+        if segments is None:
+            return reply
+        if self.target.family.version == 4:
+            return reply._replace(icmp_type=3, icmp_code=3)
+        return reply._replace(icmp_type=1, icmp_code=4)
 
     @property
     def reset(self):
@@ -1859,19 +1984,20 @@ class TcpMethod(Method):
 
     @staticmethod
     def read_info(sock):
-        """Return what the kernel knows of a connection, () if nothing."""
-        return ()
+        """Return the TcpInfo of a socket, None if the kernel has none."""
+        return None
 
     def answers(self, reply, probe):
         quoted = reply.quoted or NOTHING_QUOTED
-        if quoted.protocol not in (None, self.protocol) or \
-                reply.raw and quoted.source_port != probe.source_port:
+        if quoted.protocol not in (None, self.protocol):
             return False
-        if reply.kind in ("accepted", "reset") and \
-                reply.responder != self.target.address:
+        if reply.raw and quoted.source_port != probe.source_port:
             return False
-        return quoted.source_port in (None, probe.source_port) and \
-            quoted.dest_port in (None, self.target.port)
+        if (reply.kind in ("accepted", "reset") and
+                reply.responder != self.target.address):
+            return False
+        return (quoted.source_port in (None, probe.source_port) and
+                quoted.dest_port in (None, self.target.port))
 
     def rtt(self, probe, reply, elapsed):
         """A repeated SYN makes `elapsed` too long by a second or more: the
@@ -1927,17 +2053,11 @@ class LinuxTcpMethod(TcpMethod):
 
     @staticmethod
     def read_info(sock):
-        """Return struct tcp_info (linux/tcp.h) as a tuple of 32-bit
-        numbers, () if this kernel has none.  Used here: [17] tcpi_rtt in
-        us, [25] tcpi_total_retrans, [35] tcpi_segs_in; [4] tcpi_snd_mss
-        is never 0."""
         try:
-            data = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 256)
+            return decode_tcp_info(sock.getsockopt(socket.IPPROTO_TCP,
+                                                   TCP_INFO, 256))
         except socket.error:
-            return ()
-        words = len(data) // 4          # an emulator may give few,
-        info = struct.unpack("=%dI" % words, data[:words * 4])
-        return info if info[25:] and info[4] else ()    # or zeros
+            return None
 
 
 class UdpMethod(Method):
@@ -1960,8 +2080,10 @@ class UdpMethod(Method):
         if self.payload is not None:
             return self.payload
         row, random = find_payload(self.target), os.urandom(64)
-        return bytes(bytearray.fromhex(fill_template(
-            row.request, format_hex(random)))) if row else random[:12]
+        if row is None:
+            return random[:12]
+        return bytes(bytearray.fromhex(fill_template(row.request,
+                                                     format_hex(random))))
 
     def send(self, probe):
         probe.sock = sock = self.open_socket(socket.SOCK_DGRAM)
@@ -1969,14 +2091,13 @@ class UdpMethod(Method):
             self.set_ttl(sock, probe.ttl)
         probe.source_port = sock.getsockname()[1]
         probe.payload = self.new_payload()
-        connected = not (self.mechanism.explains or self.raw)
-        if connected:
-            sock.connect(self.target.sockaddr)
-        probe.stamp()
-        if connected:
-            sock.send(probe.payload)
-        else:
+        if self.sight == "addresses":
+            probe.stamp()
             sock.sendto(probe.payload, self.target.sockaddr)
+        else:
+            sock.connect(self.target.sockaddr)
+            probe.stamp()
+            sock.send(probe.payload)
 
     def receive(self, sock, probe):
         replies = self.mechanism.errors(sock, self.protocol,
@@ -1985,7 +2106,7 @@ class UdpMethod(Method):
             data, address, port, facts, _ = self.mechanism.receive(sock)
         except socket.error as error:
             number = self.MEANING.get(error.errno)
-            if number and not self.mechanism.explains:
+            if number and self.kernel_sight != "addresses":
                 replies.append(NO_REPLY._replace(kind="failed",
                                                  error=number))
             return replies
@@ -1997,18 +2118,17 @@ class UdpMethod(Method):
 
     def answers(self, reply, probe):
         quoted = reply.quoted or NOTHING_QUOTED
-        if quoted.protocol not in (None, self.protocol) or reply.raw and \
-                quoted.source_port != probe.source_port:
+        if quoted.protocol not in (None, self.protocol):
+            return False
+        if reply.raw and quoted.source_port != probe.source_port:
             return False
         if reply.kind == "data":
             # From another port is fine (TFTP), another's id is not.
             row = find_payload(self.target)
             return reply.responder == self.target.address and (
                 row is None or replies_to(row, probe.payload, reply.data))
-        theirs = quoted.payload or b""
-        return quoted.dest_port in (None, self.target.port) and \
-            same_start(probe.payload, theirs) and \
-            (self.to_destination(quoted) or len(theirs) >= 8)
+        return (quoted.dest_port in (None, self.target.port) and
+                self.quotes(quoted, probe))
 
 
 class IcmpMethod(Method):
@@ -2018,27 +2138,26 @@ class IcmpMethod(Method):
     name = "icmp"
     protocol = None
     ident = None
-    by_ping = True
+    by_ping = True              # replies are read from the probes' socket
 
     def start(self):
-        family = self.target.family
-        self.protocol = family.icmp
+        self.protocol = self.target.family.icmp
         self.nonce = os.urandom(8)
-        self.seq = struct.unpack("!H", os.urandom(2))[0]
-        ident = struct.unpack("!H", os.urandom(2))[0] or 1
-        for kind, port in ((socket.SOCK_DGRAM, ident),
-                           (socket.SOCK_DGRAM, 0), (socket.SOCK_RAW, 0)):
-            if not (self.mechanism.explains or self.raw):
-                continue
+        self.seq, ident = struct.unpack("!HH", os.urandom(4))
+        ident = ident or 1
+        ways = ((socket.SOCK_DGRAM, ident), (socket.SOCK_DGRAM, 0),
+                (socket.SOCK_RAW, 0))
+        for kind, port in ways if self.sight == "addresses" else ():
             try:
-                self.sock = self.open_socket(kind, family.icmp, port)
+                self.sock = self.open_socket(kind, self.protocol, port)
             except RunError:
                 raise
             except (socket.error, OSError):
                 continue
             self.by_ping = kind == socket.SOCK_DGRAM
             # Linux has an ident of its own, others leave it to us.
-            self.ident = self.by_ping and self.sock.getsockname()[1] or ident
+            given = self.by_ping and self.sock.getsockname()[1]
+            self.ident = given or ident
             return
         raise RunError("ICMP echo is not permitted here: %s, or probe with "
                        "-U or TCP" % (SYSTEM.no_echo or SYSTEM.cure))
@@ -2046,16 +2165,17 @@ class IcmpMethod(Method):
     def send(self, probe):
         self.seq = (self.seq + 1) & 0xffff
         probe.ident, probe.seq, probe.sock = self.ident, self.seq, self.sock
-        # The last two octets keep the checksum, and so the flow, constant.
-        probe.payload = self.nonce + struct.pack("!H", 0xffff ^ self.seq) \
-            if self.payload is None else self.payload
+        probe.payload = self.payload
+        if probe.payload is None:
+            # The last 2 bytes keep the checksum, and so the flow, constant.
+            probe.payload = self.nonce + struct.pack("!H", 0xffff ^ self.seq)
         packet = encode_echo(self.target.family.version, self.ident,
                              self.seq, probe.payload)
-        self.set_ttl(self.sock, probe.ttl or DEFAULT_TTL)
         for attempt in range(20):
             probe.stamp()
             try:
-                self.sock.sendto(packet, self.target.sockaddr)
+                self.mechanism.send_echo(self.sock, packet, self.target,
+                                         probe.ttl or DEFAULT_TTL)
                 return
             except socket.error as error:
                 # Most likely the answer to an earlier probe: each is also
@@ -2084,13 +2204,12 @@ class IcmpMethod(Method):
         if (quoted.protocol, quoted.ident, quoted.seq) != (
                 self.protocol, probe.ident, probe.seq):
             return False
+        if reply.kind != "echo":
+            return self.quotes(quoted, probe)
         theirs = quoted.payload or b""
-        if reply.kind == "echo":
-            return reply.responder == self.target.address and \
-                len(theirs) >= min(len(probe.payload), 8) and \
-                same_start(probe.payload, theirs)
-        return same_start(probe.payload, theirs) and \
-            (self.to_destination(quoted) or len(theirs) >= 8)
+        return (reply.responder == self.target.address and
+                len(theirs) >= min(len(probe.payload), 8) and
+                same_start(probe.payload, theirs))
 
 
 METHODS = {"tcp": LinuxTcpMethod if LINUX else TcpMethod, "udp": UdpMethod,
@@ -2636,8 +2755,7 @@ class Engine(object):
         if reply.raw and not method.checked:
             return reply.kind == "icmp" and not any(
                 entry[0].kind == "accepted" for entry in probe.doubtful) and (
-                method.queue_works is False or
-                not method.mechanism.explains) and \
+                method.kernel_sight != "addresses") and \
                 method.to_destination(reply.quoted)
         return reply.quoted is None or method.to_destination(reply.quoted)
 
@@ -2662,7 +2780,7 @@ class Engine(object):
             icmp_type=reply.icmp_type, icmp_code=reply.icmp_code,
             reply_ttl=reply.reply_ttl, data=reply.data, error=reason,
             quoted=reply.quoted if reply.raw else None,
-            **reply.extension)
+            labels=reply.labels, interfaces=reply.interfaces)
 
     def answer(self, run, state, probe, answer):
         method, plan = run
@@ -2718,7 +2836,7 @@ class Engine(object):
         answer = probe.answer
         info = run[0].read_info(probe.sock)
         lost = self.target.payload and (
-            data is None or info and info[6] and info[25])
+            data is None or info and info.unacked and info.total_retrans)
         probe.answer = answer._replace(
             data=data or None, notes=answer.notes + (DATA_LOST,)[
                 :bool(lost)] + (RESET,)[:data is None or bool(probe.error)])
@@ -2764,7 +2882,7 @@ class Engine(object):
         method = run[0]
         heard = [entry for entry in probe.doubtful
                  if entry[0].kind == "icmp" and (
-                     method.checked or not method.queue_works or
+                     method.checked or not method.proven or
                      not method.to_destination(entry[0].quoted))]
         if len(set(entry[0].responder for entry in heard)) != 1:
             return
@@ -4163,7 +4281,7 @@ class Session(Probe):
         """Return True if what was sent is (tcpi_unacked); None if that is
         not known."""
         info = method.read_info(self.sock)
-        return info[6] == 0 if info else None
+        return info.unacked == 0 if info else None
 
     def close(self, method):
         """Close by a reset, with a ttl that gets it to the server."""
@@ -4171,7 +4289,8 @@ class Session(Probe):
             self.outcome = self.outcome or (
                 "unconnected" if self.parts else "acknowledged"
                 if self.acknowledged(method) else self.seen or "silent")
-            self.mss = sum(method.read_info(self.sock)[4:5])
+            info = method.read_info(self.sock)
+            self.mss = info.snd_mss if info else 0
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
                                  LINGER)
         self.real = False
@@ -4230,7 +4349,7 @@ def tells_segments(traceroute):
     except socket.error:        # no file is free
         return False
     try:
-        return bool(method.read_info(sock))
+        return method.read_info(sock) is not None
     finally:
         sock.close()
 
@@ -4612,12 +4731,12 @@ def check_mtu(traceroute, trace):
     search, info = PathMtu(traceroute, trace), traceroute.tcp_info
     kind, text, hop, trace.path_mtu = search.run()
     trace.find(kind, text, hop)
-    if trace.verdict == "open" and info[15:]:
+    if trace.verdict == "open" and info:
         # tcpi_snd_mss, less 12 octets if tcpi_options has timestamps
-        mss = info[4] + 12 * (bytearray(struct.pack("=I", info[1]))[1] & 1)
+        mss = info.snd_mss + 12 * (info.options & 1)
         size = mss + search.header + 12
         trace.find("mtu", "the server offers an MSS of %d%s (packets of %d "
-                   "octets)" % (mss, " or more" * (size >= info[15]), size))
+                   "octets)" % (mss, " or more" * (size >= info.pmtu), size))
 
 
 # What is looked at once the trace is done: functions of the Traceroute and
@@ -5027,9 +5146,12 @@ class Traceroute(object):
         raw = open_witness(self.wanted_mechanism, mechanism, target,
                            self.proto)
         self.privileged = bool(raw) and raw.kind == socket.SOCK_RAW
-        shown = raw if raw and not mechanism.explains else mechanism
+        shown = mechanism
+        if raw and mechanism.sight != "addresses":
+            shown = raw
         self.mechanism_name, self.why = shown.name, shown.why
-        self.raw_only, self.blind = shown is raw, not shown.explains
+        self.raw_only = shown is raw
+        self.blind = shown.sight != "addresses"
         engine = Engine(target, raw, self.options.banner_wait, self.debug,
                         guard=self.guard)
         if raw and self.options.debug:
@@ -5147,7 +5269,7 @@ class Traceroute(object):
             if keeper:
                 keeper.close()
             self.tcp_info = method.tcp_info
-            if method.blind:
+            if method.sight != "addresses":
                 self.mechanism_name, self.blind = Mechanism.name, True
                 self.why = Mechanism.why + SYSTEM.cure
             self.conclude(plan, hops, shown, control, others)

@@ -659,7 +659,7 @@ class TermuxTest(AndroidCase):
         port = self.listen()
         read = dict((platform, self.trace_on(platform, call=(
             "sock = socket.create_connection(('%s', %d))\n"
-            "print(len(potraceroute.METHODS['tcp'].read_info(sock)) > 25)\n"
+            "print(potraceroute.METHODS['tcp'].read_info(sock) is not None)\n"
             "sock.close()" % (LOOPBACK, port))))
             for platform in ("linux", "linux2", "android", "other"))
         self.assertEqual(read.pop("other"), (0, "False\n", ""))

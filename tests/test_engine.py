@@ -22,7 +22,6 @@ import potraceroute as pt  # noqa: E402
 DESTINATION = "198.51.100.7"
 OWN = "192.0.2.99"
 PORT = 443
-SEGS_IN, RETRANS, RTT = 35, 25, 17      # words of struct tcp_info
 
 
 def router(ttl):
@@ -61,11 +60,15 @@ class FakeSocket(object):
         self.inbox = []             # octets
         self.so_error = 0
         self.connected = self.dead = False
-        self.info = [0] * 60
+        self.info = pt.TcpInfo(*[0] * 7)
         self.tsval = 5000
         self.closed_at = None
         self.sent = []
         self.datagram = None        # that was sent
+
+    def tell(self, **info):
+        """Change what TCP_INFO says."""
+        self.info = self.info._replace(**info)
 
     def fileno(self):
         return self.number
@@ -130,7 +133,7 @@ class FakeSocket(object):
 
 class FakeMechanism(pt.Mechanism):
     name = "error-queue"
-    explains = True
+    sight = "addresses"
     why = ""
 
     def errors(self, sock, protocol, version):
@@ -185,7 +188,7 @@ class FakeRaw(object):
     """A raw socket: whatever the world puts into its queue."""
 
     name = "raw-socket"
-    explains = True
+    sight = "addresses"
 
     def __init__(self, world):
         self.sockets = [FakeSocket(world)]
@@ -226,7 +229,7 @@ class World(object):
     """
 
     def __init__(self, case, kind=FakeUdp, raw=False, banner_wait=0.5,
-                 payload=None, explains=True, **plan):
+                 payload=None, sight="addresses", **plan):
         self.clock = Clock()
         self.events = []            # (when, function)
         self.sockets = {}
@@ -244,7 +247,7 @@ class World(object):
                       own_address=OWN)
         self.target = pt.Target(**values)
         self.mechanism = FakeMechanism()
-        self.mechanism.explains = explains
+        self.mechanism.sight = sight
         self.raw = FakeRaw(self) if raw else None
         self.poller = FakePoller(self)
         self.method = kind(self.target, self.mechanism, self.raw)
@@ -310,7 +313,7 @@ class World(object):
         """The handshake is completed; octets or errnos may follow."""
         def arrive():
             sock.connected = True
-            sock.info[SEGS_IN] = 1
+            sock.tell(segs_in=1)
         self.at(delay, arrive)
         for number, data in enumerate(banner):
             self.at(delay + 0.01 * (number + 1), sock.inbox.append, data)
@@ -319,7 +322,7 @@ class World(object):
         """The kernel gives the socket up."""
         def arrive():
             sock.so_error, sock.dead = error, True
-            sock.info[SEGS_IN] = segments
+            sock.tell(segs_in=segments)
         self.at(delay, arrive)
 
     # What is asked of it
@@ -664,15 +667,11 @@ class TcpTests(unittest.TestCase):
         sock = world.open()
         probe = pt.Probe(state.pop("ttl", 3), state.pop("real", False))
         probe.source_port = sock.port
-        works = state.pop("queue_works", None)
-        world.method.queue_works = works
         if state.pop("icmp", False):
             sock.queue.append(world.icmp(sock, router(3)))
-        info = state.pop("info", {})
+        sock.tell(**state.pop("info", {}))
         for name, value in state.items():
             setattr(sock, name, value)
-        for word, value in info.items():
-            sock.info[word] = value
         return world.method.receive(sock, probe), probe
 
     def test_so_error_0_without_a_peer_is_not_connected(self):
@@ -681,7 +680,7 @@ class TcpTests(unittest.TestCase):
         self.assertIsNone(probe.answer)
 
     def test_so_error_0_with_a_peer_is_connected(self):
-        (reply,), probe = self.receive(connected=True, info={RTT: 20500})
+        (reply,), probe = self.receive(connected=True, info={"rtt": 20500})
         self.assertEqual((reply.kind, reply.responder),
                          ("accepted", DESTINATION))
         self.assertAlmostEqual(probe.kernel_rtt, 0.0205)
@@ -693,14 +692,14 @@ class TcpTests(unittest.TestCase):
 
     def test_refusal_with_no_segment_received_is_an_icmp_rejection(self):
         (reply,), _ = self.receive(so_error=errno.ECONNREFUSED,
-                                   info={SEGS_IN: 0})
+                                   info={"segs_in": 0})
         self.assertNotEqual(reply.kind, "reset")
         outcome, _ = pt.classify(reply, DESTINATION, OWN)
         self.assertEqual(outcome, "prohibited")
 
     def test_refusal_with_a_segment_received_is_a_reset(self):
         (reply,), _ = self.receive(so_error=errno.ECONNREFUSED,
-                                   info={SEGS_IN: 1})
+                                   info={"segs_in": 1})
         self.assertEqual((reply.kind, reply.responder),
                          ("reset", DESTINATION))
 
@@ -708,14 +707,14 @@ class TcpTests(unittest.TestCase):
         (reply,), _ = self.receive(so_error=errno.ECONNREFUSED)
         world = World(self, FakeTcp)
         sock = world.open()
-        sock.so_error, sock.info = errno.ECONNREFUSED, ()
+        sock.so_error, sock.info = errno.ECONNREFUSED, None
         (reply,) = world.method.receive(sock, pt.Probe(0, True))
         self.assertEqual((reply.kind, reply.responder), ("failed", None))
 
     def test_repeated_syn_with_ttl_1_makes_the_probe_worthless(self):
         for state in ({"icmp": True}, {"connected": True},
                       {"so_error": errno.EHOSTUNREACH}):
-            replies, probe = self.receive(info={RETRANS: 1}, **state)
+            replies, probe = self.receive(info={"total_retrans": 1}, **state)
             self.assertEqual((replies, probe.gone), ([], True))
 
     def test_timed_out_connection_is_nobodys_answer(self):
@@ -763,7 +762,7 @@ class TcpTests(unittest.TestCase):
         world = World(self, FakeTcp, last=1)
 
         def on_send(ttl, count, sock):
-            sock.info[RTT] = 19500
+            sock.tell(rtt=19500)
             world.accept(0.02, sock)
         world.on_send = on_send
         world.delay = 0.01
@@ -801,7 +800,7 @@ class TcpTests(unittest.TestCase):
 
         def on_send(ttl, count, sock):
             def arrive():
-                sock.info[RETRANS] = 1
+                sock.tell(total_retrans=1)
                 sock.queue.append(world.icmp(sock, router(1), tsval=6022))
             if ttl == 1:
                 world.at(1.372, arrive)
@@ -840,30 +839,32 @@ class TcpTests(unittest.TestCase):
 class InfoTests(unittest.TestCase):
     """What TCP_INFO gives, by kernels and emulators of any age."""
 
-    def info(self, octets):
-        class Sock(object):
-            def getsockopt(self, level, option, size):
-                return (b"\0" * 16 + b"\x50" + b"\0" * 300)[:octets]
+    def info(self, size):
+        """Return what is made of so many bytes; each word is its number."""
+        return pt.decode_tcp_info(struct.pack("=62I", *range(62))[:size])
 
-        return pt.LinuxTcpMethod.read_info(Sock())
+    def test_info_has_each_field_from_its_word(self):
+        self.assertEqual(self.info(248), pt.TcpInfo(
+            options=struct.unpack("=4B", struct.pack("=I", 1))[1], snd_mss=4,
+            unacked=6, pmtu=15, rtt=17, total_retrans=25, segs_in=35))
+
+    def test_options_of_info_are_in_the_byte_behind_the_backoff(self):
+        data = b"\0" * 5 + b"\7" + b"\0" * 10 + b"\x50" + b"\0" * 90
+        self.assertEqual(pt.decode_tcp_info(data).options, 7)
 
     def test_short_info_is_none(self):
-        self.assertEqual(self.info(0), ())
-        self.assertEqual(self.info(8), ())
-        self.assertEqual(self.info(103), ())
+        for size in (0, 8, 103):
+            self.assertIsNone(self.info(size))
 
     def test_info_of_the_oldest_kernels_is_enough(self):
-        self.assertEqual(len(self.info(104)), 26)
-        self.assertEqual(len(self.info(250)), 62)
+        self.assertIsNone(self.info(104).segs_in)
+        self.assertEqual(self.info(143).total_retrans, 25)
+        self.assertEqual(self.info(144).segs_in, 35)
 
     def test_info_of_nothing_but_zeros_is_none(self):
         """As of emulators that do not know: even a fresh socket has a
         segment size."""
-        class Sock(object):
-            def getsockopt(self, level, option, size):
-                return b"\0" * 256
-
-        self.assertEqual(pt.LinuxTcpMethod.read_info(Sock()), ())
+        self.assertIsNone(pt.decode_tcp_info(b"\0" * 256))
         sock = pt.socket.socket()
         self.addCleanup(sock.close)
         self.assertTrue(pt.LinuxTcpMethod.read_info(sock))
@@ -896,7 +897,7 @@ class RawSocketTests(unittest.TestCase):
         self.assertIsNone(world.answer(2))
 
     def test_raw_error_behind_a_raw_syn_ack_is_about_a_later_segment(self):
-        world = World(self, FakeTcp, raw=True, last=1, explains=False)
+        world = World(self, FakeTcp, raw=True, last=1, sight="distance")
 
         def on_send(ttl, count, sock):
             if ttl == 1:        # its router quotes 8 octets: no flags
@@ -1046,7 +1047,7 @@ class RawSocketTests(unittest.TestCase):
                         world.answer(1).rtt)
 
     def test_errno_without_error_queue_and_raw_socket_is_a_hop(self):
-        world = World(self, FakeTcp, explains=False, last=2)
+        world = World(self, FakeTcp, sight="distance", last=2)
         world.on_send = lambda ttl, count, sock: ttl and world.fail(
             0.02, sock, errno.EHOSTUNREACH)
         world.run()

@@ -181,14 +181,14 @@ class QuoteTests(unittest.TestCase):
         for payload in (b"\xa1" * 12, b"\xa1" * 300):
             for version, _, style, message, _ in self.each(payload):
                 reply = pt.decode_icmp(version, message)
-                self.assertEqual(reply.extension["labels"], LABELS, style)
-                self.assertEqual(len(reply.extension["interfaces"]), 1)
+                self.assertEqual(reply.labels, LABELS, style)
+                self.assertEqual(len(reply.interfaces), 1)
 
     def test_error_queue_without_a_told_place_finds_it_behind_128(self):
         for version, proto, style, message, start in self.each(b"\xa1" * 12):
             for told in (0, emulator.QUOTED_BEFORE_EXTENSION + 8 - start):
                 reply, = self.errors(version, proto, message[start:], told)
-                self.assertEqual(reply.extension["labels"], LABELS,
+                self.assertEqual(reply.labels, LABELS,
                                  (version, proto, style))
 
     def test_error_queue_that_tells_another_place_is_believed(self):
@@ -197,7 +197,7 @@ class QuoteTests(unittest.TestCase):
         place = message.index(extension(labels=TWO_LABELS)) - start
         self.assertGreater(place, 100)
         reply, = self.errors(4, emulator.UDP, message[start:], place)
-        self.assertEqual(reply.extension["labels"], LABELS)
+        self.assertEqual(reply.labels, LABELS)
 
     def test_quotes_cut_at_every_length_never_raise(self):
         for version, proto, _, message, start in self.each(b"\xa1" * 12):
@@ -209,10 +209,9 @@ class QuoteTests(unittest.TestCase):
     def test_quote_without_an_extension_has_no_labels(self):
         for payload in (b"\xa1" * 12, b"\0" * 300, b"\x20" * 300):
             message, start = time_exceeded(4, emulator.UDP, payload)
-            self.assertFalse(pt.decode_icmp(4, message).extension.get(
-                "labels"))
+            self.assertEqual(pt.decode_icmp(4, message).labels, ())
             reply, = self.errors(4, emulator.UDP, message[start:], 0)
-            self.assertFalse(reply.extension.get("labels"))
+            self.assertEqual(reply.labels, ())
 
     def test_short_quote_padded_to_its_extension_is_still_ours(self):
         target = pt.Target(*[None] * 9)._replace(

@@ -557,9 +557,8 @@ class QueueReadingTests(unittest.TestCase):
     def setUp(self):
         self.waiting = []
         self.flags = []
-        old = pt._recvmsg
-        self.addCleanup(setattr, pt, "_recvmsg", old)
-        pt._recvmsg = self.recvmsg
+        self.addCleanup(setattr, pt, "recvmsg", pt.recvmsg)
+        pt.recvmsg = self.recvmsg
 
     def recvmsg(self, sock, size, control_size, flags=0):
         self.flags.append(flags)
