@@ -1563,73 +1563,73 @@ def open_keeper():
 # 8 Payloads (what UDP services answer to)
 # ---------------------------------------------------------------------------
 
-# In hexadecimal or 'as text': a request, in which x is a random digit, and a
-# regular expression for its reply, in which x are the same digits again.
-# What it has in () goes into the words, by a table if there is one behind |.
-# None changes a server's state; OpenVPN before 2.6 has it for a minute.
-Payload = namedtuple("Payload", "ports request reply words")
+# request and reply are in hexadecimal or 'as text', where x is a random digit,
+# and in the reply, a regular expression, the same digit again.  name and
+# detail are the words for a reply: %s and %d in the detail stand for what
+# the expression holds in (), as text or as a number; a table has words for
+# its values.  No request changes a server's state; OpenVPN before 2.6 has it
+# for a minute.
+Payload = namedtuple("Payload", "ports name request reply detail")
 
-# A version that there is not: RFC 7296 2.5
+# An unknown version: RFC 7296 2.5
 IKE = Payload(
-    (500,), 16 * "x" + 16 * "0" + "00302208 00000000 0000001c",
+    (500,), "IKEv2", 16 * "x" + 16 * "0" + "00302208 00000000 0000001c",
     16 * "x" + ".{16}292.2220.{28}(....)",
-    "IKEv2 %s|0005=INVALID_MAJOR_VERSION 000e=NO_PROPOSAL_CHOSEN")
+    {"0005": "INVALID_MAJOR_VERSION", "000e": "NO_PROPOSAL_CHOSEN"})
 PAYLOADS = [IKE, IKE._replace(ports=(4500,), request=8 * "0" + IKE.request,
                               reply=8 * "0" + IKE.reply)]
 PAYLOADS += [Payload(*row) for row in (
-    ((53,), "xxxx 0100 0001 000000000000 00 0002 0001", "xxxx8..(.)",
-     "DNS %s|0=NOERROR 1=FORMERR 2=SERVFAIL 3=NXDOMAIN 4=NOTIMP 5=REFUSED"),
-    ((5353,), "xxxx 0000 0001 000000000000 09'_services'07'_dns-sd'"
-     "04'_udp'05'local'00 000c 0001", "xxxx8", "mDNS"),
-    ((137,), "xxxx 0000 0001 000000000000 20'CK" + 30 * "A" +
-     "'00 0021 0001", "xxxx8(?:.{109}(.{30}))?", "NetBIOS %s"),
-    ((123,), "23" + 78 * "0" + 16 * "x", ".4(..).{44}" + 16 * "x",
-     "NTP stratum %d"),
-    ((161,), "303b 020103 3010 020301xxxx 020300ffe3 040104 020103"
+    ((53,), "DNS", "xxxx 0100 0001 000000000000 00 0002 0001", "xxxx8..(.)",
+     {"0": "NOERROR", "1": "FORMERR", "2": "SERVFAIL", "3": "NXDOMAIN",
+      "4": "NOTIMP", "5": "REFUSED"}),
+    ((5353,), "mDNS", "xxxx 0000 0001 000000000000 09'_services'07'_dns-sd'"
+     "04'_udp'05'local'00 000c 0001", "xxxx8", ""),
+    ((137,), "NetBIOS", "xxxx 0000 0001 000000000000 20'CK" + 30 * "A" +
+     "'00 0021 0001", "xxxx8(?:.{109}(.{30}))?", "%s"),
+    ((123,), "NTP", "23" + 78 * "0" + 16 * "x", ".4(..).{44}" + 16 * "x",
+     "stratum %d"),
+    ((161,), "SNMPv3", "303b 020103 3010 020301xxxx 020300ffe3 040104 020103"
      "0410300e 0400 020100 020100 0400 0400 0400 3012 0400 0400"
      "a00c 02020102 020100 020100 3000",
-     "30(?:..){1,3}02010330..020301xxxx(?:..)*?a8", "SNMPv3 report"),
-    # As above, in 1,200 octets: RFC 9000 6.1, 14.1
-    ((443, 853), "c01a2a3a4a08" + 16 * "x" + 2372 * "0",
-     "..000000000008" + 16 * "x", "QUIC version negotiation"),
-    ((4433, 5349, 5684), "16feff 0000 000000000000 0036 0100002a 0000 000000"
-     "00002a fefd" + 64 * "x" + "00 00 0002 c02f 0100",
-     "1(?:5fe|6fe.{22}0[23])", "DTLS"),
-    ((3478,), "0001 0000 2112a442" + 24 * "x", "01.1....2112a442" + 24 * "x" +
+     "30(?:..){1,3}02010330..020301xxxx(?:..)*?a8", "report"),
+    # An unknown version in 1,200 bytes: RFC 9000 6.1, 14.1
+    ((443, 853), "QUIC", "c01a2a3a4a08" + 16 * "x" + 2372 * "0",
+     "..000000000008" + 16 * "x", "version negotiation"),
+    ((4433, 5349, 5684), "DTLS", "16feff 0000 000000000000 0036 0100002a"
+     "0000 00000000002a fefd" + 64 * "x" + "00 00 0002 c02f 0100",
+     "1(?:5fe|6fe.{22}0[23])", ""),
+    ((3478,), "STUN", "0001 0000 2112a442" + 24 * "x",
+     "01.1....2112a442" + 24 * "x" +
      "(?:(?:.{8})*?0020(?:0008..01(....)(.{8})|0014..02(....)(.{32})))?",
-     "STUN: seen from outside as %s"),
-    ((5060,), "'OPTIONS sip:a.invalid SIP/2.0\r\n"
+     "seen from outside as %s"),
+    ((5060,), "SIP", "'OPTIONS sip:a.invalid SIP/2.0\r\n"
      "Via: SIP/2.0/UDP a.invalid;rport;branch=z9hG4bK'6x6x6x6x6x6x6x6x'\r\n"
      "From: <sip:a.invalid>;tag=a\r\nTo: <sip:a.invalid>\r\nCall-ID: a'"
      "6x6x6x6x'\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 0\r\n\r\n'",
-     "'SIP/2.0 '((?:..)*?)0d(?:..)*?6x6x6x6x6x6x6x6x", "SIP %s"),
-    ((69,), "0001'none-'6x6x6x6x00'octet'00",
-     "000(?:3|5....((?:..)*?)00)", "TFTP %s"),
-    ((1194,), "38" + 16 * "x" + 10 * "0", "40.{16}0100000000" + 16 * "x",
-     "OpenVPN"),
-    ((1812, 1645), "01xx0014" + 32 * "x", "0([23b])xx0",
-     "RADIUS %s|2=Accept 3=Reject b=Challenge"),
-    ((11211,), "xxxx 0000 0001 0000'version\r\n'",
-     "xxxx000000010000'VERSION '((?:..)*?)0d", "memcached %s"),
-    ((111,), "xxxxxxxx 00000000 00000002 000186a0 00000002" + 40 * "0",
-     "xxxxxxxx00000001", "rpcbind"),
-    ((88,), "6a583056 a103020105 a20302010a a44a3048 a00703050000000000"
-     "a2031b0141 a3163014a003020102a10d300b1b06'krbtgt'1b0141"
-     "a511180f'19700101000000Z' a706020401xxxxxx a8053003020112",
-     "7e(?:(?:..)*?a6030201(..))?", "Kerberos error %d"),
-    ((389,), "302c 020301xxxx 6325 0400 0a0100 0a0100 020100 020100 010100"
-     "870b'objectclass'30050403'1.1'", "30(?:..){1,5}020301xxxx6[45]",
-     "CLDAP"),
-    ((623,), "0600ff06000011be80xx0000", "0600ff06000011be40xx",
-     "RMCP pong"),
-    ((5683,), "4000xxxx", "7000xxxx", "CoAP reset"),
-    ((1900,), "'M-SEARCH * HTTP/1.1\r\nHost: 239.255.255.250:1900\r\n"
-     "Man: \"ssdp:discover\"\r\nMX: 1\r\nST: upnp:rootdevice\r\n\r\n'",
-     "'HTTP/1.1 '((?:..)*?)0d", "SSDP %s"),
-    ((5351,), "0000", "0080(....)", "NAT-PMP result %d"),
-    ((2152,), "3201 0004 00000000 xxxx 0000", "3202.{12}xxxx", "GTP-U echo"),
-    ((2123,), "4001 0009 xxxxxx00 03000100 00", "4002....xxxxxx",
-     "GTPv2-C echo"))]
+     "'SIP/2.0 '((?:..)*?)0d(?:..)*?6x6x6x6x6x6x6x6x", "%s"),
+    ((69,), "TFTP", "0001'none-'6x6x6x6x00'octet'00",
+     "000(?:3|5....((?:..)*?)00)", "%s"),
+    ((1194,), "OpenVPN", "38" + 16 * "x" + 10 * "0",
+     "40.{16}0100000000" + 16 * "x", ""),
+    ((1812, 1645), "RADIUS", "01xx0014" + 32 * "x", "0([23b])xx0",
+     {"2": "Accept", "3": "Reject", "b": "Challenge"}),
+    ((11211,), "memcached", "xxxx 0000 0001 0000'version\r\n'",
+     "xxxx000000010000'VERSION '((?:..)*?)0d", "%s"),
+    ((111,), "rpcbind", "xxxxxxxx 00000000 00000002 000186a0 00000002" +
+     40 * "0", "xxxxxxxx00000001", ""),
+    ((88,), "Kerberos", "6a583056 a103020105 a20302010a a44a3048"
+     "a00703050000000000 a2031b0141 a3163014a003020102a10d300b1b06'krbtgt'"
+     "1b0141 a511180f'19700101000000Z' a706020401xxxxxx a8053003020112",
+     "7e(?:(?:..)*?a6030201(..))?", "error %d"),
+    ((623,), "RMCP", "0600ff06000011be80xx0000", "0600ff06000011be40xx",
+     "pong"),
+    ((5683,), "CoAP", "4000xxxx", "7000xxxx", "reset"),
+    ((1900,), "SSDP", "'M-SEARCH * HTTP/1.1\r\nHost: 239.255.255.250:1900"
+     "\r\nMan: \"ssdp:discover\"\r\nMX: 1\r\nST: upnp:rootdevice\r\n\r\n'",
+     "'HTTP/1.1 '((?:..)*?)0d", "%s"),
+    ((5351,), "NAT-PMP", "0000", "0080(....)", "result %d"),
+    ((2152,), "GTP-U", "3201 0004 00000000 xxxx 0000", "3202.{12}xxxx",
+     "echo"))]
 
 # What answers nothing, or, L2TP, only what leaves a tunnel behind
 SILENT = {162: "SNMP trap", 514: "syslog", 1701: "L2TP", 2055: "NetFlow",
@@ -1640,14 +1640,12 @@ SILENT = {162: "SNMP trap", 514: "syslog", 1701: "L2TP", 2055: "NetFlow",
 
 def find_payload(target):
     """Return the Payload for a target; None if none is known, or needed."""
+    if target.payload is not None:
+        return None
     for row in PAYLOADS:
-        if target.port in row.ports and target.payload is None:
+        if target.port in row.ports:
             return row
     return None
-
-
-def name_of(row):
-    return row.words.replace(":", "").split()[0]
 
 
 def fill_template(template, digits=""):
@@ -1661,6 +1659,8 @@ def fill_template(template, digits=""):
 
 
 def match_payload(row, data, digits=""):
+    """Return the match of a reply, to a request with these digits if they
+    are given; None if it is something else."""
     import re
     return re.match(fill_template(row.reply, digits), format_hex(data))
 
@@ -1670,15 +1670,18 @@ def replies_to(row, payload, data):
     what is no reply at all is an answer too, if not the expected."""
     ours = [digit for place, digit in zip(
         fill_template(row.request), format_hex(payload)) if place == "."]
-    return bool(match_payload(row, data, ours)) or \
-        len(data) > 1 and not match_payload(row, data)
+    if match_payload(row, data, ours):
+        return True
+    return len(data) > 1 and not match_payload(row, data)
 
 
 def decode_outside(target, data):
     """Return (address, port) of this host as a STUN server saw it, or None
     (XOR-MAPPED-ADDRESS, RFC 8489 14.2)."""
     row = find_payload(target)
-    found = row and "STUN" in row.words and match_payload(row, data)
+    if row is None or row.name != "STUN":
+        return None
+    found = match_payload(row, data)
     value = "".join(found.groups("")) if found else ""
     if not value:
         return None
@@ -1689,26 +1692,34 @@ def decode_outside(target, data):
 
 def describe_data(target, data):
     """Return what UDP data says, as the subject of a sentence."""
-    what = "%d octets of data" % len(data)
+    size = "%d bytes of data" % len(data)
     row = find_payload(target)
     if row is None:
-        return what
-    words, _, table = row.words.partition("|")
+        return size
     found = match_payload(row, data)
     if not found:
-        return "%s, not the %s reply expected," % (what, name_of(row))
-    value, seen = "".join(found.groups("")), decode_outside(target, data)
-    if seen:
-        words %= ("[%s]:%d" if ":" in seen[0] else "%s:%d") % seen
-    elif "%" in words and not value:
-        words = name_of(row)
-    elif table:
-        words %= dict(pair.split("=") for pair in table.split()).get(
-            value, "code " + value)
-    elif "%" in words:
-        words %= int(value, 16) if "%d" in words else format_text(
-            bytearray.fromhex(value))[:60].strip()
-    return "%s (%s)" % (words, what)
+        return "%s, not the %s reply expected," % (size, row.name)
+    words, outside = row.name, decode_outside(target, data)
+    if outside:
+        form = "[%s]:%d" if ":" in outside[0] else "%s:%d"
+        words += ": " + row.detail % (form % outside)
+    else:
+        detail = describe_detail(row.detail, "".join(found.groups("")))
+        words += " " + detail if detail else ""
+    return "%s (%s)" % (words, size)
+
+
+def describe_detail(detail, value):
+    """Return the words for a value in hexadecimal, "" if there is none."""
+    if isinstance(detail, dict):
+        return detail.get(value, "code " + value)
+    if "%" not in detail:
+        return detail
+    if not value:
+        return ""
+    if "%d" in detail:
+        return detail % int(value, 16)
+    return detail % format_text(bytearray.fromhex(value))[:60].strip()
 
 
 def format_silence(target, controls):
@@ -1721,7 +1732,7 @@ def format_silence(target, controls):
             if control.verdict in words:
                 said += words[control.verdict] % control.label
     if row:
-        said += "; %s may say nothing to strangers" % name_of(row)
+        said += "; %s may say nothing to strangers" % row.name
     elif target.port in SILENT:
         said += "; %s answers no such probe" % SILENT[target.port]
     return said

@@ -421,7 +421,7 @@ class TextTests(LoopbackCase):
             "UDP traceroute to 127.0.0.1 [127.0.0.1] port %d" % port,
             "1\tUDP port %d responded, received data: '\\x00hi'" % port,
             "Successfully reached destination",
-            "UDP port %d answered: 3 octets of data came from 127.0.0.1, "
+            "UDP port %d answered: 3 bytes of data came from 127.0.0.1, "
             "1 hop away" % port])
         self.assertEqual(status, 0)
 

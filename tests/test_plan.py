@@ -597,7 +597,7 @@ class VerdictTests(unittest.TestCase):
     def test_verdict_answered_by_udp_data(self):
         data = make_answer("data", DESTINATION, data=b"12345")
         trace = make_trace(data, walk(3, t4=data), "udp", 7)
-        self.check(trace, "answered", "UDP port 7 answered: 5 octets of "
+        self.check(trace, "answered", "UDP port 7 answered: 5 bytes of "
                    "data came from 198.51.100.7, 4 hops away", 0)
         self.assertEqual(trace.banner, b"12345")
 
