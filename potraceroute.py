@@ -100,6 +100,17 @@ LINUX = sys.platform.startswith(("linux", "android"))
 WINDOWS = sys.platform == "win32"
 
 
+def find_call(name):
+    """Return a function of Linux's C library, for Python 2.7, or None."""
+    if not LINUX:
+        return None
+    try:
+        import ctypes
+        return getattr(ctypes.CDLL(None, use_errno=True), name)
+    except (ImportError, OSError, AttributeError):
+        return None
+
+
 def find_clock():
     """Return a function that tells seconds and never jumps."""
     # Windows' monotonic() moves in steps of 16 ms before Python 3.13.
@@ -113,13 +124,10 @@ def find_clock():
 
 def find_libc_clock():
     """Return Linux's clock_gettime(CLOCK_MONOTONIC) in seconds, or None."""
-    if not LINUX:
+    read = find_call("clock_gettime")
+    if read is None:
         return None
-    try:
-        import ctypes
-        read = ctypes.CDLL(None).clock_gettime
-    except (ImportError, OSError, AttributeError):
-        return None
+    import ctypes
     stamp = (ctypes.c_long * 2)()       # struct timespec
 
     def clock():
@@ -133,43 +141,31 @@ monotonic = find_clock()
 
 
 def find_recvmsg():
-    """Return Linux's recvmsg(2) as socket.recvmsg() of Python 3, or None.
-
-    struct msghdr and struct cmsghdr as Linux's libraries lay them out
-    (natural alignment, lengths of the size of a pointer).
-    """
-    if not LINUX:
+    """Return Linux's recvmsg(2) as socket.recvmsg() of Python 3, or None."""
+    call = find_call("recvmsg")
+    if call is None:
         return None
-    try:
-        import ctypes as c
-        call = c.CDLL(None, use_errno=True).recvmsg
-    except (ImportError, OSError, AttributeError):
-        return None
-
-    class IoVec(c.Structure):
-        _fields_ = [("base", c.c_void_p), ("len", c.c_size_t)]
-
-    class MsgHdr(c.Structure):
-        _fields_ = [("name", c.c_void_p), ("namelen", c.c_uint),
-                    ("iov", c.POINTER(IoVec)), ("iovlen", c.c_size_t),
-                    ("control", c.c_void_p), ("controllen", c.c_size_t),
-                    ("flags", c.c_int)]
+    from ctypes import addressof, byref, create_string_buffer, get_errno
+    # struct msghdr and struct iovec with their natural alignment; lengths
+    # are of the size of a pointer.
+    form, vector_form = struct.Struct("@PIPLPLi0L"), struct.Struct("@PL")
 
     def receive(sock, size, control_size, flags=0):
-        data, name, control = [c.create_string_buffer(length)
+        data, name, control = [create_string_buffer(length)
                                for length in (size, 128, control_size)]
-        vector = IoVec(c.addressof(data), size)
-        header = MsgHdr(c.addressof(name), 128, c.pointer(vector), 1,
-                        c.addressof(control), control_size, 0)
+        vector = create_string_buffer(vector_form.pack(addressof(data), size))
+        header = create_string_buffer(form.pack(
+            addressof(name), 128, addressof(vector), 1, addressof(control),
+            control_size, 0))
         length = -1
         while length < 0:
-            length = call(sock.fileno(), c.byref(header), flags)
-            number = c.get_errno()
+            length = call(sock.fileno(), byref(header), flags)
+            number = get_errno()
             if length < 0 and number != errno.EINTR:
                 raise socket.error(number, os.strerror(number))
-        return (data.raw[:length],
-                split_control(control.raw[:header.controllen]),
-                header.flags, decode_name(name.raw[:header.namelen]))
+        _, name_size, _, _, _, used, told = form.unpack_from(header.raw)
+        return (data.raw[:length], split_control(control.raw[:used]), told,
+                decode_name(name.raw[:name_size]))
 
     return receive
 
@@ -540,17 +536,12 @@ def decode_extension(data):
             return {"labels": (), "interfaces": ()}
         body, rest = rest[4:size], rest[size:]
         if (kind, subkind) == (1, 1):
-            labels += decode_labels(body)
+            labels += tuple(        # RFC 4950 2.1
+                Label(word >> 12, word >> 9 & 7, word & 255) for word in
+                struct.unpack_from("!%dI" % (len(body) // 4), body))
         elif kind == 2 and subkind < 64:        # where our packet arrived
             interfaces += (decode_interface(subkind, body),)
     return {"labels": labels[:16], "interfaces": interfaces[:16]}
-
-
-def decode_labels(body):
-    """Return the labels of an MPLS stack (RFC 4950 2.1)."""
-    words = struct.unpack_from("!%dI" % (len(body) // 4), body)
-    return tuple(Label(word >> 12, word >> 9 & 7, word & 255)
-                 for word in words)
 
 
 def decode_interface(flags, body):
@@ -928,10 +919,7 @@ class Mechanism(object):
 
     def prepare(self, sock, version):
         for level, option in self.options[version]:
-            try:
-                sock.setsockopt(level, option, 1)
-            except socket.error:
-                pass                    # one fact less, not one probe less
+            try_option(sock, level, option, 1)
 
     def errors(self, sock, protocol, version):
         return []
@@ -957,6 +945,27 @@ class Mechanism(object):
         family = target.family
         sock.setsockopt(family.level, family.ttl, ttl)
         sock.sendto(packet, target.sockaddr)
+
+
+def try_option(sock, level, option, value):
+    """Set a socket option; return True if the kernel knows it.  Without it
+    there is one fact less, not one probe less."""
+    try:
+        sock.setsockopt(level, option, value)
+    except socket.error:
+        return False
+    return True
+
+
+def takes_option(kind, level, option):
+    """Return True if the kernel knows an option of sockets of a kind."""
+    try:
+        sock = socket.socket(socket.AF_INET, kind)
+    except socket.error:
+        return False
+    known = try_option(sock, level, option, 1)
+    sock.close()
+    return known
 
 
 def decode_stamp(value, nano):
@@ -988,12 +997,11 @@ class ErrorQueue(Mechanism):
                6: ((41, 25), (41, 51), stamp_option, (41, 31))}
     error_items = ((0, 11), (41, 25))
 
-    @classmethod
-    def available(cls):
-        # Sandboxes that only look like Linux have none.
-        level, option = cls.options[4][0]
+    @staticmethod
+    def available():
+        # Sandboxes that only look like Linux have no IP_RECVERR.
         return (LINUX and recvmsg is not None and
-                takes_option(socket.SOCK_DGRAM, level, option))
+                takes_option(socket.SOCK_DGRAM, 0, 11))
 
     def errors(self, sock, protocol, version):
         replies = []
@@ -1024,7 +1032,7 @@ class ErrorQueue(Mechanism):
     def find_extension(value, version, protocol):
         """Return where in the data an ICMP extension begins: ee_data tells
         it (struct sock_ee_data_rfc4884), or 0; then it is behind 128 bytes
-        of our packet (RFC 4884 5.5), less the headers not shown."""
+        of our packet (RFC 4884 5.5), whose first headers are cut off."""
         told, = struct.unpack_from("=H", value, 12)
         shown = 128 - (20 if version == 4 else 40)
         if protocol == socket.IPPROTO_UDP:
@@ -1049,19 +1057,6 @@ class ErrorQueue(Mechanism):
         return NO_REPLY._replace(
             kind="icmp", responder=decode_sockaddr(value[16:]),
             icmp_type=kind, icmp_code=code, quoted=quoted, **facts)
-
-
-def takes_option(kind, level, option):
-    """Return True if the kernel knows a socket option."""
-    try:
-        sock = socket.socket(socket.AF_INET, kind)
-        try:
-            sock.setsockopt(level, option, 1)
-            return True
-        finally:
-            sock.close()
-    except socket.error:
-        return False
 
 
 class TcpIcmpError(Mechanism):
@@ -1144,15 +1139,11 @@ class IcmpApi(Mechanism):
         if version == 6 and not hasattr(socket, "inet_pton"):
             raise RunError("ICMP echo to IPv6 needs Python 3 on Windows")
         dll, handle = self.open_handle(version)
-        dll.IcmpCloseHandle(handle)     # it can be had
+        dll.IcmpCloseHandle(handle)     # so there is one
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            sock.setblocking(False)
-            sock.bind(("127.0.0.1", 0))
-            sock.connect(sock.getsockname())
-        except socket.error:
-            sock.close()
-            raise
+        sock.setblocking(False)
+        sock.bind(("127.0.0.1", 0))
+        sock.connect(sock.getsockname())
         return sock
 
     def errors(self, sock, protocol, version):
@@ -1174,7 +1165,7 @@ class IcmpApi(Mechanism):
         thread.start()
 
     def call(self, sock, packet, target, ttl):
-        """Send a probe, wait for its Reply and tell the other thread."""
+        """In a thread: send a probe, and leave its Reply to errors()."""
         try:
             reply = self.ask(packet[8:], target, ttl)
         except (OSError, socket.error) as error:
@@ -1360,10 +1351,7 @@ class RawSocket(Mechanism):
             bits[kind // 32] |= 1 << kind % 32
         if not passing:
             bits = [word ^ 0xffffffff for word in bits]
-        try:
-            sock.setsockopt(level, option, struct.pack("=%dI" % words, *bits))
-        except socket.error:
-            pass
+        try_option(sock, level, option, struct.pack("=%dI" % words, *bits))
 
     def set_up(self, sock, target):
         pass
@@ -1455,7 +1443,7 @@ class WindowsRawSocket(RawSocket):
 # ICMP error is heard.
 System = namedtuple("System", "platforms mechanisms witnesses cure no_echo "
                               "deaf")
-DEAF = ("No ICMP error of any hop was heard: either they send none, or a "
+DEAF = ("No ICMP error from any hop was heard: either they send none, or a "
         "firewall drops them",)
 SYSTEMS = (
     System(("linux", "android"), (ErrorQueue,), (LinuxRawSocket,),
@@ -1475,7 +1463,7 @@ SYSTEMS = (
     System(("win32",), (TcpIcmpError, OldWindows, IcmpApi),
            (WindowsRawSocket,),
            "run it as administrator", None, (
-               DEAF[0] + ", as Windows' does until an administrator says",
+               DEAF[0] + ", as Windows' own does until an administrator runs",
                "netsh advfirewall firewall add rule name=\"ICMPv4 in\" "
                "dir=in action=allow protocol=icmpv4:any,any",
                "netsh advfirewall firewall add rule name=\"ICMPv6 in\" "
@@ -1503,13 +1491,11 @@ def select_mechanism(wanted, method):
 
     wanted: None, or the name of the only one that will do.
     """
-    chosen = Mechanism
-    for kind in SYSTEM.mechanisms:
+    for kind in SYSTEM.mechanisms + (Mechanism,):       # if no other does
         if (method in kind.methods and wanted in (None, kind.name) and
                 kind.available()):
-            chosen = kind
             break
-    mechanism = chosen()
+    mechanism = kind()
     if mechanism.why:
         mechanism.why += SYSTEM.cure
     return mechanism
@@ -1552,10 +1538,7 @@ def open_keeper():
         return None
     if LINUX:
         level, option = ErrorQueue.stamp_option
-        try:
-            sock.setsockopt(level, option, 1)
-        except socket.error:
-            pass
+        try_option(sock, level, option, 1)
     return sock
 
 
@@ -1779,7 +1762,7 @@ class Method(object):
                         know; TCP cannot, only the kernel knows its
                         sequence numbers
     sight               what we see of who answers: see Mechanism
-    kernel_sight        the same, but for what a raw socket adds
+    kernel_sight        the same, without a raw socket
     proven              True once the kernel has told who answered
     start()             open what all probes share
     send(probe)         send it; raises socket.error
@@ -1906,19 +1889,12 @@ class TcpMethod(Method):
         """Set options of the SYN: one is enough (Windows'
         TCP_NOSYNRETRIES)."""
         if self.mechanism.refusals and not probe.real:
-            self.try_option(sock, self.protocol, 9, 1)
+            try_option(sock, self.protocol, 9, 1)
 
     def hold_back(self, sock, probe):
         """Note the probe's identity, and see to what comes of its SYN."""
         try:
             probe.source_port = sock.getsockname()[1]
-        except socket.error:
-            pass
-
-    @staticmethod
-    def try_option(sock, level, option, value):
-        try:
-            sock.setsockopt(level, option, value)
         except socket.error:
             pass
 
@@ -2035,9 +2011,9 @@ class LinuxTcpMethod(TcpMethod):
 
     def set_up(self, sock, probe):
         if self.target.family.version == 6:     # a constant flow label
-            self.try_option(sock, 41, IPV6_AUTOFLOWLABEL, 0)
+            try_option(sock, 41, IPV6_AUTOFLOWLABEL, 0)
         if not probe.real:
-            self.try_option(sock, self.protocol, TCP_DEFER_ACCEPT, 1)
+            try_option(sock, self.protocol, TCP_DEFER_ACCEPT, 1)
 
     def hold_back(self, sock, probe):
         TcpMethod.hold_back(self, sock, probe)
@@ -2056,10 +2032,9 @@ class LinuxTcpMethod(TcpMethod):
 
     def release(self, probe):
         if probe.sock is not None and not probe.real:
-            try:                # the reset has to reach the server
-                self.set_ttl(probe.sock, DEFAULT_TTL)
-            except socket.error:
-                pass
+            # The reset has to reach the server.
+            family = self.target.family
+            try_option(probe.sock, family.level, family.ttl, DEFAULT_TTL)
         Method.release(self, probe)
 
     @staticmethod
@@ -2154,11 +2129,17 @@ class IcmpMethod(Method):
     def start(self):
         self.protocol = self.target.family.icmp
         self.nonce = os.urandom(8)
-        self.seq, ident = struct.unpack("!HH", os.urandom(4))
-        ident = ident or 1
-        ways = ((socket.SOCK_DGRAM, ident), (socket.SOCK_DGRAM, 0),
-                (socket.SOCK_RAW, 0))
-        for kind, port in ways if self.sight == "addresses" else ():
+        self.seq, self.ident = struct.unpack("!HH", os.urandom(4))
+        if self.sight == "addresses":
+            self.open_echo(self.ident or 1)
+        if self.sock is None:
+            raise RunError("ICMP echo is not permitted here: %s, or probe "
+                           "with -U or TCP" % (SYSTEM.no_echo or SYSTEM.cure))
+
+    def open_echo(self, ident):
+        """Open a ping socket with this ident or another, or a raw one."""
+        for kind, port in ((socket.SOCK_DGRAM, ident),
+                           (socket.SOCK_DGRAM, 0), (socket.SOCK_RAW, 0)):
             try:
                 self.sock = self.open_socket(kind, self.protocol, port)
             except RunError:
@@ -2166,12 +2147,10 @@ class IcmpMethod(Method):
             except (socket.error, OSError):
                 continue
             self.by_ping = kind == socket.SOCK_DGRAM
-            # Linux has an ident of its own, others leave it to us.
-            given = self.by_ping and self.sock.getsockname()[1]
-            self.ident = given or ident
+            self.ident = ident
+            if self.by_ping:    # Linux's own; others leave it to us
+                self.ident = self.sock.getsockname()[1] or ident
             return
-        raise RunError("ICMP echo is not permitted here: %s, or probe with "
-                       "-U or TCP" % (SYSTEM.no_echo or SYSTEM.cure))
 
     def send(self, probe):
         self.seq = (self.seq + 1) & 0xffff

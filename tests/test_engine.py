@@ -690,6 +690,21 @@ class TcpTests(unittest.TestCase):
                                    icmp=True)
         self.assertEqual((reply.kind, reply.responder), ("icmp", router(3)))
 
+    def test_errno_without_its_icmp_error_leaves_the_distance_to_see(self):
+        for raw, known, kernel, sight in (
+                (False, False, "distance", "distance"),
+                (True, False, "distance", "addresses"),
+                (False, True, "addresses", "addresses")):
+            world = World(self, FakeTcp, raw=raw)
+            sock, probe = world.open(), pt.Probe(0, True)
+            if known:           # it has told who answers before
+                sock.queue.append(world.icmp(sock, router(3)))
+                world.method.receive(sock, probe)
+            sock.so_error = errno.EHOSTUNREACH
+            world.method.receive(sock, probe)
+            self.assertEqual((world.method.kernel_sight, world.method.sight),
+                             (kernel, sight))
+
     def test_refusal_with_no_segment_received_is_an_icmp_rejection(self):
         (reply,), _ = self.receive(so_error=errno.ECONNREFUSED,
                                    info={"segs_in": 0})

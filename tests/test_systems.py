@@ -666,7 +666,7 @@ class MacOSTest(Contract, unittest.TestCase):
                                           sim.HOST[version])
             self.assertEqual((status, err), (0, ""), out)
             self.assertIn("is open", out)
-            self.assertIn("No ICMP error of any hop", out)
+            self.assertIn("No ICMP error from any hop", out)
 
     def test_syns_that_end_without_an_errno_are_not_connections(self):
         """SO_ERROR is 0 after an IPv6 time-exceeded."""
