@@ -858,6 +858,9 @@ def format_ms(seconds):
 # 7 Mechanisms
 # ---------------------------------------------------------------------------
 
+SO_TIMESTAMPNS = 1, 35          # Linux: level and option
+
+
 class Mechanism(object):
     """How answers reach us.  This one: a socket's errno, and no more.
 
@@ -889,7 +892,6 @@ class Mechanism(object):
     wait = 2.0
     why = ("hop addresses are not visible: this system does not show ICMP "
            "errors to an unprivileged user; ")      # and then: the cure
-    stamp_option = None
     debug = staticmethod(lambda text: None)
     options = {4: (), 6: ()}
     ttl_items = ((0, 2), (41, 52))      # IP_TTL, IPV6_HOPLIMIT
@@ -989,19 +991,18 @@ class ErrorQueue(Mechanism):
     name = "error-queue"
     sight = "addresses"
     why = ""
-    stamp_option = (1, 35)              # SO_TIMESTAMPNS
     MSG_ERRQUEUE = 0x2000
-    # IP_RECVERR, IP_RECVTTL; IPV6_RECVERR, IPV6_RECVHOPLIMIT; stamps;
-    # IP_RECVERR_RFC4884, IPV6_RECVERR_RFC4884
-    options = {4: ((0, 11), (0, 12), stamp_option, (0, 26)),
-               6: ((41, 25), (41, 51), stamp_option, (41, 31))}
+    # IP_RECVERR, IP_RECVTTL, ..., IP_RECVERR_RFC4884; the same of IPv6
+    options = {4: ((0, 11), (0, 12), SO_TIMESTAMPNS, (0, 26)),
+               6: ((41, 25), (41, 51), SO_TIMESTAMPNS, (41, 31))}
     error_items = ((0, 11), (41, 25))
 
-    @staticmethod
-    def available():
-        # Sandboxes that only look like Linux have no IP_RECVERR.
+    @classmethod
+    def available(cls):
+        # Sandboxes that only look like Linux have none.
+        level, option = cls.options[4][0]
         return (LINUX and recvmsg is not None and
-                takes_option(socket.SOCK_DGRAM, 0, 11))
+                takes_option(socket.SOCK_DGRAM, level, option))
 
     def errors(self, sock, protocol, version):
         replies = []
@@ -1393,8 +1394,7 @@ class LinuxRawSocket(RawSocket):
     """Needs CAP_NET_RAW; another one sees TCP, too."""
 
     sees_tcp = True
-    stamp_option = (1, 35)
-    options = {4: ((0, 12), stamp_option), 6: ((41, 51), stamp_option)}
+    options = {4: ((0, 12), SO_TIMESTAMPNS), 6: ((41, 51), SO_TIMESTAMPNS)}
     ttl_items = Mechanism.ttl_items
     icmp_filter = {4: (255, 1, 1, False), 6: (58, 1, 8, False)}
 
@@ -1537,7 +1537,7 @@ def open_keeper():
     except socket.error:
         return None
     if LINUX:
-        level, option = ErrorQueue.stamp_option
+        level, option = SO_TIMESTAMPNS
         try_option(sock, level, option, 1)
     return sock
 
@@ -1845,8 +1845,7 @@ def decode_tcp_info(data):
     all zeros, as an emulator's may be: snd_mss is never 0."""
     if len(data) < 104:
         return None
-    words = struct.unpack("=%dI" % (len(data) // 4),
-                          data[:len(data) // 4 * 4])
+    words = struct.unpack_from("=%dI" % (len(data) // 4), data)
     if words[4] == 0:
         return None
     return TcpInfo(options=bytearray(data)[5], snd_mss=words[4],
