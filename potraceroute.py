@@ -42,23 +42,24 @@ forged on the way.
 
 Sections, each using only those above it:
 
-    1 Imports and the 2/3 seam   12 Verdict
-    2 Vocabulary                 13 Control (comparison)
-    3 Errors                     14 Several ports (and flows)
-    4 Wire formats               15 Who sent the reset
-    5 Replies                    16 What changed on the way
-    6 Hops                       17 Names and lines
-    7 Mechanisms                 18 Inside the session (TLS, HTTP)
-    8 Payloads (UDP requests)    19 Path MTU
-    9 Probe methods              20 Traceroute (the interface)
-   10 Plan (what to send when)   21 Report
-   11 Engine (send and hear)     22 Doctor (what this host can do)
-                                 23 Options and command line
-                                 24 Dialogs (QPython)
+    1 Imports and the 2/3 seam   13 Control (comparison)
+    2 Vocabulary                 14 Several ports (and flows)
+    3 Errors                     15 Who sent the reset
+    4 Wire formats               16 What changed on the way
+    5 Replies                    17 Names and lines
+    6 Hops                       18 Inside the session (TLS, HTTP)
+    7 Mechanisms                 19 Path MTU
+    8 Payloads (UDP requests)    20 Traceroute (the interface)
+    9 Probe methods              21 Report
+   10 Plan (what to send when)   22 Doctor (what this host can do)
+   11 Engine (send and hear)     23 Pasting
+   12 Verdict                    24 Options and command line
+                                 25 Dialogs (QPython)
 
-To add a UDP service, add a row to PAYLOADS; an option, a row to OPTIONS; a
-look at the finished trace, a function to CHECKS; a system, a row to SYSTEMS,
-with a subclass of Mechanism or RawSocket for what it does differently.
+To add a UDP service, add a row to PAYLOADS; an option, a row to
+OPTION_GROUPS; a look at the finished trace, a function to CHECKS; a system, a
+row to SYSTEMS, with a subclass of Mechanism or RawSocket for what it does
+differently.
 
 Limits: what a service does with a request is told hop by hop on Linux only,
 and so are path MTUs; on other systems a TCP trace opens some four more
@@ -75,6 +76,21 @@ if __name__ == "__main__":
     # Ctrl-C before main() is ready ends us without a traceback.
     import signal
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    import atexit
+    end_reached = False
+
+    @atexit.register
+    def check_end():
+        """Say so if this file was cut off where the rest is valid Python:
+        nothing would be printed then, and the exit status be 0."""
+        import os
+        import sys
+        if not end_reached:
+            sys.stderr.write("potraceroute: error: this file was cut off: "
+                             "copy it again\n")
+            sys.stderr.flush()
+            os._exit(2)
 
 import errno
 import os
@@ -5512,6 +5528,9 @@ class JsonReport(object):
 # 22 Doctor (what this host can do)
 # ---------------------------------------------------------------------------
 
+LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+
+
 def try_method(proto, version):
     """Return what a trace over loopback shows of a method: a dict."""
     row = {"method": proto, "family": version, "works": False,
@@ -5519,22 +5538,9 @@ def try_method(proto, version):
     server = None
     try:
         server = socket.socket(FAMILIES[version].af)
-        address = {4: "127.0.0.1", 6: "::1"}[version]
-        server.bind((address, 0))
+        server.bind((LOOPBACK[version], 0))
         server.listen(5)
-        port = server.getsockname()[1]
-        tracer = Traceroute(None, address, proto, no_dns=True, wait_time=1.5,
-                            control="none", max_hops=1, banner_wait=0,
-                            port=None if proto == "icmp" else port)
-        result = tracer.run()
-        row.update(works=result.reached, mechanism=result.mechanism,
-                   privileged=result.privileged, problem=tracer.why or None if
-                   result.reached else result.error or
-                   "no answer has come back over loopback")
-        if LINUX and proto == "tcp" and not result.privileged and \
-                release_of(os.uname()[2]) < (5, 8):
-            row["problem"] = "hop addresses are not visible: they need " \
-                "Linux 5.8, this is %s; %s" % (os.uname()[2], SYSTEM.cure)
+        row.update(trace_loopback(proto, version, server.getsockname()[1]))
     except Error as error:
         row["problem"] = str(error)
     except socket.error as error:
@@ -5546,6 +5552,32 @@ def try_method(proto, version):
     return row
 
 
+def trace_loopback(proto, version, port):
+    """Trace to a port of this host; return what try_method() finds."""
+    if proto == "icmp":
+        port = None
+    tracer = Traceroute(None, LOOPBACK[version], proto, port=port,
+                        no_dns=True, wait_time=1.5, control="none",
+                        max_hops=1, banner_wait=0)
+    result = tracer.run()
+    problem = tracer.why or None
+    if not problem and not result.reached:
+        problem = result.error or "no answer has come back over loopback"
+    if proto == "tcp" and LINUX and not result.privileged:
+        problem = find_old_kernel() or problem
+    return {"works": result.reached, "mechanism": result.mechanism,
+            "privileged": result.privileged, "problem": problem}
+
+
+def find_old_kernel():
+    """Return why a TCP trace without privilege shows no hops, or None."""
+    release = os.uname()[2]
+    if release_of(release) >= (5, 8):
+        return None
+    return ("hop addresses are not visible: they need Linux 5.8, this is "
+            "%s; %s" % (release, SYSTEM.cure))
+
+
 def release_of(text):
     """Return the first two numbers of a kernel's release."""
     words = text.replace("-", ".").split(".") + ["", ""]
@@ -5554,7 +5586,7 @@ def release_of(text):
 
 def examine(writer, argv, as_json):
     """Say what this host can do by each method; return the exit status.
-    Nothing is sent but over loopback."""
+    Nothing is sent except over loopback."""
     rows = [try_method(proto, version) for proto in ("tcp", "udp", "icmp")
             for version in (4, 6)]
     status = 0 if any(row["works"] for row in rows) else 2
@@ -5565,101 +5597,229 @@ def examine(writer, argv, as_json):
         return status
     writer.line("potraceroute %s, Python %s on %s" % (
         __version__, sys.version.split()[0], sys.platform))
-    problems = []
-    for row in rows:
-        if row["problem"] and row["problem"] not in problems:
-            problems.append(row["problem"])
-    lines = [("Method", "Family", "Works", "Mechanism", "Privileged",
-              "Missing")] + [(
-                  row["method"].upper(), "IPv%d" % row["family"],
-                  "no yes".split()[row["works"]], row["mechanism"] or "-",
-                  "no yes".split()[row["privileged"]], "(%d)" % (
-                      problems.index(row["problem"]) + 1)
-                  if row["problem"] else "nothing") for row in rows]
-    for line in format_columns(lines):
+    for line in format_methods(rows):
         writer.line(line)
-    for number, problem in enumerate(problems, 1):
-        writer.line("(%d) %s" % (number, problem))
     return status
 
 
+def format_methods(rows):
+    """Return the lines of a table of methods; problems are footnotes."""
+    table = [("Method", "Family", "Works", "Mechanism", "Privileged",
+              "Missing")]
+    problems = []
+    for row in rows:
+        missing = "nothing"
+        if row["problem"]:
+            if row["problem"] not in problems:
+                problems.append(row["problem"])
+            missing = "(%d)" % (problems.index(row["problem"]) + 1)
+        table.append((row["method"].upper(), "IPv%d" % row["family"],
+                      yes_or_no(row["works"]), row["mechanism"] or "-",
+                      yes_or_no(row["privileged"]), missing))
+    return format_columns(table) + [
+        "(%d) %s" % (number, problem)
+        for number, problem in enumerate(problems, 1)]
+
+
+def yes_or_no(flag):
+    return "yes" if flag else "no"
+
+
 # ---------------------------------------------------------------------------
-# 23 Options and command line
+# 23 Pasting
 # ---------------------------------------------------------------------------
 
-# group, flags, metavar (None: a switch), type, default, help
-OPTIONS = (
-    ("Probes", "-T --tcp", None, None, False,
-     "probe with TCP connections (default)"),
-    ("Probes", "-U --udp", None, None, False, "probe with UDP"),
-    ("Probes", "-I --icmp", None, None, False, "probe with ICMP echo"),
-    ("Probes", "-p --port", "PORT", "string", None,
-     "port number or service name for UDP or TCP, or several like "
-     "22,http,8000-8010 (default: 80 TCP, 33434 UDP)"),
-    ("Probes", "-P --payload", "HEX", "string", None,
-     "data in UDP or ICMP probes; in TCP, data sent once connected; if it "
-     "is lost or reset, again by each ttl"),
-    ("Probes", "-s --source-ip", "IP", "string", None,
-     "interface IP to send probe traffic from"),
-    ("Probes", "-S --source-port", "PORT", "string", None,
-     "source port for TCP/UDP probes: one constant flow, one probe at a "
-     "time"),
-    ("Probes", "-t --tos", "N", "int", 0,
-     "the TOS / traffic class byte (default: 0)"),
-    ("Probes", "-4", None, "ipv4", False, "use IPv4 only"),
-    ("Probes", "-6", None, "ipv6", False, "use IPv6 only"),
-    ("Hops and waiting", "-f --first-hop", "N", "int", 1,
-     "starting hop (ttl) value (default: 1)"),
-    ("Hops and waiting", "-m --max-hops", "N", "int", 30,
-     "max hops before giving up (default: 30)"),
-    ("Hops and waiting", "-w --wait-time", "SEC", "float", 2.0,
-     "timeout in seconds for each hop (default: 2)"),
-    ("Hops and waiting", "--banner-wait", "SEC", "float", 0.5,
-     "how long to wait for possible TCP banner output (default: 0.5)"),
-    ("Hops and waiting", "-q --queries", "N", "int", 1,
-     "answers wanted per hop (default: 1)"),
-    ("Hops and waiting", "-r --retries", "N", "int", 2,
-     "further tries before a hop is called silent (default: 2)"),
-    ("Hops and waiting", "-g --gap-limit", "N", "int", 5,
-     "silent hops in a row before giving up early; 0 = never (default: 5)"),
-    ("Hops and waiting", "-N --parallel", "N", "int", 16,
-     "probes in flight (default: 16)"),
-    ("Diagnosis", "--control", "WHAT", "string", "auto",
-     "what to compare with when the port is not reached: auto, none, icmp, "
-     "udp[:PORT] or tcp[:PORT] (default: auto)"),
-    ("Diagnosis", "--flows", "N", "int", 1,
-     "repeat the trace from N source ports (ICMP: idents), each one constant "
-     "flow: where a load balancer parts them (default: 1)"),
-    ("Diagnosis", "--mtu", None, None, False,
-     "find the path MTU, and who or what limits it"),
-    ("Diagnosis", "--tls", "[SNI]", "string", None,
-     "once the port is open, send a TLS ClientHello for the host, or the "
-     "name given, by each ttl; then a handshake (port 443 unless -p)"),
-    ("Diagnosis", "--http", "[HOST]", "string", None,
-     "the same with an HTTP request; one connection per hop"),
-    ("Diagnosis", "--doctor", None, None, False,
-     "say what this host can do by each method, and what it lacks; needs no "
-     "HOST"),
-    ("Output", "-n --no-dns", None, None, False,
-     "do not look up hostnames of IP addresses"),
-    ("Output", "-v --verbose", None, None, False,
-     "verbose output: ICMP names, mechanism, reply TTLs, every silent hop"),
-    ("Output", "-D --debug", None, None, False,
-     "dump packets and other debugging information, on stderr"),
-    ("Output", "--json", None, None, False,
-     "print one JSON document instead of text"),
+# What --paste prints is a Python program: this head, then the compressed
+# program as comments.  Wherever the comments are cut off, what is left is
+# valid Python: the head runs, reads its own file and finds the data cut off
+# or, by bzip2's checksum, changed.  Of a head that is cut off itself Python
+# runs nothing, so it is short; every part of it ends with an error of
+# Python's, none with status 0.  Nothing in it is indented, as some editors
+# change the indentation of what is pasted.
+PASTE_HEAD = '''\
+try:import sys,bz2,binascii;file=(sys.stdin if __file__=="<stdin>" else
+open(__file__));file.seek(0);text=file.read();file.close();source=(
+bz2.decompress(binascii.a2b_base64(text.split("#",3)[3])));source[0]
+except Exception:(sys.stderr.write("potraceroute: error: cut off, damaged "
+"or not in a file: paste it again, into a file (%s)\\n"%sys.exc_info()[1]),
+sys.exit(2))
+exec(source)
+'''
+PASTE_WIDTH = 76
+
+
+def format_paste():
+    """Return this program as a short text that is a program, too.
+
+    Raises RunError if its source cannot be read.
+    """
+    import base64
+    import bz2
+    code = strip_source(read_own_source()).encode("ascii")
+    data = base64.b64encode(bz2.compress(code, 9)).decode("ascii")
+    lines = ["# potraceroute %s, %s license\n" % (__version__, __license__)]
+    for at in range(0, len(data), PASTE_WIDTH):
+        lines.append("#%s\n" % data[at:at + PASTE_WIDTH])
+    return PASTE_HEAD + "".join(lines)
+
+
+def read_own_source():
+    """Return the text of this program."""
+    import inspect
+    if "source" in globals():           # PASTE_HEAD has put it there
+        return globals()["source"].decode("ascii")
+    try:
+        return inspect.getsource(sys.modules[__name__])
+    except (EnvironmentError, TypeError):
+        raise RunError("--paste: the source of this program cannot be read; "
+                       "run it from a file")
+
+
+def strip_source(source):
+    """Return the text of a program without comments, docstrings and the
+    blanks it does not need."""
+    import tokenize
+    source = iter(source.splitlines(True))
+    lines, words, depth, was_docstring = [], [], 0, False
+    for kind, word, _, _, _ in tokenize.generate_tokens(
+            lambda: next(source, "")):
+        if kind in (tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER):
+            continue
+        if kind == tokenize.NEWLINE:
+            was_docstring = len(words) == 1 and words[0][-1] in "\"'"
+            if not was_docstring:
+                lines.append("\t" * depth + join_words(words))
+            words = []
+            continue
+        if kind == tokenize.INDENT:
+            depth += 1
+        elif kind == tokenize.DEDENT:
+            if was_docstring:           # and nothing else in this block
+                lines.append("\t" * depth + "pass")
+            depth -= 1
+        else:
+            words.append(word)
+        was_docstring = False
+    return "\n".join(lines) + "\n"
+
+
+def join_words(words):
+    """Return tokens as a line, with blanks only where they are needed."""
+    import re
+    line = ""
+    for previous, word in zip([" "] + words, words):
+        if previous[0] == word[0] == '"' and '"""' not in previous + word:
+            line = line[:-1] + word[1:]         # two strings become one
+            continue
+        if re.match("[\\w\"']{2}", line[-1:] + word[0]):
+            line += " "
+        line += word
+    return line
+
+
+# ---------------------------------------------------------------------------
+# 24 Options and command line
+# ---------------------------------------------------------------------------
+
+# `kind` is the type of the value; a switch has none, and no metavar.
+Option = namedtuple("Option", "name flags metavar kind default help")
+
+
+def switch(flags, text, name=None):
+    return Option(name or name_option(flags), flags, None, None, False, text)
+
+
+def valued(flags, metavar, kind, default, text):
+    return Option(name_option(flags), flags, metavar, kind, default, text)
+
+
+def name_option(flags):
+    """Return the attribute for the value of an option: its long flag."""
+    return flags.split("--")[-1].replace("-", "_")
+
+
+OPTION_GROUPS = (
+    ("Probes", (
+        switch("-T --tcp", "probe with TCP connections (default)"),
+        switch("-U --udp", "probe with UDP"),
+        switch("-I --icmp", "probe with ICMP echo"),
+        valued("-p --port", "PORT", "string", None,
+               "port number or service name for UDP or TCP, or several "
+               "like 22,http,8000-8010 (default: 80 TCP, 33434 UDP)"),
+        valued("-P --payload", "HEX", "string", None,
+               "data in UDP or ICMP probes; in TCP, data sent once "
+               "connected; if it is lost or reset, again by each ttl"),
+        valued("-s --source-ip", "IP", "string", None,
+               "interface IP to send probe traffic from"),
+        valued("-S --source-port", "PORT", "string", None,
+               "source port for TCP/UDP probes: one constant flow, one "
+               "probe at a time"),
+        valued("-t --tos", "N", "int", 0,
+               "the TOS / traffic class byte (default: 0)"),
+        switch("-4", "use IPv4 only", "ipv4"),
+        switch("-6", "use IPv6 only", "ipv6"),
+    )),
+    ("Hops and waiting", (
+        valued("-f --first-hop", "N", "int", 1,
+               "starting hop (ttl) value (default: 1)"),
+        valued("-m --max-hops", "N", "int", 30,
+               "max hops before giving up (default: 30)"),
+        valued("-w --wait-time", "SEC", "float", 2.0,
+               "timeout in seconds for each hop (default: 2)"),
+        valued("--banner-wait", "SEC", "float", 0.5,
+               "how long to wait for possible TCP banner output "
+               "(default: 0.5)"),
+        valued("-q --queries", "N", "int", 1,
+               "answers wanted per hop (default: 1)"),
+        valued("-r --retries", "N", "int", 2,
+               "further tries before a hop is called silent (default: 2)"),
+        valued("-g --gap-limit", "N", "int", 5,
+               "silent hops in a row before giving up early; 0 = never "
+               "(default: 5)"),
+        valued("-N --parallel", "N", "int", 16,
+               "probes in flight (default: 16)"),
+    )),
+    ("Diagnosis", (
+        valued("--control", "WHAT", "string", "auto",
+               "what to compare with when the port is not reached: auto, "
+               "none, icmp, udp[:PORT] or tcp[:PORT] (default: auto)"),
+        valued("--flows", "N", "int", 1,
+               "repeat the trace from N source ports (ICMP: idents), each "
+               "one constant flow: where a load balancer parts them "
+               "(default: 1)"),
+        switch("--mtu", "find the path MTU, and who or what limits it"),
+        valued("--tls", "[SNI]", "string", None,
+               "once the port is open, send a TLS ClientHello for the "
+               "host, or the name given, by each ttl; then a handshake "
+               "(port 443 unless -p)"),
+        valued("--http", "[HOST]", "string", None,
+               "the same with an HTTP request; one connection per hop"),
+        switch("--doctor",
+               "say what this host can do by each method, and what it "
+               "lacks; needs no HOST"),
+    )),
+    ("Output", (
+        switch("-n --no-dns", "do not look up hostnames of IP addresses"),
+        switch("-v --verbose",
+               "verbose output: ICMP names, mechanism, reply TTLs, every "
+               "silent hop"),
+        switch("-D --debug",
+               "dump packets and other debugging information, on stderr"),
+        switch("--json", "print one JSON document instead of text"),
+        switch("--paste",
+               "print this program as a short text to paste into a file "
+               "on another host; needs no HOST"),
+    )),
 )
+OPTIONS = tuple(option for _, options in OPTION_GROUPS
+                for option in options)
+
+# Options that can be given with or without a value; the others, either way.
+OPTIONAL_VALUES = ("--tls", "--http")
 
 EPILOG = ("Exit status: 0 the destination was reached (it accepted, refused "
           "or replied), 1 it was not, 2 bad options or cannot run, 130 "
           "interrupted.")
-
-
-def option_name(flags, kind):
-    """Return the attribute that an option of the table sets."""
-    words = flags.split()
-    return kind if words[-1][:2] != "--" else \
-        words[-1][2:].replace("-", "_")
 
 
 class Options(object):
@@ -5670,23 +5830,28 @@ class Options(object):
 
 
 def default_options(**values):
-    """Return Options with the defaults, but for `values`."""
-    options = Options(**dict((option_name(row[1], row[3]), row[4])
-                             for row in OPTIONS))
+    """Return Options with the defaults, except for `values`."""
+    options = Options(**dict((each.name, each.default) for each in OPTIONS))
     vars(options).update(values)
     return options
 
 
 def new_parser():
+    """Return the parser of OPTIONS; optparse is loaded only for it."""
     import optparse
+
+    class Formatter(optparse.IndentedHelpFormatter):
+        def format_option_strings(self, option):
+            text = optparse.IndentedHelpFormatter.format_option_strings(
+                self, option)
+            return text.replace("=[", "[=")
 
     class Parser(optparse.OptionParser):
         def error(self, message):
             raise ParseError(message + " (see --help)")
 
         def print_help(self, file=None):
-            Writer(sys.stdout).line(self.format_help().rstrip("\n").replace(
-                "=[", "[="))
+            Writer(sys.stdout).line(self.format_help().rstrip("\n"))
 
         def print_version(self, file=None):
             Writer(sys.stdout).line(__version__)
@@ -5694,20 +5859,20 @@ def new_parser():
     parser = Parser(prog="potraceroute.py", version=__version__,
                     usage="%prog [options] HOST", epilog=EPILOG,
                     description="Show the hops to a host, and which one "
-                    "blocks the connection.")
-    groups = {}
-    for group, flags, metavar, kind, default, text in OPTIONS:
-        if group not in groups:
-            groups[group] = parser.add_option_group(group)
-        words = {"action": "store_true"} if metavar is None else {
-            "metavar": metavar, "type": kind}
-        groups[group].add_option(*flags.split(), dest=option_name(
-            flags, kind), default=default, help=text, **words)
+                    "blocks the connection.", formatter=Formatter())
+    for title, options in OPTION_GROUPS:
+        group = parser.add_option_group(title)
+        for each in options:
+            how = {"action": "store_true"}
+            if each.metavar:
+                how = {"metavar": each.metavar, "type": each.kind}
+            group.add_option(*each.flags.split(), dest=each.name,
+                             default=each.default, help=each.help, **how)
     return parser
 
 
 class ParseError(SystemExit):
-    """What the parser refuses: exits with 2, after a line on stderr."""
+    """The parser refused an option: exits with 2, after a line on stderr."""
 
     def __init__(self, message):
         SystemExit.__init__(self, 2)
@@ -5723,13 +5888,15 @@ def print_error(message):
 def parse_options(argv=None):
     """Return (options, [host]) of a list of arguments, sys.argv's if None.
 
-    Raises SystemExit(2) for what can not be parsed, with a message.
+    Raises SystemExit(2), after a message, if they cannot be parsed.
     """
+    if argv is None:
+        argv = sys.argv[1:]
     parser = new_parser()
     options, args = parser.parse_args([
-        word + "=" if word in ("--tls", "--http") else word
-        for word in (sys.argv[1:] if argv is None else argv)])
-    if len(args) != 1 and not options.doctor:
+        word + "=" if word in OPTIONAL_VALUES else word for word in argv])
+    needs_host = not (options.doctor or options.paste)
+    if needs_host and len(args) != 1:
         parser.error("exactly one HOST is needed, not %s" % (
             " ".join(map(quote, args)) or "none"))
     return options, args
@@ -5745,19 +5912,19 @@ class Signals(object):
     def __init__(self):
         self.number = None
         self.waiting = False
-        self.previous = []
+        self.previous = []      # (signal number, its handler)
 
     def __enter__(self):
         import signal
         for name in self.NAMES:
             number = getattr(signal, name, None)
+            if number is None or signal.getsignal(number) == signal.SIG_IGN:
+                continue
             try:
-                if number is not None and \
-                        signal.getsignal(number) != signal.SIG_IGN:
-                    self.previous.append(
-                        (number, signal.signal(number, self.handle)))
+                handler = signal.signal(number, self.handle)
             except ValueError:          # not in the main thread
-                pass
+                continue
+            self.previous.append((number, handler))
         return self
 
     def __exit__(self, *exc_info):
@@ -5782,34 +5949,9 @@ class Signals(object):
             self.waiting = False
 
 
-def main(argv=None):
-    """Run the command line; return the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    hold_standard_files()
-    if argv == ["--version"]:           # without loading a parser
-        Writer(sys.stdout).line(__version__)
-        return 0
-    keeper = open_keeper()
-    try:
-        with Signals() as signals:
-            try:
-                options, args = parse_options(argv)
-            except SystemExit as error:
-                if "--json" in argv and error.code:
-                    JsonReport(Writer(sys.stdout), argv).close(
-                        error.code, error.message)
-                return error.code or 0
-            if options.doctor:
-                return examine(Writer(sys.stdout), argv, options.json)
-            return run_command(options, args[0], argv, signals)
-    finally:
-        if keeper:
-            keeper.close()
-
-
 def hold_standard_files():
-    """Open what is closed of file numbers 0 to 2, lest a socket get such a
-    number and be printed to."""
+    """Open file numbers 0 to 2 where they are closed: a socket would get
+    such a number, and be printed to."""
     try:
         while True:
             number = os.open(os.devnull, os.O_RDWR)
@@ -5820,76 +5962,198 @@ def hold_standard_files():
         pass
 
 
-def run_command(options, host, argv, signals):
-    """Trace and report; return the exit status."""
-    writer = Writer(sys.stdout)
-    report = JsonReport(writer, argv) if options.json else \
-        TextReport(writer, options.verbose)
-    status, message, traceroute = 2, None, None
-    try:
-        signals.wait(time.sleep, 0)
-        traceroute = Traceroute(options, host, guard=signals.wait)
-        report.begin(traceroute)
-        for hop in traceroute:
-            report.hop(hop)
-        status = max(each.exit_status for each in traceroute.results)
-    except KeyboardInterrupt:
-        status = 128 + (signals.number or 2)
-        if traceroute is None or traceroute.result is None:
-            message = "interrupted before the first probe"
-    except Error as error:
-        message = str(error)
-    if traceroute is not None and traceroute.result is not None:
-        result = traceroute.result
+class Command(object):
+    """One run of the command line."""
+
+    def __init__(self, argv):
+        self.argv = argv
+        self.traceroute = None
+        self.needs_root = False     # root could have seen or sent more
+
+    def run(self):
+        """Return the exit status."""
+        hold_standard_files()
+        if self.argv == ["--version"]:      # without loading a parser
+            Writer(sys.stdout).line(__version__)
+            return 0
+        keeper = open_keeper()
+        try:
+            with Signals() as signals:
+                return self.run_options(signals)
+        finally:
+            if keeper:
+                keeper.close()
+
+    def run_options(self, signals):
+        writer = Writer(sys.stdout)
+        try:
+            options, args = parse_options(self.argv)
+        except ParseError as error:
+            if "--json" in self.argv:
+                JsonReport(writer, self.argv).close(error.code,
+                                                    error.message)
+            return error.code
+        except SystemExit:                  # --help has been printed
+            return 0
+        if options.paste:
+            return self.paste(writer)
+        if options.doctor:
+            return examine(writer, self.argv, options.json)
+        if options.json:
+            report = JsonReport(writer, self.argv)
+        else:
+            report = TextReport(writer, options.verbose)
+        status, message = self.trace(options, args[0], report, signals)
+        if options.json:
+            report.close(status, message)
+        if message:
+            print_error(message)
+        return status
+
+    @staticmethod
+    def paste(writer):
+        try:
+            writer.line(format_paste().rstrip("\n"))
+        except RunError as error:
+            print_error(str(error))
+            return 2
+        return 0
+
+    def trace(self, options, host, report, signals):
+        """Trace and report; return (exit status, error message or None)."""
+        message = None
+        try:
+            signals.wait(time.sleep, 0)
+            tracer = Traceroute(options, host, guard=signals.wait)
+            self.traceroute = tracer
+            report.begin(tracer)
+            for hop in tracer:
+                report.hop(hop)
+            status = max(each.exit_status for each in tracer.results)
+        except KeyboardInterrupt:
+            status = 128 + (signals.number or 2)
+            if self.traceroute is None or self.traceroute.result is None:
+                message = "interrupted before the first probe"
+        except Error as error:
+            status, message = 2, str(error)
+        if self.traceroute is None:
+            return status, message
+        result = self.traceroute.result
+        if result is None:
+            # Once options and host are good, ICMP lacks only the permission.
+            self.needs_root = status == 2 and self.traceroute.proto == "icmp"
+            return status, message
+        self.needs_root = (result.verdict != "error" and
+                           self.traceroute.why != "")
         for hop in result.hops[report.shown:]:
             report.hop(hop)
-        report.end(traceroute, result)
-        for each in traceroute.results:
-            if each.verdict == "error" and not message:
-                message = "%s; `%s` and the rules of the local firewall " \
-                    "tell more" % (each.summary, "ip route get " +
-                                   each.address if LINUX else "netstat -rn")
-    if options.json:
-        report.close(status, message)
-    if message:
-        print_error(message)
-    return status
+        report.end(self.traceroute, result)
+        return status, message or explain_unsent(self.traceroute.results)
+
+
+def explain_unsent(results):
+    """Return what to do about probes that could not be sent, or None."""
+    for each in results:
+        if each.verdict != "error":
+            continue
+        command = "netstat -rn"
+        if LINUX:
+            command = "ip route get " + each.address
+        return ("%s; `%s` and the rules of the local firewall tell more" %
+                (each.summary, command))
+    return None
+
+
+def main(argv=None):
+    """Run the command line; return the exit status."""
+    if argv is None:
+        argv = sys.argv[1:]
+    return Command(argv).run()
 
 
 # ---------------------------------------------------------------------------
-# 24 Dialogs (QPython)
+# 25 Dialogs (QPython)
 # ---------------------------------------------------------------------------
 
 # The calls and their results are those of Android's SL4A, as written in
 # UiFacade.java and AlertDialogTask.java of github.com/damonkohler/sl4a, which
 # qpython-android/qpysl4a copies.  None of this has run on a real phone yet.
+# A dialog that is canceled has no text, or no item: what asks raises then.
 
-# An option, a blank and words; then the default of a text or a menu's items.
+class Question(namedtuple("Question", "flag title default")):
+    """A dialog that asks for a text."""
+
+    __slots__ = ()
+
+    def ask(self, droid):
+        """Return the answer as a word of the command line, or ""."""
+        title = ("%s %s" % (self.flag, self.title)).strip()
+        answer = droid.dialogGetInput("", title, self.default).result.strip()
+        if not answer:
+            return ""
+        return self.flag + answer
+
+
+class Menu(namedtuple("Menu", "title items")):
+    """A dialog that offers items: (flag, words)."""
+
+    __slots__ = ()
+
+    def ask(self, droid):
+        """Return the flag of the item that was chosen."""
+        droid.dialogCreateAlert(self.title, "")
+        droid.dialogSetItems([("%s %s" % item).strip()
+                              for item in self.items])
+        droid.dialogShow()
+        flag, _ = self.items[droid.dialogGetResponse().result["item"]]
+        return flag
+
+
 DIALOGS = (
-    (" host name or IP address", ""),
-    (" method", ("-T TCP", "-U UDP", "-I ICMP")),
-    ("-p port or service, or several (default: 80 TCP, 33434 UDP)", ""),
-    ("-m max hops", "30"),
-    ("-w timeout in seconds for each hop", "2"),
-    (" hops", (" hostnames and IP addresses", "-n IP addresses")),
-    ("-P data in probes, as hex", ""),
+    Question("", "host name or IP address", ""),
+    Menu("method", (("-T", "TCP"), ("-U", "UDP"), ("-I", "ICMP"))),
+    Question("-p", "port or service, or several (default: 80 TCP, 33434 "
+             "UDP)", ""),
+    Question("-m", "max hops", "30"),
+    Question("-w", "timeout in seconds for each hop", "2"),
+    Menu("hops", (("", "hostnames and IP addresses"),
+                  ("-n", "IP addresses"))),
+    Question("-P", "data in probes, as hex", ""),
 )
+AGAIN_AS_ROOT = Menu("Again as root?", (("no", ""), ("yes", "")))
 
 
-def ask(droid, title, choice, message=""):
-    """Return the answer to a row of DIALOGS as a word, or show a message.
-    Raises if it is canceled: there is no item then, or no text."""
-    if isinstance(choice, str):
-        word = droid.dialogGetInput("", title, choice).result.strip()
-        return word and title.split(" ")[0] + word
-    droid.dialogCreateAlert(title, message)
-    if choice:
-        droid.dialogSetItems(choice)
-    else:
-        droid.dialogSetPositiveButtonText("OK")
+def show_text(droid, text):
+    """Show a text until it is closed."""
+    droid.dialogCreateAlert("", text)
+    droid.dialogSetPositiveButtonText("OK")
     droid.dialogShow()
-    result = droid.dialogGetResponse().result
-    return choice and choice[result["item"]].split(" ")[0]
+    droid.dialogGetResponse()
+
+
+class Tee(object):
+    """A stream that also appends to a list what is written to it."""
+
+    def __init__(self, stream, kept):
+        self.stream = stream
+        self.kept = kept
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        self.kept.append(text)
+        self.stream.write(text)
+
+
+ROOT_PROGRAM = """\
+import sys
+sys.argv = %r
+__file__ = sys.argv[0]
+with open(__file__) as stream:
+    text = stream.read()
+exec(text)
+"""
 
 
 def run_as_root(words):
@@ -5900,50 +6164,64 @@ def run_as_root(words):
     """
     from subprocess import PIPE, STDOUT, Popen
     try:
-        program = "import sys\nsys.argv = %r\nwith open(sys.argv[0]) as " \
-            "file:\n text = file.read()\nexec(text)" % (
-                [os.path.abspath(__file__)] + words)
-        su = Popen(["su", "-p", "-c", "'%s' -" % sys.executable.replace(
-            "'", "'\\''")], stdin=PIPE, stdout=PIPE, stderr=STDOUT)
+        program = ROOT_PROGRAM % ([os.path.abspath(__file__)] + words)
+        python = sys.executable.replace("'", "'\\''")
+        su = Popen(["su", "-p", "-c", "'%s' -" % python],
+                   stdin=PIPE, stdout=PIPE, stderr=STDOUT)
         out, _ = su.communicate(program.encode("ascii", "backslashreplace"))
-        return su.returncode, out.decode("ascii", "ignore").rstrip() or \
-            "su failed"
+        text = out.decode("ascii", "ignore").rstrip()
+        return su.returncode, text or "su failed"
     except Exception as error:
-        return 2, "can not become root by su: %s" % error
+        return 2, "cannot become root by su: %s" % error
 
 
-def run_dialogs():
-    """Ask for the options and trace; return the exit status."""
+def find_droid():
+    """Return what shows dialogs, or None."""
     try:
         try:
             import androidhelper as android
         except ImportError:
             import android
-        droid = android.Android()
+        return android.Android()
     except Exception:
-        return main([])
-    line, kept, status = Writer.line, [], 130
+        return None
 
-    def keep(writer, text):
-        kept.append(text)
-        line(writer, text)
+
+def run_dialogs():
+    """Ask for the options and trace; return the exit status."""
+    droid = find_droid()
+    if droid is None:
+        return main([])
+    status, printed = 130, []
+    streams = sys.stdout, sys.stderr
     try:
-        words = list(filter(None, [ask(droid, *row) for row in DIALOGS]))
-        Writer.line = keep
-        status = main(words)
-        text = "\n".join(kept)
-        ask(droid, "", (), text)
-        if ("\nNote: " in text or "\npotraceroute: error: ICMP echo is" in
-                text) and ask(droid, "Again as root?", ("no", "yes")) == "yes":
+        words = [dialog.ask(droid) for dialog in DIALOGS]
+        words = [word for word in words if word]
+        command = Command(words)
+        sys.stdout, sys.stderr = [Tee(each, printed) for each in streams]
+        status = command.run()
+        sys.stdout, sys.stderr = streams
+        show_text(droid, "".join(printed).rstrip("\n"))
+        if command.needs_root and AGAIN_AS_ROOT.ask(droid) == "yes":
             status, text = run_as_root(words)
             Writer(sys.stdout).line(text)
-            ask(droid, "", (), text)
+            show_text(droid, text)
     except Exception:
+        sys.stdout, sys.stderr = streams
         print_error("canceled, or no dialog")
     finally:
-        Writer.line = line
+        sys.stdout, sys.stderr = streams
     return status
 
 
+def run_script():
+    """Run this file as a command; return the exit status."""
+    global end_reached
+    end_reached = True              # check_end() asks for it
+    if sys.argv[1:]:
+        return main()
+    return run_dialogs()
+
+
 if __name__ == "__main__":
-    sys.exit(main() if sys.argv[1:] else run_dialogs())
+    sys.exit(run_script())

@@ -188,16 +188,21 @@ class AndroidCase(unittest.TestCase):
         finally:
             sys.stdout, sys.stderr = old
 
-    def instead_of_main(self, *lines, **more):
-        """Let main() print lines only; return the list of its calls."""
+    def instead_of_command(self, *lines, **more):
+        """Let Command print lines only; return the list of arguments."""
         calls = []
 
-        def main(argv):
-            calls.append(argv)
-            for line in lines:
-                pt.Writer(sys.stdout).line(line)
-            return more.get("status", 0)
-        self.replace(pt, "main", main)
+        class Command(object):
+            needs_root = more.get("needs_root", False)
+
+            def __init__(self, argv):
+                calls.append(argv)
+
+            def run(self):
+                for line in lines:
+                    pt.Writer(sys.stdout).line(line)
+                return more.get("status", 0)
+        self.replace(pt, "Command", Command)
         return calls
 
     def listen(self):
@@ -238,7 +243,7 @@ class AndroidCase(unittest.TestCase):
 class DialogTest(AndroidCase):
 
     def test_every_common_option_is_asked_for_and_used(self):
-        calls = self.instead_of_main()
+        calls = self.instead_of_command()
         status, _, _, droid = self.run_dialogs(
             "host.example", "-U UDP", "53,123", "9", "0.5", "-n IP addresses",
             "68690a", "OK")
@@ -256,27 +261,28 @@ class DialogTest(AndroidCase):
             self.assertIn(word, words)
 
     def test_what_is_left_as_it_is_gives_the_defaults(self):
-        calls = self.instead_of_main()
+        calls = self.instead_of_command()
         self.run_dialogs(LOOPBACK, "-T TCP", "", "30", "2",
-                         " hostnames and IP addresses", "", "OK")
+                         "hostnames and IP addresses", "", "OK")
         options, args = pt.parse_options(calls[0])
         self.assertEqual(args, [LOOPBACK])
         self.assertEqual(vars(options), vars(pt.default_options(tcp=True)))
 
     def test_defaults_of_the_dialogs_are_those_of_the_options(self):
-        defaults = dict((row[1].split()[0], row[4]) for row in pt.OPTIONS)
-        asked = [(text.split()[0], choice) for text, choice in pt.DIALOGS
-                 if text[0] == "-"]
-        self.assertEqual([flag for flag, _ in asked],
-                         ["-p", "-m", "-w", "-P"])
-        for flag, choice in asked:
-            self.assertEqual(choice, "%g" % defaults[flag]
-                             if defaults[flag] is not None else "")
-        for text, choice in pt.DIALOGS:
-            for item in choice if isinstance(choice, tuple) else ():
-                self.assertIn(item[:1], " -")
-                if item[0] == "-":
-                    self.assertIn(item.split()[0], defaults)
+        defaults = dict((option.flags.split()[0], option.default)
+                        for option in pt.OPTIONS)
+        texts = [each for each in pt.DIALOGS if hasattr(each, "flag")]
+        self.assertEqual([each.flag for each in texts],
+                         ["", "-p", "-m", "-w", "-P"])
+        for each in texts[1:]:
+            default = defaults[each.flag]
+            self.assertEqual(each.default, "" if default is None else
+                             "%g" % default)
+        menus = [each for each in pt.DIALOGS if each not in texts]
+        self.assertEqual(len(menus), 2)
+        for menu in menus:
+            for flag, _ in menu.items:
+                self.assertIn(flag, list(defaults) + [""])
 
     def test_trace_is_printed_and_shown(self):
         port = self.listen()
@@ -288,14 +294,14 @@ class DialogTest(AndroidCase):
         self.assertEqual(droid.shown, [out.rstrip("\n")])
 
     def test_blanks_around_an_answer_do_not_count(self):
-        calls = self.instead_of_main()
+        calls = self.instead_of_command()
         self.run_dialogs(" h.example\n", "-T TCP", " 25 ", "30", "2 ",
                          "-n IP addresses", " \n", "OK")
         self.assertEqual(calls, [["h.example", "-T", "-p25", "-m30", "-w2",
                                   "-n"]])
 
     def test_cancel_at_any_dialog_ends_before_the_first_probe(self):
-        calls = self.instead_of_main()
+        calls = self.instead_of_command()
         for answer in (CANCEL, LOST):
             for number in range(len(PLAIN)):
                 status, out, err, droid = self.run_dialogs(
@@ -307,7 +313,7 @@ class DialogTest(AndroidCase):
         self.assertEqual(calls, [])
 
     def test_cancel_of_the_shown_trace_changes_nothing(self):
-        self.instead_of_main("some line", status=1)
+        self.instead_of_command("some line", status=1)
         for answer in (CANCEL, LOST):
             status, out, err, droid = self.run_dialogs(*(PLAIN + (answer,)))
             self.assertEqual((status, out, err), (1, "some line\n", ""))
@@ -342,7 +348,7 @@ class DialogTest(AndroidCase):
                 sys.stderr = old
 
     def test_droid_that_fails_ends_plainly_at_every_call(self):
-        self.instead_of_main("some line", status=1)
+        self.instead_of_command("some line", status=1)
         whole = self.run_dialogs(*(PLAIN + ("OK",)))[3].calls
         self.assertGreater(len(whole), 15)
         for number in range(len(whole)):
@@ -367,7 +373,7 @@ class DialogTest(AndroidCase):
                     err.text, "potraceroute: error: canceled, or no dialog\n")
 
     def test_what_is_printed_is_kept_no_longer_than_the_dialogs(self):
-        self.instead_of_main("some line")
+        self.instead_of_command("some line")
         self.run_dialogs(*(PLAIN + ("OK",)))
         out = Capture()
         pt.Writer(out).line("more")
@@ -422,7 +428,7 @@ class LookForDroidTest(AndroidCase):
         self.assertEqual(droid.calls, [])
 
     def test_module_called_android_will_do(self):
-        calls = self.instead_of_main()
+        calls = self.instead_of_command()
         self.run_dialogs(*(PLAIN + ("OK",)), module="android")
         self.assertEqual([argv[0] for argv in calls], [LOOPBACK])
 
@@ -467,19 +473,8 @@ class RootTest(AndroidCase):
     def no_su(self):
         self.set_environment("PATH", self.folder)
 
-    def offered(self, *lines):
-        """Return True if the printed lines lead to the offer."""
-        self.instead_of_main(*lines)
-        self.no_su()
-        droid = self.run_dialogs(*(PLAIN + ("OK", "no")))[3]
-        return droid.script == []
-
     def test_root_is_offered_where_hops_are_not_visible(self):
-        self.assertTrue(self.offered("TCP traceroute to a", "1\t*\ttimed out",
-                                     "Note: " + pt.Mechanism.why))
-
-    def test_note_of_a_trace_without_an_error_queue_leads_to_the_offer(self):
-        # The line is the report's own: it must go on to begin so.
+        self.no_su()
         port = self.listen()
         self.replace(pt, "select_mechanism",
                      lambda *args: pt.Mechanism())
@@ -520,29 +515,34 @@ class RootTest(AndroidCase):
                 "ICMP echo is not permitted here: "))
 
     def test_root_is_not_offered_without_need(self):
-        for lines in (
-                (), ("Successfully reached destination",),
-                ("x", "potraceroute: error: can not find the address"),
-                ("x", "1\tTCP port 80 connection successful, received data: "
-                      "'Note: hop addresses are not visible'"),
-                ("x", "1\tdata 'potraceroute: error: ICMP echo is not'"),
-                ("x", "potraceroute: error: ICMP echo could not be probed")):
-            self.instead_of_main(*lines)
-            droid = self.run_dialogs(*(PLAIN + ("OK",)))[3]
-            self.assertEqual(droid.asked[len(PLAIN):], [], lines)
+        port = self.listen()
+        for answers in (
+                PLAIN[:2] + (str(port),) + PLAIN[3:],
+                ("a..b",) + PLAIN[1:],
+                ("a..b", "-I ICMP") + PLAIN[2:],
+                PLAIN[:2] + ("0",) + PLAIN[3:],
+                (LOOPBACK, "-I ICMP", "80") + PLAIN[3:],
+                PLAIN[:3] + ("none",) + PLAIN[4:]):
+            droid = self.run_dialogs(*(answers + ("OK",)))[3]
+            self.assertEqual(droid.asked[len(PLAIN):], [], answers)
+
+    def test_what_a_service_says_does_not_lead_to_the_offer(self):
+        self.instead_of_command(
+            "x", "Note: y", "potraceroute: error: ICMP echo is not")
+        droid = self.run_dialogs(*(PLAIN + ("OK",)))[3]
+        self.assertEqual(droid.asked[len(PLAIN):], [])
 
     def need_root(self, status=2):
-        self.instead_of_main("x", "potraceroute: error: ICMP echo is not "
-                             "permitted here", status=status)
+        self.instead_of_command("x", status=status, needs_root=True)
         return self.run_dialogs(*(PLAIN + ("OK", "yes", "OK")))
 
     def test_no_or_cancel_keeps_the_status_and_starts_nothing(self):
         self.give_su("touch %s/started\n" % self.folder)
         for answer in ("no", CANCEL, LOST):
-            self.instead_of_main("x", "Note: y", status=1)
+            self.instead_of_command("x", "y", status=1, needs_root=True)
             status, out, _, droid = self.run_dialogs(
                 *(PLAIN + ("OK", answer)))
-            self.assertEqual((status, out), (1, "x\nNote: y\n"))
+            self.assertEqual((status, out), (1, "x\ny\n"))
         self.assertFalse(os.path.exists(self.folder + "/started"))
 
     def test_no_su_is_said_plainly(self):
@@ -550,7 +550,7 @@ class RootTest(AndroidCase):
         status, out, _, droid = self.need_root()
         self.assertEqual(status, 2)
         self.assertTrue(droid.shown[1].startswith(
-            "can not become root by su: [Errno 2] No such file"), droid.shown)
+            "cannot become root by su: [Errno 2] No such file"), droid.shown)
         self.assertTrue(out.endswith(droid.shown[1] + "\n"), out)
 
     def test_su_that_refuses_is_quoted(self):
@@ -565,13 +565,13 @@ class RootTest(AndroidCase):
         status, out, _, droid = self.need_root()
         self.assertEqual((status, droid.shown[1:]), (1, ["su failed"]))
 
-    def test_program_without_a_file_can_not_become_root(self):
+    def test_program_without_a_file_cannot_become_root(self):
         self.give_su()
         self.addCleanup(setattr, pt, "__file__", pt.__file__)
         del pt.__file__
         status, text = pt.run_as_root(["x"])
         self.assertEqual(status, 2)
-        self.assertTrue(text.startswith("can not become root by su: "), text)
+        self.assertTrue(text.startswith("cannot become root by su: "), text)
 
     def test_words_arrive_as_they_are_and_no_shell_sees_them(self):
         self.give_su("for last; do :; done\necho \"$last\" >>%s/commands\n"
@@ -620,14 +620,14 @@ class RootTest(AndroidCase):
         port = self.listen()
         self.give_su()
         self.replace(pt, "__file__", SCRIPT)
-        self.instead_of_main("x", "Note: y", status=1)
+        self.instead_of_command("x", "y", status=1, needs_root=True)
         status, out, err, droid = self.run_dialogs(
             *(PLAIN[:2] + (str(port),) + PLAIN[3:] + ("OK", "yes", "OK")))
         self.assertEqual((status, err), (0, ""))
-        self.assertEqual(droid.shown[0], "x\nNote: y")
+        self.assertEqual(droid.shown[0], "x\ny")
         self.assertTrue(droid.shown[1].startswith("TCP traceroute to "))
         self.assertIn("\nTCP port %d is open: " % port, droid.shown[1])
-        self.assertEqual(out, "x\nNote: y\n%s\n" % droid.shown[1])
+        self.assertEqual(out, "x\ny\n%s\n" % droid.shown[1])
 
 
 class TermuxTest(AndroidCase):

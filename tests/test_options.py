@@ -1088,6 +1088,7 @@ DESIGN_OPTIONS = (
     ("-t", "--tos", "N", None),
     (None, "--control", "WHAT", "auto"),
     (None, "--json", None, None),
+    (None, "--paste", None, None),
     (None, "--version", None, None),
     ("-h", "--help", None, None),
 )
