@@ -42,24 +42,23 @@ forged on the way.
 
 Sections, each using only those above it:
 
-    1 Imports and the 2/3 seam   13 Control (comparison)
-    2 Vocabulary                 14 Several ports (and flows)
-    3 Errors                     15 Who sent the reset
-    4 Wire formats               16 What changed on the way
-    5 Replies                    17 Names and lines
-    6 Hops                       18 Inside the session (TLS, HTTP)
-    7 Mechanisms                 19 Path MTU
-    8 Payloads (UDP requests)    20 Traceroute (the interface)
-    9 Probe methods              21 Report
-   10 Plan (what to send when)   22 Doctor (what this host can do)
-   11 Engine (send and hear)     23 Pasting
-   12 Verdict                    24 Options and command line
-                                 25 Dialogs (QPython)
+    1 Imports and the 2/3 seam   12 Verdict
+    2 Vocabulary                 13 Control (comparison)
+    3 Errors                     14 Several ports (and flows)
+    4 Wire formats               15 Who sent the reset
+    5 Replies                    16 What changed on the way
+    6 Hops                       17 Names and lines
+    7 Mechanisms                 18 Inside the session (TLS, HTTP)
+    8 Payloads (UDP requests)    19 Path MTU
+    9 Probe methods              20 Traceroute (the interface)
+   10 Plan (what to send when)   21 Report
+   11 Engine (send and hear)     22 Doctor (what this host can do)
+                                 23 Options and command line
+                                 24 Dialogs (QPython)
 
-To add a UDP service, add a row to PAYLOADS; an option, a row to
-OPTION_GROUPS; a look at the finished trace, a function to CHECKS; a system, a
-row to SYSTEMS, with a subclass of Mechanism or RawSocket for what it does
-differently.
+To add a UDP service, add a row to PAYLOADS; an option, a row to OPTIONS; a
+look at the finished trace, a function to CHECKS; a system, a row to SYSTEMS,
+with a subclass of Mechanism or RawSocket for what it does differently.
 
 Limits: what a service does with a request is told hop by hop on Linux only,
 and so are path MTUs; on other systems a TCP trace opens some four more
@@ -298,20 +297,6 @@ FAMILIES = {
               58, 128, 129, (1, 2, 3, 4), ICMP6),
 }
 
-VERDICTS = {
-    "open": "{label} is open: {address} accepted the connection{away}{mixed}",
-    "answered": "{label} answered: {what} came from {address}{away}"
-                "{mixed}",
-    "refused": "{label} is closed: {address} refused it{what}{away}{mixed}",
-    "reset": "{label} is reset by a device {where}, not by {address}: {why}",
-    "rejected": "{label} is rejected by {who}: {icmp}{own}{control}",
-    "unreachable": "{address} is unreachable: {who} says so, {icmp}{control}",
-    "dropped": "{label} is dropped {where}: {why}",
-    "silent": "{label} is open or filtered: nothing came from it, "
-              "though {address} is up ({why}){hint}",
-    "error": "{label} could not be probed: {why}",
-}
-
 TCP_DEFER_ACCEPT = 9            # Linux, seconds: tcp(7)
 TCP_INFO = 11
 TCP_TIMESTAMP = 24              # the clock behind TSval, in ms
@@ -321,9 +306,6 @@ DEFAULT_TTL = 64
 REUSE = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 # Of SO_LINGER: close by a reset.  Windows has two shorts.
 LINGER = struct.pack("hh" if WINDOWS else "ii", 1, 0)
-FORGED = "sent in the destination's name by a device on the way"
-RESET = "the connection was reset at once"
-DATA_LOST = "the data sent was reset, or not acknowledged"
 DATA_LIMIT = 512                # bytes of a banner that are kept
 DATA_SHOWN = 120                # bytes of a banner that are printed
 BUFFER = 65535                  # Windows loses what is longer
@@ -601,9 +583,14 @@ def decode_interface(flags, body):
 # rtt          seconds
 # tries        which try it answers, from 1
 # flags        words of the engine: "data-lost", ...
-Reply = namedtuple("Reply", "kind responder icmp_type icmp_code reply_ttl "
-                            "received quoted data error raw labels "
-                            "interfaces outcome rtt tries flags")
+class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
+                                "reply_ttl received quoted data error raw "
+                                "labels interfaces outcome rtt tries flags")):
+    __slots__ = ()
+
+    address = property(lambda self: self.responder)
+
+
 NO_REPLY = Reply(*[None] * len(Reply._fields))._replace(
     raw=False, labels=(), interfaces=(), outcome="timeout", tries=1,
     flags=())
@@ -667,13 +654,24 @@ def same_start(ours, theirs):
 # 6 Hops
 # ---------------------------------------------------------------------------
 
-Answer = namedtuple("Answer", "outcome address rtt icmp_type icmp_code "
-                              "reply_ttl data error quoted notes labels "
-                              "interfaces")
-NO_ANSWER = Answer("timeout", *[None] * 8 + [(), (), ()])
+# The outcome of what a destination's own socket sends.
+REPLY_OUTCOMES = {"accepted": "open", "reset": "refused", "data": "data"}
 
 IpFields = namedtuple("IpFields", "ip_source_address ip_ttl")
 IcmpFields = namedtuple("IcmpFields", "icmp_type icmp_code")
+
+# What -v and JSON say of an answer beside its line, by its flags.
+NOTES = {
+    "retried": "answered at try {0.tries}",
+    "nat-destination": "quotes {0.quoted.destination} as the destination: "
+                       "NAT on the way",
+    "data-lost": "the data sent was reset, or not acknowledged",
+    "reset-at-once": "the connection was reset at once",
+    "forged": "sent in the destination's name by a device on the way",
+    "nat-source": "quotes {0.quoted.source} as the source: NAT on the way",
+    "quoted-ttl": "quotes a ttl of {0.quoted.ttl}, not 1: MPLS hides hops "
+                  "there, or a router miscounts",
+}
 
 
 def classify(reply, destination, own_address):
@@ -686,38 +684,50 @@ def classify(reply, destination, own_address):
     if reply.kind == "unsent":
         return "send-failed", format_errno(reply.error)
     if reply.kind == "failed" and reply.icmp_type is None:
-        return ("refused" if reply.error == errno.ECONNREFUSED else
-                "unreachable" if reply.error in ICMP_ERRNOS else
-                "send-failed"), format_errno(reply.error)
-    if reply.kind in ("accepted", "reset", "data"):
-        return {"accepted": "open", "reset": "refused",
-                "data": "data"}[reply.kind], None
-    codes = FAMILIES[6 if ":" in destination else 4].codes
-    outcome, _ = codes.get((reply.icmp_type, reply.icmp_code),
-                           ("unreachable", ""))
-    if reply.responder == own_address != destination and \
-            outcome != "time-exceeded":
+        return classify_errno(reply.error), format_errno(reply.error)
+    if reply.kind in REPLY_OUTCOMES:
+        return REPLY_OUTCOMES[reply.kind], None
+    version = 6 if ":" in destination else 4
+    outcome, _ = FAMILIES[version].codes.get(
+        (reply.icmp_type, reply.icmp_code), ("unreachable", ""))
+    if outcome == "time-exceeded":
+        return outcome, None
+    if reply.responder == own_address != destination:
         if outcome == "unreachable":
-            return "send-failed", "no answer to address resolution (ARP " \
-                "or neighbor discovery): the gateway or host is down"
+            return "send-failed", (
+                "no answer to address resolution (ARP or neighbor "
+                "discovery): the gateway or host is down")
         return "send-failed", "a local firewall rule rejects it"
-    if outcome in ("port-unreachable", "protocol-unreachable") and (
-            reply.responder != destination or outcome[:4] == "prot"):
-        outcome = "prohibited"
+    if outcome == "protocol-unreachable" or (
+            outcome == "port-unreachable" and
+            reply.responder != destination):
+        return "prohibited", None
     return outcome, None
+
+
+def classify_errno(number):
+    """Return the outcome of a probe of which only an errno is known."""
+    if number == errno.ECONNREFUSED:
+        return "refused"
+    return "unreachable" if number in ICMP_ERRNOS else "send-failed"
 
 
 def format_icmp(version, answer):
     """Return an ICMP answer in words: ICMP 3/13, ... prohibited."""
-    key = answer.icmp_type, answer.icmp_code
-    if key[0] is None:
+    if answer.icmp_type is None:
         return "which one is not visible"
-    words = FAMILIES[version].codes.get(key, ("", "unassigned code"))[1]
-    return "ICMP %d/%d, %s" % (key + (words,))
+    return "ICMP %d/%d, %s" % (answer.icmp_type, answer.icmp_code,
+                               name_icmp(version, answer))
+
+
+def name_icmp(version, answer):
+    """Return the meaning of an ICMP type and code."""
+    key = answer.icmp_type, answer.icmp_code
+    return FAMILIES[version].codes.get(key, ("", "unassigned code"))[1]
 
 
 def format_text(text):
-    """Return any text or octets as printable ASCII on one line."""
+    """Return any text or bytes as printable ASCII on one line."""
     if not isinstance(text, text_type):
         text = text.decode("latin-1")
     return "".join(c if " " <= c <= "~" else
@@ -725,21 +735,32 @@ def format_text(text):
 
 
 def format_hex(data):
-    """Return octets in hexadecimal."""
-    return "".join("%02x" % octet for octet in bytearray(data))
+    """Return bytes in hexadecimal."""
+    return "".join("%02x" % byte for byte in bytearray(data))
 
 
 def quote(value):
     """Return a user's value for a message, the same on every Python."""
     if isinstance(value, (bytes, text_type)):
         return "'%s'" % format_text(value)
-    return "%g" % value if isinstance(value, float) else \
-        format_text(str(value))
+    if isinstance(value, float):
+        return "%g" % value
+    return format_text(str(value))
 
 
 def format_data(data):
-    """Return octets as Python 3 shows them, without the b."""
+    """Return bytes as Python 3 shows them, without the b."""
     return repr(bytes(data[:DATA_SHOWN])).lstrip("b")
+
+
+def format_ms(seconds):
+    """Return seconds as a number of milliseconds, None as None."""
+    return None if seconds is None else round(seconds * 1e3, 3)
+
+
+def plural(count, noun):
+    """Return a count with its noun: 1 hop, 2 hops."""
+    return "%d %s%s" % (count, noun, "" if count == 1 else "s")
 
 
 class Hop(namedtuple("Hop", "ttl method port destination answers name "
@@ -747,7 +768,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
                             "lost")):
     """What is known of one ttl: a record; what is absent is None.
 
-    answers  tuple of Answer, the first is the one shown; empty if silent
+    answers  tuple of Reply, the first is the one shown; empty if silent
     name     the responder's host name, None if not known
     more     True for the destination when it lies farther than max_hops
     sent, lost  probes sent, and those of them that no answer came to
@@ -758,7 +779,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
 
     @property
     def answer(self):
-        return self.answers[0] if self.answers else NO_ANSWER
+        return self.answers[0] if self.answers else NO_REPLY
 
     outcome = property(lambda self: self.answer.outcome)
     address = property(lambda self: self.answer.address)
@@ -771,6 +792,11 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     quoted = property(lambda self: self.answer.quoted or NOTHING_QUOTED)
     reached = property(lambda self: OUTCOMES[self.outcome].reached)
     final = property(lambda self: OUTCOMES[self.outcome].final)
+
+    @property
+    def heard(self):
+        """True if anything but this host itself has answered."""
+        return self.outcome not in ("timeout", "send-failed")
 
     @property
     def ipfields(self):
@@ -790,21 +816,22 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
         return self.format_answer(self.answer)
 
     def format_answer(self, answer):
-        line = OUTCOMES[answer.outcome].line
+        """Return the line of one answer, by its outcome."""
+        line, data = OUTCOMES[answer.outcome].line, ". [Reached Destination]"
         if answer.address is None and "{host}" in line:
             line = "?  {outcome}, address not visible"
         elif answer.address is None and answer.outcome == "refused":
             line = "{port} connection refused, by whom is not visible"
-        data = ". [Reached Destination]"
         if answer.data is not None:
             data = ", received data: " + format_data(answer.data)
         return line.format(
             port="%s port %s" % (self.method.upper(), self.port), data=data,
-            host="%s (%s)" % (self._name_of(answer.address), answer.address),
+            host="%s (%s)" % (self.name_of(answer.address), answer.address),
             icmp="%s/%s" % (answer.icmp_type, answer.icmp_code),
             error=answer.error, outcome=answer.outcome)
 
-    def _name_of(self, address):
+    def name_of(self, address):
+        """Return what to call an address that has answered here."""
         if address == self.destination:
             return format_text(self.destination_name or self.name or address)
         if address == self.address and self.name:
@@ -815,34 +842,33 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
         """Return the line with the times of all answers, and names of
         ICMP messages and reply ttls if verbose."""
         line, shown = str(self), self.answer
-        for answer in self.answers or (NO_ANSWER,):
+        for answer in self.answers:
             if answer.address != shown.address:
                 line, shown = line + "  " + self.format_answer(answer), answer
             if answer.rtt is not None:
                 line += "  %.3f ms" % (answer.rtt * 1e3)
-            words = "".join("  [%s]" % text for text in answer.interfaces)
-            if answer.labels:
-                words = "  [MPLS%s]" % "".join(
-                    " %d/%d" % label[:2] for label in answer.labels) + words
-            line += words if words not in line else ""
-        if self.verbose:
-            if self.reply_ttl is not None:
-                line += "  reply ttl %d" % self.reply_ttl
-            if self.icmp_type is not None:
-                line += "  (%s)" % format_icmp(
-                    self.version, self.answer).partition(", ")[2]
-            line += "".join("  (%s)" % note for note in self.answer.notes)
-        return line
+            words = format_extension(answer)
+            if words not in line:
+                line += words
+        if not self.verbose:
+            return line
+        if self.reply_ttl is not None:
+            line += "  reply ttl %d" % self.reply_ttl
+        if self.icmp_type is not None:
+            line += "  (%s)" % name_icmp(self.version, self.answer)
+        return line + "".join("  (%s)" % note
+                              for note in format_notes(self.answer))
 
     def __str__(self):
         return "%s%d\t%s" % (">" if self.more else "", self.ttl, self.msg)
 
     def as_dict(self):
         """Return the hop as section 6 of the design describes it."""
-        probes = [answer_dict(answer) for answer in self.answers]
-        name = self.name and format_text(self.name)
-        entry = {"ttl": self.ttl, "name": name,
-                 "notes": list(self.answer.notes), "probes": probes}
+        entry = {"ttl": self.ttl, "name": self.name,
+                 "notes": format_notes(self.answer),
+                 "probes": [answer_dict(answer) for answer in self.answers]}
+        if self.name:
+            entry["name"] = format_text(self.name)
         entry.update(answer_dict(self.answer))
         for key in ("quoted_ttl", "quoted_tos"):
             del entry[key]
@@ -850,7 +876,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
 
 
 def answer_dict(answer):
-    """Return an Answer for JSON: times in ms, silence is null."""
+    """Return a Reply for JSON: times in ms, silence is null."""
     quoted = answer.quoted or NOTHING_QUOTED
     return {"outcome": answer.outcome, "address": answer.address,
             "rtt_ms": format_ms(answer.rtt), "icmp_type": answer.icmp_type,
@@ -860,14 +886,19 @@ def answer_dict(answer):
             "labels": [label._asdict() for label in answer.labels]}
 
 
-def format_hop(hop):
-    """Return a Hop, or a State, in words."""
-    return "hop %d (%s)" % (hop.ttl, hop.answer.address or "not visible")
+def format_extension(answer):
+    """Return the MPLS labels and interfaces of an answer, for its line."""
+    words = "".join("  [%s]" % text for text in answer.interfaces)
+    if answer.labels:
+        words = "  [MPLS%s]" % "".join(
+            " %d/%d" % (label.label, label.exp)
+            for label in answer.labels) + words
+    return words
 
 
-def format_ms(seconds):
-    """Return seconds as a number of milliseconds, None as None."""
-    return None if seconds is None else round(seconds * 1e3, 3)
+def format_notes(answer):
+    """Return the list of what is odd about an answer."""
+    return [NOTES[flag].format(answer) for flag in answer.flags]
 
 
 # ---------------------------------------------------------------------------
@@ -1721,22 +1752,6 @@ def describe_detail(detail, value):
     return detail % format_text(bytearray.fromhex(value))[:60].strip()
 
 
-def format_silence(target, controls):
-    """Return what helps to read the silence of a UDP port."""
-    said, row = "", find_payload(target)
-    for control in controls:
-        if control.method == "udp":
-            words = {"refused": " and says that %s is closed",
-                     "dropped": ", but %s is silent too"}
-            if control.verdict in words:
-                said += words[control.verdict] % control.label
-    if row:
-        said += "; %s may say nothing to strangers" % row.name
-    elif target.port in SILENT:
-        said += "; %s answers no such probe" % SILENT[target.port]
-    return said
-
-
 # ---------------------------------------------------------------------------
 # 9 Probe methods
 # ---------------------------------------------------------------------------
@@ -1751,7 +1766,7 @@ class Probe(object):
     __slots__ = ("ttl", "real", "sock", "source_port", "ident", "seq",
                  "payload", "sent", "sent_at", "answer", "doubtful", "error",
                  "tsval", "renewed", "retransmits", "kernel_rtt", "gone",
-                 "heard", "empty")
+                 "failed_at", "empty", "facts", "banner_until")
 
     def __init__(self, ttl, real):
         for name in self.__slots__:
@@ -1760,6 +1775,7 @@ class Probe(object):
         self.ttl = ttl          # 0: the system's own
         self.real = real        # a TCP connection meant to be completed
         self.doubtful = []      # replies that may not be to this probe
+        self.facts = []         # replies that add to the answer
 
     def stamp(self):
         self.sent_at = time.time()
@@ -2222,19 +2238,49 @@ METHODS = {"tcp": LinuxTcpMethod if LINUX else TcpMethod, "udp": UdpMethod,
 
 
 # ---------------------------------------------------------------------------
-# 10 Plan (what to send when)
+# 10 Series (what to send when)
 # ---------------------------------------------------------------------------
 
-class State(object):
-    """What a plan knows of one ttl (0: the system's own)."""
+class Aim(namedtuple("Aim", "method target flow")):
+    """What probes are sent to: a method's name, and a Target with its port.
 
-    __slots__ = ("ttl", "probes", "answers", "settled", "held", "too_big",
+    flow tells one of several flows: its source port, or a number where
+    there are no ports; None if there is but one.
+    """
+
+    __slots__ = ()
+
+    port = property(lambda self: self.target.port)
+
+    @property
+    def label(self):
+        """What sentences call it: TCP port 443."""
+        if self.port is None:
+            label, which = "ICMP echo", "by flow"
+        else:
+            label = "%s port %d" % (self.method.upper(), self.port)
+            which = "from source port"
+        return label if self.flow is None else "%s %s %d" % (
+            label, which, self.flow)
+
+    def other(self, method, port, source_port=None, payload=None, flow=None):
+        """Return the Aim at another port of the same host."""
+        address, scope = self.target.sockaddr[0], self.target.sockaddr[2:]
+        return Aim(method, self.target._replace(
+            port=port, sockaddr=(address, port or 0) + scope,
+            source_port=source_port, payload=payload), flow)
+
+
+class State(object):
+    """What a series knows of one ttl (0: the system's own)."""
+
+    __slots__ = ("ttl", "probes", "answered", "settled", "held", "too_big",
                  "farther", "beyond", "extra")
 
     def __init__(self, ttl):
         self.ttl = ttl
-        self.probes = []
-        self.answers = []
+        self.probes = []        # sent
+        self.answered = []      # those answered, the destination's first
         self.settled = False
         self.held = False       # answered, but a banner may still come
         self.too_big = False    # a router found the packet too big
@@ -2242,128 +2288,153 @@ class State(object):
         self.beyond = False     # the path was cut before this ttl
         self.extra = None       # when to try once more, for good
 
-    answer = property(lambda self: self.answers[0] if self.answers
-                      else NO_ANSWER)
-    outcome = property(lambda self: self.answers[0].outcome if self.answers
-                       else "timeout")
-    heard = property(lambda self: bool(self.answers) and self.answers[
-        0].outcome not in ("timeout", "send-failed"))
+    @property
+    def answers(self):
+        return [probe.answer for probe in self.answered]
+
+    answer = property(lambda self: self.answered[0].answer if self.answered
+                      else NO_REPLY)
+    outcome = property(lambda self: self.answer.outcome)
     reached = property(lambda self: OUTCOMES[self.outcome].reached)
     final = property(lambda self: OUTCOMES[self.outcome].final)
 
+    @property
+    def heard(self):
+        """True if anything but this host itself has answered."""
+        return self.outcome not in ("timeout", "send-failed")
 
-def find_loop(states):
-    """Return the first and last State of a routing loop, and the one that
-    proves it: all were met twice, and six answers agree, as one router may
-    be met at two ttls of unequal paths; the reply ttls too, as a NAT may
-    lend its address to all behind it.  None if there is no loop."""
-    seen = [state.answer.address and (state.answer.address,
-                                 state.answer.reply_ttl) for state in states]
+
+def find_end(hops, full_reached):
+    """Return the ttl at which a path ends, None while that is not known.
+
+    The destination ends it; so does a router that says no, unless
+    something farther away was heard of or the destination reached.
+    hops: Hops or States in ttl order.
+    """
+    final = None
+    for hop in hops:
+        if hop.outcome == "time-exceeded":
+            final = None
+        elif hop.reached:
+            return hop.ttl
+        elif hop.final and final is None:
+            final = hop
+    if final is None or full_reached and final.outcome != "reset":
+        return None
+    return final.ttl
+
+
+def find_loop(hops):
+    """Return the first and last hop of a routing loop, and the one that
+    proves it; None if there is no loop.
+
+    All were met twice, and six answers agree, as one router may be met at
+    two ttls of unequal paths; the reply ttls too, as a NAT may lend its
+    address to all behind it.
+    """
+    seen = [hop.answer.address and (hop.answer.address, hop.answer.reply_ttl)
+            for hop in hops]
     for at, start in enumerate(seen):
         for size in range(2, (len(seen) - at) // 2 + 1):
             end = at + max(6, 2 * size)
             if start == seen[at + size] != seen[at + 1] and \
                     all(seen[at:end]) and \
                     seen[at:end - size] == seen[at + size:end]:
-                return states[at], states[at + size - 1], states[end - 1]
+                return hops[at], hops[at + size - 1], hops[end - 1]
+    return None
 
 
-class Plan(object):
-    """Decides which ttl to probe when, and when to stop; knows no sockets.
+class Series(object):
+    """An aim and some ttls: which to probe when, and when to stop.
 
-    The engine asks due(now) for what to send, reports note_sent() and
-    note_answer(), and calls update(now); times are of one monotonic clock.
+    It knows no sockets.  The engine asks due(now) for what to send, reports
+    note_sent() and note_answer(), and calls update(now); times are of one
+    monotonic clock.
 
     A silent hop is tried again, spread over its wait, so that a router
     that limits its ICMP to one a second has its second chance.  Once a hop
     farther away has answered, a nearer one is hurried: its tries follow
     quickly, and it is given up some time after the time the farther one
     took, sooner if it is all that is waited for.
+
+    full      State of the system's own ttl
+    states    list of State, one for each ttl from first to last
+    end       ttl at which the path ends, as find_end() has it
+    farthest  ttl of the farthest hop that answered, first - 1 if none
+    reached_at  the smallest ttl that reached the destination, or None
+    loop      as find_loop() has it; `last` is then less
+    slowest   the longest rtt seen, in seconds
+    patient   a late answer cannot be told from one to the next probe
     """
 
     FLOOR = 0.08        # seconds a hurried hop has for its last try,
     LEISURE = 0.3       # and while the full-ttl probe is waited for anyway
 
     def __init__(self, first=1, last=30, wait=2.0, queries=1, retries=2,
-                 gap=5, parallel=16, full_retries=None, one_flow=False):
-        self.first = first
-        self.last = last
+                 gap=5, parallel=16, full_retries=None, one_flow=False,
+                 patient=False, aim=None, method=None, full_ttl=0):
+        self.aim = aim
+        self.method = method
         self.wait = wait
         self.queries = queries
         self.retries = retries
         self.gap = gap
         self.parallel = parallel
-        self.most = MOST_PORTS  # what a method allows in flight
-        self.full_retries = retries if full_retries is None else full_retries
+        self.full_retries = full_retries
+        if full_retries is None:
+            self.full_retries = retries
         self.one_flow = one_flow
-        self.full = State(0)
-        self.states = [State(ttl) for ttl in range(first, last + 1)]
-        self.slowest = None     # the longest rtt seen, in seconds
-        self.agreed = False     # what ended the path is the destination
-        self.loop = None        # as find_loop() has it; `last` is then less
-        self.unsure = False     # limits of ICMP may hide farther hops
-        self.patient = False    # a late answer can not be told
-        self.blind = False      # the hops that answer are not visible
+        self.patient = patient
+        self.full = State(full_ttl)
+        self.states = []
+        self.slowest = self.loop = self.end = None
+        self.look(first, last)
+
+    def look(self, first, last):
+        """Probe these ttls, or probe these from now on."""
+        known = dict((state.ttl, state) for state in self.states)
+        self.first, self.last = first, last
+        self.states = [known.get(ttl) or State(ttl)
+                       for ttl in range(first, last + 1)]
+        self.survey()
 
     # What is known so far
 
-    @property
-    def heard(self):
-        """The ttl of the farthest hop that answered, first - 1 if none."""
-        for state in reversed(self.states):
+    def survey(self):
+        """Keep what follows from the answers of all ttls together."""
+        self.end = find_end(self.states, self.full.reached)
+        self.farthest, self.reached_at = self.first - 1, None
+        for state in self.states:
             if state.heard and state.ttl <= self.last:
-                return state.ttl
-        return self.first - 1
+                self.farthest = state.ttl
+            if state.reached and self.reached_at is None:
+                self.reached_at = state.ttl
 
     @property
-    def reached_at(self):
-        """The smallest ttl that reached the destination, or None."""
-        for state in self.states:
-            if state.reached:
-                return state.ttl
-        return None
+    def all_states(self):
+        """The full ttl first."""
+        return [self.full] + self.states
+
+    @property
+    def horizon(self):
+        """The last ttl that has to be settled before we are done."""
+        if self.end is not None:
+            return self.end
+        if not self.gap:
+            return self.last
+        gap = self.gap
+        if self.full.reached:
+            gap = max(gap, self.parallel)
+        return min(self.last, self.farthest + gap)
 
     @property
     def lost(self):
         """True if the full ttl got farther than any we tried: nothing is
         known of the path's end, or something on the way ended it."""
-        end = self.end
-        if end is None:
+        if self.end is None:
             return self.full.final
-        return self.full.reached and not self.agreed and \
-            self.states[end - self.first].outcome != self.full.outcome
-
-    @property
-    def end(self):
-        """The ttl at which the path ends, None while that is not known.
-
-        The destination ends it; so does a router that says no, unless
-        something farther away was heard of or the destination reached.
-        """
-        final = None
-        for state in self.states:
-            outcome = state.outcome
-            if outcome == "time-exceeded":
-                final = None
-            elif outcome != "timeout" and OUTCOMES[outcome].reached:
-                return state.ttl
-            elif state.final and final is None:
-                final = state.ttl
-        if self.full.reached and final is not None and \
-                self.states[final - self.first].outcome != "reset":
-            return None
-        return final
-
-    @property
-    def horizon(self):
-        """The last ttl that has to be settled before we are done."""
-        end = self.end
-        if end is not None:
-            return end
-        if not self.gap:
-            return self.last
-        gap = max(self.gap, self.parallel) if self.full.reached else self.gap
-        return min(self.last, self.heard + gap)
+        return self.full.reached and \
+            self.at(self.end).outcome != self.full.outcome
 
     @property
     def done(self):
@@ -2372,12 +2443,11 @@ class Plan(object):
             state.settled for state in self.states
             if state.ttl <= horizon or state.beyond and state.probes)
 
-    def look(self, first, last):
-        """Probe these ttls, or probe these now."""
-        known = dict((state.ttl, state) for state in self.states)
-        self.first, self.last = first, last
-        self.states = [known.get(ttl) or State(ttl)
-                       for ttl in range(first, last + 1)]
+    def at(self, ttl):
+        """Return the State of a ttl, None if it is not in this series."""
+        if self.first <= ttl < self.first + len(self.states):
+            return self.states[ttl - self.first]
+        return None
 
     # Sending
 
@@ -2387,37 +2457,45 @@ class Plan(object):
         limit, horizon = self.end or self.last, self.horizon
         pending = [state for state in self.states
                    if state.ttl <= horizon and not state.settled]
-        flying = sum(1 for state in [self.full] + self.states
-                     if state.probes and not state.settled)
-        for state in [self.full] + self.states:
+        room = self.window - sum(1 for state in self.all_states
+                                 if state.probes and not state.settled)
+        blocked = any(self.needs_more(state) for state in pending)
+        for state in self.all_states:
             if len(chosen) == most:
                 break
             if state.settled or state is not self.full and state.ttl > limit:
                 continue
-            if not state.probes:
-                if flying >= min(self.parallel, self.most) or any(
-                        self.needs_more(other) for other in pending) or (
-                        state is not self.full and state.ttl > horizon and
-                        not pending):
-                    break       # or the gap of silent hops is too wide
-                flying += 1
-                chosen.append(state)
-            else:
+            if state.probes:
                 when = self.next_try(state)
                 if when is not None and now >= when:
                     chosen.append(state)
+                continue
+            if room <= 0 or blocked:
+                break
+            if state is not self.full and state.ttl > horizon and \
+                    not pending:
+                break               # the gap of silent hops is too wide
+            room -= 1
+            chosen.append(state)
         return chosen
+
+    @property
+    def window(self):
+        """How many ttls may be under way at once."""
+        if self.method is None:
+            return self.parallel
+        return min(self.parallel, self.method.most)
 
     @staticmethod
     def needs_more(state):
         """True if an extra try is due, and nothing farther has answered."""
         return state.extra is not None and state.farther is None and \
-            not state.answers and state.probes[-1].sent < state.extra
+            not state.answered and state.probes[-1].sent < state.extra
 
     def doubt(self, state, when):
         """Let a silent hop have one more try, not before `when`: a second
         after something may have used up what it allows itself to send."""
-        if state.extra is None and state.probes and not state.answers:
+        if state.extra is None and state.probes and not state.answered:
             state.extra = when
             state.settled = False
 
@@ -2436,24 +2514,25 @@ class Plan(object):
         if last.answer or last.gone:
             return last.sent
         spacing = self.wait / (self.retries + 1)
-        if state.farther is not None and not state.answers:
-            spacing = max(state.farther / 4, 0.005) if not self.one_flow \
-                else state.farther * 1.5 + self.FLOOR   # one in flight
+        if state.farther is not None and not state.answered:
+            spacing = max(state.farther / 4, 0.005)
+            if self.one_flow:           # one in flight
+                spacing = state.farther * 1.5 + self.FLOOR
         return last.sent + spacing
 
     def deadline(self, state):
         """Return when a state with probes is given up."""
-        answered = [probe.sent + (probe.answer.rtt or 0)
-                    for probe in state.probes if probe.answer]
-        limit = max(answered or [state.probes[0].sent]) + self.wait
         last = state.probes[-1].sent
+        heard = [probe.sent + (probe.answer.rtt or 0)
+                 for probe in state.answered]
+        limit = max(heard or [state.probes[0].sent]) + self.wait
         if state.extra and state.farther is None:
             limit = max(limit, state.extra + self.LEISURE +
                         2 * (self.slowest or 0))
         if state.beyond:
             return min(limit, last + max(1.5 * (self.slowest or 0),
                                          self.FLOOR))
-        if state.farther is not None and not state.answers and \
+        if state.farther is not None and not state.answered and \
                 len(state.probes) >= self.tries(state):
             floor = self.FLOOR if self.full.settled else self.LEISURE
             limit = min(limit, last + max(state.farther * 1.2 + 0.01, floor))
@@ -2463,10 +2542,10 @@ class Plan(object):
         """Return the next time at which something may have to be done."""
         times = [now + 1]
         limit = self.end or self.last
-        for state in [self.full] + self.states:
-            if state.probes and not (state.settled or state.held) and (
-                    state is self.full or state.beyond or
-                    state.ttl <= limit):
+        for state in self.all_states:
+            if not state.probes or state.settled or state.held:
+                continue
+            if state is self.full or state.beyond or state.ttl <= limit:
                 times.append(self.deadline(state))
                 times.append(self.next_try(state) or now + 1)
         return min(times)
@@ -2476,37 +2555,47 @@ class Plan(object):
     def note_sent(self, state, probe):
         state.probes.append(probe)
 
-    def note_answer(self, state, answer):
+    def note_answer(self, state, probe):
+        """Take probe.answer as one to a state."""
+        answer = probe.answer
+        state.answered.append(probe)
         # The destination's word counts more than a router's.
-        state.answers.append(answer)
-        state.answers.sort(key=lambda a: not OUTCOMES[a.outcome].reached)
+        state.answered.sort(
+            key=lambda one: not OUTCOMES[one.answer.outcome].reached)
+        self.survey()
         if state is self.full and answer.outcome == "unreachable" and \
                 answer.icmp_type is None:
             # Nor can the errno of a small ttl be told from this.
-            self.look(self.first, self.heard)
+            self.look(self.first, self.farthest)
         if answer.rtt is not None:
             self.slowest = max(answer.rtt, self.slowest or 0)
-        farther, end = None, self.end
+        self.hurry()
+        if not self.full.final:         # answers come in any order
+            self.loop = find_loop(self.states) or self.loop
+        if self.loop:
+            self.last = self.loop[2].ttl
+            self.survey()
+
+    def hurry(self):
+        """Tell each ttl what is known of those behind it."""
+        farther = None
         if self.one_flow and self.full.reached and not self.patient:
             farther = self.full.answer.rtt  # one at a time: no other clue
         cut = self.full.final and not self.full.reached
-        for other in reversed(self.states):
-            other.farther = farther
-            other.beyond = bool(cut and end is not None and other.ttl > end)
-            if other.heard:
-                farther = min(other.answer.rtt or self.wait, self.wait)
-        self.loop = not self.full.final and find_loop(
-            self.states) or self.loop   # answers come in any order
-        if self.loop:
-            self.last = self.loop[2].ttl
+        for state in reversed(self.states):
+            state.farther = farther
+            state.beyond = bool(cut and self.end is not None and
+                                state.ttl > self.end)
+            if state.heard:
+                farther = min(state.answer.rtt or self.wait, self.wait)
 
     def update(self, now):
         """Settle what is answered or given up."""
-        for state in [self.full] + self.states:
+        for state in self.all_states:
             if state.settled or not state.probes or state.held:
                 continue
             wanted = 1 if state is self.full else self.queries
-            if len(state.answers) >= wanted or \
+            if len(state.answered) >= wanted or \
                     state.outcome == "send-failed" or \
                     now >= self.deadline(state):
                 state.settled = True
@@ -2520,14 +2609,15 @@ class Poller(object):
     """Waits for sockets: poll() where there is one, else select().
 
     wait(seconds) -> list of file numbers on which something happened.
-    select() can not take numbers from FD_SETSIZE on, hence poll() first;
+    select() cannot take numbers from FD_SETSIZE on, hence poll() first;
     Windows tells failed connects in the third set only.
     """
 
     def __init__(self, use_poll=True):
         self.writers = {}
-        self.poll = select.poll() \
-            if use_poll and hasattr(select, "poll") else None
+        self.poll = None
+        if use_poll and hasattr(select, "poll"):
+            self.poll = select.poll()
 
     @property
     def full(self):
@@ -2537,8 +2627,9 @@ class Poller(object):
     def add(self, number, write=False):
         self.writers[number] = write
         if self.poll:
-            self.poll.register(number, select.POLLIN |
-                               (select.POLLOUT if write else 0))
+            events = select.POLLIN | select.POLLOUT if write \
+                else select.POLLIN
+            self.poll.register(number, events)
 
     def remove(self, number):
         if self.writers.pop(number, None) is not None and self.poll:
@@ -2548,15 +2639,15 @@ class Poller(object):
         seconds = min(max(seconds, 0), 3600)
         try:
             if self.poll:
-                return [number for number, _ in
-                        self.poll.poll(-int(-seconds * 1000 // 1))]
+                milliseconds = -int(-seconds * 1000 // 1)   # rounded up
+                return [number for number, _ in self.poll.poll(milliseconds)]
             reading = list(self.writers)
             writing = [number for number in reading if self.writers[number]]
             if not reading:
                 time.sleep(seconds)
                 return []
-            return list(set(sum(map(list, select.select(
-                reading, writing, writing, seconds)), [])))
+            sets = select.select(reading, writing, writing, seconds)
+            return list(set(sets[0] + sets[1] + sets[2]))
         except (select.error, OSError) as error:
             if error.args[0] != errno.EINTR:
                 raise
@@ -2568,63 +2659,97 @@ def wait_for(function, seconds):
     return function(seconds)
 
 
-class Engine(object):
-    """Carries out plans with real sockets, several at once.
+# A probe under way, with the series and the State it belongs to.
+Flight = namedtuple("Flight", "series state probe")
 
-    add(method, plan), then turn() until all plans are done, then close(),
-    which is what leaves no half-open connection behind.
+
+def adds_to(answer, fact):
+    """Return True if what a raw socket heard is about the same answer."""
+    if (fact.responder, fact.icmp_type, fact.icmp_code) != (
+            answer.address, answer.icmp_type, answer.icmp_code):
+        return False
+    return (fact.kind, answer.outcome) not in (("reset", "open"),
+                                               ("accepted", "refused"))
+
+
+def complete(probe):
+    """Return the answer to a probe with what was heard after it: its
+    service's banner, and what only a raw socket sees of the answer."""
+    answer = probe.answer
+    for fact in probe.facts:
+        if fact.kind == "banner":
+            answer = answer._replace(data=fact.data,
+                                     flags=answer.flags + fact.flags)
+        elif fact.kind == "icmp":
+            answer = answer._replace(reply_ttl=fact.reply_ttl,
+                                     quoted=fact.quoted)
+        elif answer.reply_ttl is None:
+            answer = answer._replace(reply_ttl=fact.reply_ttl)
+    return answer
+
+
+class Engine(object):
+    """Carries out series with real sockets, all in one loop.
+
+    add(series), then turn() until all series are done, then close(), which
+    is what leaves no half-open connection behind.  listen(sock) lets others
+    share the loop: it wakes once when something happens to their socket.
     """
 
     STEP = 1e-3         # seconds; a clock that moved more was set
     GRACE = 0.05        # seconds for a raw socket to explain an errno
 
-    def __init__(self, target, raw=None, banner_wait=0.5,
-                 debug=None, clock=monotonic, poller=None, guard=None):
-        self.target = target
+    def __init__(self, raw=None, banner_wait=0.5, debug=None,
+                 clock=monotonic, poller=None, guard=None):
         self.raw = raw
         self.banner_wait = banner_wait
         self.debug = debug or Mechanism.debug
         self.clock = clock
         self.poller = poller or Poller()
         self.guard = guard or wait_for
-        self.runs = []          # (method, plan)
-        self.watched = {}       # file number -> (run, state, probe)
-        self.banners = []       # (run, state, probe, deadline)
+        self.series = []
+        self.watched = {}       # file number -> Flight
+        self.banners = []       # Flights that may get a banner
+        self.unexplained = []   # Flights that ended with a mere errno
         self.held_until = 0     # no sending before, after ENOBUFS
         self.holds = 0
-        for sock in raw.sockets if raw else ():
+        for sock in self.raw_sockets:
             self.poller.add(sock.fileno())
 
-    def add(self, method, plan):
-        self.runs.append((method, plan))
-        if method.sock:
-            self.poller.add(method.sock.fileno())
+    @property
+    def raw_sockets(self):
+        return self.raw.sockets if self.raw else []
+
+    def add(self, series):
+        self.series.append(series)
+        if series.method.sock:
+            self.poller.add(series.method.sock.fileno())
+
+    def listen(self, sock, write=False):
+        """Let turn() return once something has happened to a socket."""
+        self.poller.add(sock.fileno(), write)
+
+    def ignore(self, number):
+        self.poller.remove(number)
 
     @property
     def done(self):
-        return all(plan.done for _, plan in self.runs)
+        return all(series.done for series in self.series)
 
     def turn(self, most=1.0):
         """Send what is due, wait for at most `most` seconds, hear."""
         now = self.clock()
         sent = False
-        if now >= self.held_until:
-            for run in self.runs:
-                for state in run[1].due(now):
-                    if self.poller.full:
-                        self.held_until = now + 0.01
-                    if now >= self.held_until:  # else: no file or buffer
-                        sent = self.send(run, state)
+        for series in self.series:
+            if now < self.held_until:
+                break                   # no file or buffer is free
+            for state in series.due(now):
+                if self.poller.full:
+                    self.held_until = now + 0.01
+                if now >= self.held_until:
+                    sent = self.send(series, state)
         now = self.clock()
-        until = [now + most] + [plan.next_time(now) for _, plan in self.runs]
-        until += [entry[3] for entry in self.banners]
-        until += [probe.heard[0] + self.GRACE for _, state, probe in
-                  self.all_probes() if probe.heard and not (
-                      probe.answer or state.settled)]
-        until += [probe.sent + run[0].repeats
-                  for run, _, probe in self.watched.values()
-                  if run[0].repeats and not (probe.renewed or probe.answer)]
-        wait = 0 if sent else min(until) - now
+        wait = 0 if sent else self.next_time(now + most) - now
         if self.held_until > now:
             wait = min(max(wait, 0.01), self.held_until - now)
         ready = self.guard(self.poller.wait, wait)
@@ -2632,18 +2757,33 @@ class Engine(object):
         for number in ready:
             self.hear(number, now, real_now)
         self.expire(now)
-        for _, plan in self.runs:
-            plan.update(now)
+        for series in self.series:
+            series.update(now)
         self.tidy()
+
+    def next_time(self, latest):
+        """Return when something may have to be done, at the latest."""
+        now = self.clock()
+        times = [latest]
+        times += [series.next_time(now) for series in self.series]
+        times += [flight.probe.banner_until for flight in self.banners]
+        times += [flight.probe.failed_at[0] + self.GRACE
+                  for flight in self.unexplained]
+        for flight in self.watched.values():
+            repeats, probe = flight.series.method.repeats, flight.probe
+            if repeats and not probe.renewed and not probe.answer:
+                times.append(probe.sent + repeats)
+        return min(times)
 
     # Sending
 
-    def send(self, run, state):
-        method, plan = run
-        if plan.one_flow:               # the port is needed again
+    def send(self, series, state):
+        """Send a probe; return True if turn() should not wait then."""
+        method = series.method
+        if series.one_flow:             # the port is needed again
             for probe in state.probes:
                 self.forget(method, probe)
-        probe = Probe(state.ttl, real=state is plan.full)
+        probe = Probe(state.ttl, real=state is series.full)
         probe.stamp()
         try:
             method.send(probe)
@@ -2655,101 +2795,119 @@ class Engine(object):
                 self.held_until = self.clock() + 0.05
                 return False
             self.debug("ttl %s: not sent: %s" % (state.ttl, error))
-            plan.note_sent(state, probe)
-            self.answer(run, state, probe, NO_ANSWER._replace(
+            series.note_sent(state, probe)
+            self.answer(Flight(series, state, probe), NO_REPLY._replace(
                 outcome="send-failed", error=format_errno(error.errno)))
             return True
         self.debug("ttl %s: %s probe from port %s id %s seq %s %s" % (
             state.ttl or "full", method.name, probe.source_port, probe.ident,
             probe.seq, format_hex(probe.payload or b"")))
         self.holds = 0
-        plan.note_sent(state, probe)
+        series.note_sent(state, probe)
         if probe.sock is not method.sock:
             number = probe.sock.fileno()
-            self.watched[number] = run, state, probe
+            self.watched[number] = Flight(series, state, probe)
             self.poller.add(number, write=method.connects)
         return True
 
     # Hearing
 
     def hear(self, number, now, real_now):
-        for sock in self.raw.sockets if self.raw else ():
+        if number in self.watched:
+            self.hear_probe(self.watched[number], now, real_now)
+            return
+        for sock in self.raw_sockets:
             if sock.fileno() == number:
+                beside = [series for series in self.series
+                          if series.method.raw is self.raw]
                 for reply in self.raw.replies(sock):
-                    self.match(reply, self.all_probes(), now, real_now)
+                    self.match(reply, self.flights(beside), now, real_now)
                 return
-        for run in self.runs:
-            if run[0].sock and run[0].sock.fileno() == number:
-                for reply in run[0].receive(run[0].sock):
-                    self.match(reply, self.all_probes([run]), now, real_now)
+        for series in self.series:
+            sock = series.method.sock
+            if sock and sock.fileno() == number:
+                for reply in series.method.receive(sock):
+                    self.match(reply, self.flights([series]), now, real_now)
                 return
-        if number not in self.watched:
-            return
-        run, state, probe = self.watched[number]
+        self.poller.remove(number)      # who listens has been woken
+
+    def hear_probe(self, flight, now, real_now):
+        """Read what has come to a probe's own socket."""
+        series, state, probe = flight
         if state.held and probe.answer:
-            self.read_banner(run, state, probe)
+            self.read_banner(flight)
             return
-        replies = run[0].receive(probe.sock, probe)
+        replies = series.method.receive(probe.sock, probe)
         for reply in replies:
-            self.match(reply, [(run, state, probe)], now, real_now)
-        probe.empty += not replies
+            self.match(reply, [flight], now, real_now)
+        if not replies:
+            probe.empty += 1
         if probe.gone or probe.empty > 16 or (not replies and probe.answer):
             probe.gone = True           # dead, or worse than silent
-            self.forget(run[0], probe)
+            self.forget(series.method, probe)
 
-    def all_probes(self, runs=None):
-        """Yield every probe sent so far, of a ttl the latest first."""
-        for run in runs or self.runs:
-            for state in [run[1].full] + run[1].states:
+    @staticmethod
+    def flights(many):
+        """Yield every probe of some series, of a ttl the latest first."""
+        for series in many:
+            for state in series.all_states:
                 for probe in reversed(state.probes):
-                    yield run, state, probe
+                    yield Flight(series, state, probe)
 
     def match(self, reply, candidates, now, real_now):
         """Give the reply to the probe it answers; else it is foreign."""
         self.debug("heard %r" % (reply,))
-        found = [entry for entry in candidates if now >= entry[2].sent and (
-            reply.kind == "failed" or entry[0][0].answers(reply, entry[2]))]
+        found = [flight for flight in candidates
+                 if now >= flight.probe.sent and (
+                     reply.kind == "failed" or
+                     flight.series.method.answers(reply, flight.probe))]
         if not found:
-            return self.debug("foreign, ignored")
+            self.debug("foreign, ignored")
+            return
         # In one flow only the last one is under way.
-        run, state, probe = max(found[::-1],
-                                key=lambda entry: entry[2].sent)
-        self.take(run, state, probe, reply, now, real_now)
+        self.take(max(found[::-1], key=lambda flight: flight.probe.sent),
+                  reply, now, real_now)
 
-    def take(self, run, state, probe, reply, now, real_now):
-        method = run[0]
+    def take(self, flight, reply, now, real_now):
+        """Take a reply that matches a probe, if it is certain; else keep
+        it until the probe's time is over."""
+        series, state, probe = flight
         if probe.answer:
             if reply.raw:
-                self.enrich(state, probe, reply)
+                self.add_fact(probe, reply)
             return
-        if not self.certain(method, probe, reply):
+        if not self.certain(series.method, probe, reply):
             if len(probe.doubtful) < 8:
                 probe.doubtful.append((reply, now, real_now))
             return
-        if not state.too_big and reply.data is None and TOO_BIG[
-                self.target.family.version] == (reply.icmp_type,
-                                                reply.icmp_code):
+        if reply.data is None and not state.too_big and \
+                self.is_too_big(series.method, reply):
             # The kernel has learned the path's MTU from it: once more.
             state.too_big = probe.gone = True
-            self.forget(method, probe)
+            self.forget(series.method, probe)
             return
         if reply.kind == "failed" and not reply.icmp_type:
             known = [entry for entry in probe.doubtful
                      if entry[0].kind == "icmp" and
-                     method.to_destination(entry[0].quoted)]
+                     series.method.to_destination(entry[0].quoted)]
             if known:
                 reply, now, real_now = known[0]
-            elif self.raw:      # wait for it to tell more
-                probe.error, probe.heard = reply.error, (now, real_now)
-                self.forget(method, probe)
+            elif self.raw:              # wait for it to tell more
+                probe.error, probe.failed_at = reply.error, (now, real_now)
+                self.forget(series.method, probe)
+                self.unexplained.append(flight)
                 return
-        self.answer(run, state, probe,
-                    self.explain(run, probe, reply, now, real_now))
+        self.answer(flight, self.explain(flight, reply, now, real_now))
         for other, _, _ in probe.doubtful:
-            self.enrich(state, probe, other)
+            self.add_fact(probe, other)
+
+    @staticmethod
+    def is_too_big(method, reply):
+        return (reply.icmp_type, reply.icmp_code) == TOO_BIG[
+            method.target.family.version]
 
     def certain(self, method, probe, reply):
-        """True if the reply can not be but to the probe it matches.
+        """True if the reply can only be to the probe it matches.
 
         Not so: a quote with another destination (a NAT on the way, or a
         forgery), and what only a raw socket heard of a TCP probe, as long
@@ -2758,16 +2916,20 @@ class Engine(object):
         if reply.kind == "failed":
             return True
         if reply.raw and not method.checked:
-            return reply.kind == "icmp" and not any(
-                entry[0].kind == "accepted" for entry in probe.doubtful) and (
-                method.kernel_sight != "addresses") and \
-                method.to_destination(reply.quoted)
+            accepted = any(entry[0].kind == "accepted"
+                           for entry in probe.doubtful)
+            return (reply.kind == "icmp" and not accepted and
+                    method.kernel_sight != "addresses" and
+                    method.to_destination(reply.quoted))
         return reply.quoted is None or method.to_destination(reply.quoted)
 
-    def explain(self, run, probe, reply, now, real_now):
-        """Return the Answer that a reply means."""
-        outcome, reason = classify(reply, self.target.address,
-                                   self.target.own_address)
+    def explain(self, flight, reply, now, real_now):
+        """Return a Reply with its outcome and its rtt."""
+        method, probe = flight.series.method, flight.probe
+        outcome, reason = classify(reply, method.target.address,
+                                   method.target.own_address)
+        if outcome == "send-failed":
+            return NO_REPLY._replace(outcome=outcome, error=reason)
         if reply.kind == "failed" and not reply.icmp_type and probe.ttl and \
                 reply.error in (errno.EHOSTUNREACH, errno.ENETUNREACH):
             outcome = "time-exceeded"   # most likely, at so small a ttl
@@ -2777,136 +2939,136 @@ class Engine(object):
             stamped = reply.received - probe.sent_at
             if 0 <= stamped < elapsed:
                 elapsed = stamped
-        if outcome == "send-failed":
-            return NO_ANSWER._replace(outcome=outcome, error=reason)
-        return NO_ANSWER._replace(
-            outcome=outcome, address=reply.responder,
-            rtt=run[0].rtt(probe, reply, elapsed),
-            icmp_type=reply.icmp_type, icmp_code=reply.icmp_code,
-            reply_ttl=reply.reply_ttl, data=reply.data, error=reason,
-            quoted=reply.quoted if reply.raw else None,
-            labels=reply.labels, interfaces=reply.interfaces)
+        return reply._replace(outcome=outcome, error=reason,
+                              rtt=method.rtt(probe, reply, elapsed))
 
-    def answer(self, run, state, probe, answer):
-        method, plan = run
-        tries = state.probes.index(probe) + 1 if not state.answers else 1
-        if tries > 1 and answer.outcome != "send-failed":
-            answer = answer._replace(notes=answer.notes + (
-                "answered at try %d" % tries,))
+    def answer(self, flight, answer):
+        """Note the answer to a probe, and what has to be done then."""
+        series, state, probe = flight
+        if not state.answered and answer.outcome != "send-failed":
+            tries = state.probes.index(probe) + 1
+            if tries > 1:
+                answer = answer._replace(
+                    tries=tries, flags=answer.flags + ("retried",))
         probe.answer = answer
         if state.settled:
             return
-        plan.note_answer(state, answer)
+        series.note_answer(state, probe)
         if answer.outcome == "open" and probe.real:
-            state.held = True
-            if self.target.payload:
-                try:
-                    probe.sock.send(self.target.payload)
-                except socket.error:
-                    pass
-            number = probe.sock.fileno()
-            self.poller.remove(number)
-            self.poller.add(number)
-            self.banners.append((run, state, probe,
-                                 self.clock() + self.banner_wait))
+            self.await_banner(flight)
         else:
-            self.forget(method, probe)
+            self.forget(series.method, probe)
 
-    def enrich(self, state, probe, reply):
-        """Add what a raw socket saw to an answer that is known."""
-        answer = probe.answer
-        if (reply.responder, reply.icmp_type, reply.icmp_code) != (
-                answer.address, answer.icmp_type, answer.icmp_code) or \
-                (reply.kind, answer.outcome) in (("reset", "open"),
-                                                 ("accepted", "refused")):
-            return
-        quoted = reply.quoted if reply.kind == "icmp" else None
-        if answer.reply_ttl is None or quoted:
-            probe.answer = answer._replace(reply_ttl=reply.reply_ttl,
-                                           quoted=quoted)
-            state.answers[:] = [probe.answer if old is answer else old
-                                for old in state.answers]
+    @staticmethod
+    def add_fact(probe, reply):
+        """Keep what a raw socket saw of an answer that is known."""
+        if adds_to(probe.answer, reply):
+            probe.facts.append(reply)
 
-    def read_banner(self, run, state, probe):
+    # What a service says at once
+
+    def await_banner(self, flight):
+        series, state, probe = flight
+        state.held = True
+        if series.method.payload:
+            try:
+                probe.sock.send(series.method.payload)
+            except socket.error:
+                pass                    # reading tells why
+        number = probe.sock.fileno()
+        self.poller.remove(number)
+        self.poller.add(number)
+        probe.banner_until = self.clock() + self.banner_wait
+        self.banners.append(flight)
+
+    def read_banner(self, flight):
         try:
-            data = probe.sock.recv(DATA_LIMIT)
+            data = flight.probe.sock.recv(DATA_LIMIT)
         except socket.error as error:
             if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK,
                                errno.EINTR):
                 return
             data = None                 # reset
-        self.end_banner(run, state, probe, data)
+        self.end_banner(flight, data)
 
-    def end_banner(self, run, state, probe, data=b""):
-        answer = probe.answer
-        info = run[0].read_info(probe.sock)
-        lost = self.target.payload and (
-            data is None or info and info.unacked and info.total_retrans)
-        probe.answer = answer._replace(
-            data=data or None, notes=answer.notes + (DATA_LOST,)[
-                :bool(lost)] + (RESET,)[:data is None or bool(probe.error)])
-        state.answers[:] = [probe.answer if old is answer else old
-                            for old in state.answers]
+    def end_banner(self, flight, data=b""):
+        """Keep what the service said; None: it reset the connection."""
+        series, state, probe = flight
+        info, flags = series.method.read_info(probe.sock), ()
+        unheard = info and info.unacked and info.total_retrans
+        if series.method.payload and (data is None or unheard):
+            flags += ("data-lost",)
+        if data is None or probe.error:
+            flags += ("reset-at-once",)
+        probe.facts.append(NO_REPLY._replace(
+            kind="banner", data=data or None, flags=flags))
         state.held = False
-        self.banners = [entry for entry in self.banners
-                        if entry[2] is not probe]
-        self.forget(run[0], probe)
+        self.banners.remove(flight)
+        self.forget(series.method, probe)
 
     # Letting go
 
     def expire(self, now):
         """See to the probes whose time has come."""
-        for run, state, probe, deadline in list(self.banners):
-            if now >= deadline:
-                self.end_banner(run, state, probe)
-        for run, state, probe in list(self.watched.values()):
-            method, plan = run
+        for flight in list(self.banners):
+            if now >= flight.probe.banner_until:
+                self.end_banner(flight)
+        for series, state, probe in list(self.watched.values()):
+            method = series.method
             if method.repeats and not probe.answer and not probe.renewed \
                     and now >= probe.sent + method.repeats:
-                fast = plan.slowest is not None and plan.slowest < 0.5
+                fast = series.slowest is not None and series.slowest < 0.5
                 if probe.real or not fast:
                     method.renew(probe)
                 else:           # a fresh probe is worth more
                     self.forget(method, probe)
-        for run, state, probe in self.all_probes():
-            if probe.answer or state.settled:
-                continue
-            if probe.heard and now >= probe.heard[0] + self.GRACE:
-                reply = NO_REPLY._replace(kind="failed", error=probe.error)
-                if run[0].connects and probe.error == errno.ECONNREFUSED:
-                    reply = run[0].reset    # no ICMP error has come
-                self.answer(run, state, probe, self.explain(
-                    run, probe, reply, *probe.heard))
-            elif not state.answers and now >= run[1].deadline(state):
-                self.settle_doubt(run, state, probe)
+        for flight in list(self.unexplained):
+            if now >= flight.probe.failed_at[0] + self.GRACE:
+                self.unexplained.remove(flight)
+                self.leave_unexplained(flight)
+        for series in self.series:
+            for state in series.all_states:
+                if state.settled or state.answered or not state.probes or \
+                        now < series.deadline(state):
+                    continue
+                for probe in reversed(state.probes):
+                    if not state.answered:
+                        self.settle_doubt(Flight(series, state, probe))
 
-    def settle_doubt(self, run, state, probe):
-        """For want of anything better believe a doubtful reply, if there is
-        a reason why the kernel did not pass it on (a quote that a NAT
-        changed, or no error queue for TCP) and no other contradicts it."""
-        method = run[0]
-        heard = [entry for entry in probe.doubtful
+    def leave_unexplained(self, flight):
+        """Take an errno for what it says: no ICMP error has come."""
+        series, state, probe = flight
+        if probe.answer or state.settled:
+            return
+        reply = NO_REPLY._replace(kind="failed", error=probe.error)
+        if series.method.connects and probe.error == errno.ECONNREFUSED:
+            reply = series.method.reset
+        self.answer(flight, self.explain(flight, reply, *probe.failed_at))
+
+    def settle_doubt(self, flight):
+        """Failing all else believe a doubtful reply, if there is a reason
+        why the kernel did not pass it on (a quote that a NAT changed, or no
+        error queue for TCP) and no other contradicts it."""
+        method = flight.series.method
+        heard = [entry for entry in flight.probe.doubtful
                  if entry[0].kind == "icmp" and (
                      method.checked or not method.proven or
                      not method.to_destination(entry[0].quoted))]
         if len(set(entry[0].responder for entry in heard)) != 1:
             return
-        answer = self.explain(run, probe, *heard[0])
-        quoted = heard[0][0].quoted
-        if not method.to_destination(quoted):
-            answer = answer._replace(notes=(
-                "quotes %s as the destination: NAT on the way" %
-                quoted.destination,))
-        self.answer(run, state, probe, answer)
+        answer = self.explain(flight, *heard[0])
+        if not method.to_destination(heard[0][0].quoted):
+            answer = answer._replace(flags=("nat-destination",))
+        self.answer(flight, answer)
 
     def tidy(self):
         """Close the sockets of what is settled or lies behind the end."""
-        ends = dict((id(plan), plan.reached_at) for _, plan in self.runs)
-        for run, state, probe in list(self.watched.values()):
-            end = ends[id(run[1])]
-            if not state.held and (state.settled or
-                                   end is not None and state.ttl > end):
-                self.forget(run[0], probe)
+        for series, state, probe in list(self.watched.values()):
+            if state.held:
+                continue
+            end = series.reached_at
+            if state.settled or end is not None and state.ttl > end:
+                self.forget(series.method, probe)
 
     def unwatch(self, probe):
         if probe.sock is not None:
@@ -2919,938 +3081,2624 @@ class Engine(object):
             self.unwatch(probe)
         method.release(probe)
 
-    def retire(self, run):
-        """Have done with a plan, and close what its method has open."""
-        for other, _, probe in list(self.watched.values()):
-            if other is run:
-                self.forget(run[0], probe)
-        self.runs.remove(run)
-        if run[0].sock:
-            self.poller.remove(run[0].sock.fileno())
-        run[0].close()
+    def retire(self, series):
+        """Send and hear no more of a series; close what it has open."""
+        for flight in list(self.watched.values()):
+            if flight.series is series:
+                self.forget(series.method, flight.probe)
+        self.banners = [flight for flight in self.banners
+                        if flight.series is not series]
+        self.unexplained = [flight for flight in self.unexplained
+                            if flight.series is not series]
+        self.series.remove(series)
+        if series.method.sock:
+            self.poller.remove(series.method.sock.fileno())
+        series.method.close()
 
     def close(self):
         """Close everything; no connection stays half-open."""
-        for run, _, probe in list(self.watched.values()):
-            self.forget(run[0], probe)
-        for method, _ in self.runs:
-            method.close()
+        for flight in list(self.watched.values()):
+            self.forget(flight.series.method, flight.probe)
+        for series in self.series:
+            series.method.close()
         if self.raw:
             self.raw.close()
 
 
 # ---------------------------------------------------------------------------
-# 12 Verdict
+# 12 Facts (what was heard, frozen)
 # ---------------------------------------------------------------------------
 
-def decide(target, method, plan, control=None):
-    """Return (verdict, facts for its sentence, responder, blocking ttl).
+# How hops are shown: names is a Names, or None; queries of -q.
+Show = namedtuple("Show", "destination verbose queries names")
 
-    The first rule that holds decides; the destination's own word goes
-    first.  `control` is the Trace that got farthest by other means.
+# What becomes of a refusal that did not come from the destination.
+FORGED = {"tcp": {"refused": "reset", "port-unreachable": "prohibited"},
+          "udp": {"refused": "prohibited", "port-unreachable": "prohibited"},
+          "icmp": {}}
+
+
+class Path(namedtuple("Path", "aim sight first last horizon hops full end "
+                              "farthest lost loop refusal reached distance "
+                              "shown complete elapsed limited")):
+    """A series frozen: plain facts, which nothing changes any more.
+
+    aim         the Aim; its method, port and label stand for the path
+    sight       what the system showed: addresses, distance or nothing
+    first, last  ttls that were to be probed; horizon: up to here they were
+    hops        Hop of each ttl; full: that of the system's own ttl
+    end         ttl at which the path ends, or None (find_end)
+    farthest    ttl of the last hop that answered, first - 1 if none
+    lost        the full ttl got farther than any other
+    loop        (first, last, proof) as find_loop() has it, or None
+    refusal     confirmed, forged, or None: not known, or none was heard
+    reached     the destination's own Reply, or None
+    distance    ttl of the destination, None if not known
+    shown       the Hops that people see
+    complete    False if it was interrupted; elapsed: seconds
+    limited     limits of ICMP may hide farther hops
     """
-    end = [state for state in plan.states if state.ttl == plan.end]
-    candidates = [answer for state in [plan.full] + end
-                  for answer in state.answers]
-    for answer in candidates:
-        if OUTCOMES[answer.outcome].reached and (
-                answer.address or answer.outcome != "refused" or
-                plan.agreed or target.own_address == target.address):
-            facts = reached_facts(target, answer)
-            facts["mixed"] = format_mixed(plan)
-            near = answer.outcome in ("open", "data") and \
-                nearer_than(plan, control)
-            if near:
-                facts["proxy"] = "something at hop %d (%s) or just before " \
-                    "it" % (near.ttl, near.address)
-                facts["address"] = "%s, not %s itself," % (
-                    facts["proxy"], target.address)
-            return REACHED_VERDICTS[answer.outcome], facts, \
-                answer.address, None
-    for answer in candidates:
-        if OUTCOMES[answer.outcome].final:
-            return decide_blocked(target, plan, answer, control)
-    return decide_lost(target, method, plan, control)
 
+    __slots__ = ()
 
-def decide_blocked(target, plan, answer, control):
-    """Return what decide() does, of an answer that ends the path."""
-    if answer.outcome == "reset":
-        return "reset", {"where": forger_place(plan), "why": format_arrival(
-            plan, control) + "; it may be an ICMP error, which is not visible"
-            " to this user" * plan.blind}, None, plan.end - 1
-    if FORGED in answer.notes:
-        return "rejected", {
-            "who": "a device " + forger_place(plan) + (
-                ", in the name of " + target.address if answer.address
-                else ""), "own": "",
-            "icmp": format_icmp(target.family.version, answer),
-            "control": "; " + format_arrival(plan, control)}, \
-            None, plan.end - 1
-    ttl, reached = place_of(answer, plan), control and control.reached
-    who = format_who(answer.address, ttl, target) if answer.address else \
-        "a device on the way, or %s" % (
-            "the want of an ARP answer" if answer.outcome != "refused" and
-            not reached else target.address + " itself")
-    facts = {"who": who,
-             "icmp": format_icmp(target.family.version, answer),
-             "own": " (its own firewall)" if
-             answer.address == target.address else
-             " (perhaps the same host by another address)" if
-             control and control.distance == ttl == plan.end and
-             (answer.icmp_type, answer.icmp_code) in ((3, 3), (1, 4))
-             else "",
-             "control": "; %s" % format_reach(control) if reached else ""}
-    # For one port only, it is no want of a route.
-    return "rejected" if answer.outcome in ("prohibited", "refused") or \
-        reached else answer.outcome, facts, answer.address, ttl
+    label = property(lambda self: self.aim.label)
+    address = property(lambda self: self.aim.target.address)
+    own_address = property(lambda self: self.aim.target.own_address)
+    version = property(lambda self: self.aim.target.family.version)
+    blind = property(lambda self: self.sight != "addresses")
 
-
-def decide_lost(target, method, plan, control):
-    """Return what decide() does when nothing ends the path."""
-    failures = [answer.error for state in [plan.full] + plan.states
-                if state is plan.full or state.ttl > plan.heard
-                for answer in state.answers
-                if answer.outcome == "send-failed"]
-    if failures:        # then silence there proves nothing
-        return "error", {"why": failures[0]}, None, None
-    if control and control.verdict == "unreachable" and \
-            plan.heard < control.blocked_at:
-        # So it is for all; this probe's turn at a limit of errors was over.
-        return "unreachable", dict(control.facts, control=" (to %s)" %
-                                   control.label), control.responder, None
-    if plan.loop:
-        return "dropped", {"where": "on the way", "loop": plan.loop[0].ttl,
-                           "why": "the path loops between %s and %s" % tuple(
-                               map(format_hop, plan.loop[:2]))}, None, \
-            plan.loop[1].ttl
-    again = not (control and control.reached) and find_again(plan, control)
-    facts = dropped_facts(target, method, plan, None if again else control)
-    if again:
-        facts.update(loop=again[1], why="%s answers as hop %d and as hop %d: "
-                     "the path loops, or it answers for others" % again)
-    if method == "udp" and control and control.reached and \
-            not first_beyond(plan, control, target.address):
-        return "silent", {"why": format_reach(control)}, None, None
-    return "dropped", facts, None, None
-
-
-def find_again(plan, control):
-    """Return the address and ttls of a router that was met again by so many
-    hops later that no unequal paths explain it; None if there is none."""
-    known = {}
-    for hop in plan.states + (control.hops if control else []):
-        key = hop.answer.address, hop.answer.reply_ttl
-        if hop.outcome == "time-exceeded" and hop.answer.address:
-            ttls = sorted((known.setdefault(key, hop.ttl), hop.ttl))
-            if ttls[1] - ttls[0] > 2:
-                return key[0], ttls[0], ttls[1]
-
-
-def format_reach(control):
-    """Return how far a control trace came, as a clause."""
-    if control.reached:
-        return "%s reaches %s%s" % (control.label, control.address,
-                                    control.away)
-    last = control.last_heard
-    return "%s gets on to hop %d (%s), no farther" % (
-        control.label, last.ttl, last.address) if last else \
-        "%s gets no answer from any hop" % control.label
-
-
-def first_beyond(plan, control, destination=None):
-    """Return the first Hop behind plan's last that answered the control,
-    the destination itself not counted if it is given; None if it is not
-    known which that last one is."""
-    if plan.blind or plan.heard < plan.first != 1 or \
-            destination and plan.unsure:
+    def at(self, ttl):
+        """Return the Hop of a ttl, None if it was not to be probed."""
+        if ttl is not None and self.first <= ttl < self.first + len(
+                self.hops):
+            return self.hops[ttl - self.first]
         return None
-    for hop in control.hops if control else ():
-        if hop.ttl > plan.heard and hop.address and \
-                (hop.reached or hop.outcome == "time-exceeded") and \
-                hop.address != destination:
-            return hop
-    return None
-
-
-def other_routers(plan, control):
-    """Return a clause: why a control that gets farther proves no pair of
-    hops; "" if it does."""
-    known = dict((hop.ttl, hop.address) for hop in control.hops)
-    for state in plan.states:
-        if state.outcome == "time-exceeded" and known.get(state.ttl) not in (
-                None, state.answer.address):
-            return ", but by other routers from hop %d on" % state.ttl
-    return ", but the next hops may limit their ICMP" * plan.unsure
-
-
-def forger_place(plan):
-    """Return where an answer was forged.  A filter in a router's forward
-    path acts behind its ttl check: it answers from its own ttl + 1 on."""
-    ttl = plan.end
-    before = [state.answer.address for state in plan.states
-              if state.ttl == ttl - 1 and state.heard]
-    if ttl == 1:
-        return "at hop 1 or by this host's own firewall"
-    if before:
-        return "at hop %d (%s) or just behind it" % (
-            ttl - 1, before[0] or "not visible")
-    known = [state for state in plan.states
-             if state.ttl < ttl and state.heard]
-    return "before hop %d" % ttl + (
-        " and behind " + format_hop(known[-1]) if known else "")
-
-
-def arrival(plan, control):
-    """Return the Hop that a control came to with the ttl at which plan's
-    path seems to end, if that is a router: not the destination yet."""
-    for hop in control.hops:
-        if hop.ttl == plan.end and hop.outcome == "time-exceeded":
-            return hop
-    return None
-
-
-def nearer_than(plan, control):
-    """Return the Hop of a control that a probe had only come to when it
-    was accepted, None if it may have been at the destination.  One hop of
-    difference may be that of paths of unequal length."""
-    near = control and control.reached and not other_routers(
-        plan, control) and plan.end and arrival(plan, control)
-    return near if near and (control.distance or 0) > plan.end + 1 else None
-
-
-def format_arrival(plan, control):
-    """Return what shows that a probe was not at the destination yet."""
-    hop = control and arrival(plan, control)
-    return "with ttl %d %s gets to %s only" % (
-        plan.end, control.label, hop.address or "a router") if hop else \
-        "with ttl %d nothing else gets there, but %s" % (
-            plan.end, format_reach(control)) if control and \
-        control.reached else \
-        "with ttl %d other probes get to a router only" % plan.end
-
-
-def select_control(plan, controls):
-    """Return the control to speak of: the one that shows a forgery, else
-    the one that got farthest; None if there is none."""
-    if FORGED in plan.full.answer.notes:
-        controls = [control for control in controls
-                    if arrival(plan, control)] or controls
-    return max(controls, key=lambda control: (
-        control.reached, control.last_heard and control.last_heard.ttl or 0)
-        ) if controls else None
-
-
-def reached_facts(target, answer):
-    """Return what the sentence of a reached destination says."""
-    if answer.outcome == "data":
-        what = describe_data(target, answer.data or b"")
-    elif answer.outcome == "echo-reply":
-        what = "an echo reply"
-    elif answer.outcome == "refused" and answer.address is None:
-        what = (", or a router on the way did: who said so is not visible "
-                "to this user")
-    elif answer.icmp_type is not None:
-        what = " (%s)" % format_icmp(target.family.version, answer)
-    else:
-        what = ""
-    return {"what": what}
-
-
-def format_mixed(plan):
-    """Return a clause about what contradicts a reached destination."""
-    if RESET in plan.full.answer.notes:
-        return "; but " + RESET
-    limited = plan.end and plan.states[plan.end - plan.first].outcome
-    if limited == "reset":
-        return "; but a device on the way reset the probe with ttl %d" % \
-            plan.end
-    if plan.agreed and limited != plan.full.outcome:
-        return "; but it refused further connections meanwhile"
-    if plan.lost and plan.end is not None:
-        return "; but from ttl %d on further connections were refused, by " \
-            "it or by a device on the way" % plan.end
-    others = sorted(set(
-        answer.address or "?" for state in [plan.full] + plan.states
-        for answer in state.answers
-        if answer.outcome in ("prohibited", "unreachable")))
-    return "; but %s refused some of the probes" % " and ".join(others) \
-        if others else ""
-
-
-def dropped_facts(target, method, plan, control=None):
-    """Return where a probe was last heard of, and what that means."""
-    heard = [state for state in plan.states if state.ttl == plan.heard and
-             state.outcome == "time-exceeded"]
-    beyond = first_beyond(plan, control)
-    place = "hop %d (%s)" % (
-        plan.heard, heard[0].answer.address or "not visible") if heard \
-        else "this host"
-    where = "after " + place if heard or plan.first == 1 and \
-        not plan.blind else "on the way" + ", or not answered" * plan.blind
-    if beyond and not other_routers(plan, control):
-        where = "between %s and %s" % (
-            place, "%s itself, hop %d" % (beyond.address, beyond.ttl)
-            if beyond.reached else
-            "hop %d (%s)" % (beyond.ttl, beyond.address))
-    why = explain_loss(target, method, plan, control, beyond, heard)
-    if beyond and not heard:
-        why += "; perhaps this host's own firewall drops it"
-    if method == "udp" and not control:
-        why += ", or the service says nothing to such a probe"
-    return {"where": where, "why": why}
-
-
-def explain_loss(target, method, plan, control, beyond, heard):
-    """Return what the silence behind the last hop heard means."""
-    if plan.heard == plan.last:
-        return "the path is longer than that or loops (see -m), and %s did " \
-            "not answer" % target.address
-    if plan.blind and control and control.reached:
-        return format_reach(control)
-    if control and (beyond or heard):
-        return (format_reach(control) + (
-            "; or its answers are lost on the way back" if
-            beyond.reached and method == "tcp" else "") if beyond else
-            "%s gets no farther, so the path itself ends there, or the "
-            "host is down" % control.label) + other_routers(plan, control)
-    if heard:
-        return "neither %s nor any hop behind that one answered" % \
-            target.address
-    if plan.blind:
-        return "where is not visible here"
-    if plan.first > 1:
-        return "no hop from %d to %d answered: it is dropped before, or " \
-            "they limit their ICMP%s" % (
-                plan.first, plan.horizon,
-                "; " + format_reach(control) if control else "")
-    return "no hop answered at all, not even the first; look at this " \
-        "host's own firewall and gateway first"
-
-
-def place_of(answer, plan):
-    """Return the ttl of the hop that an answer came from, as far as known:
-    a router filters behind its own ttl check, so it first answers for the
-    port one ttl later than as a hop."""
-    for state in plan.states:
-        for known in state.answers:
-            if answer.address and known.address == answer.address and \
-                    known.outcome == "time-exceeded":
-                return state.ttl
-    return plan.end if plan.end == 1 or any(
-        state.heard for state in plan.states
-        if state.ttl + 1 == plan.end) else None
-
-
-def format_who(address, ttl, target):
-    if address == target.address:
-        return address + " itself"
-    return "%s at hop %s" % (address, ttl) if ttl else address
-
-
-class Trace(object):
-    """The result of a whole trace.
-
-    destination, address, method, port, source_address, mechanism, privileged
-    verdict     a key of VERDICTS; None if the trace was interrupted before
-                one was due
-    summary     the verdict as a sentence
-    reached     True if the destination accepted, refused or replied
-    distance    hops to the destination, None if not known
-    rtt         seconds to the destination, None if not known
-    responder   address that decided the verdict, or None
-    blocked_after, blocked_before   {"ttl": 4, "address": "10.1.4.1"} or None
-    banner      octets that the service sent, or None
-    hops        list of Hop
-    elapsed     seconds the trace took
-    error       why nothing could be sent, or None
-    findings    list of {"kind", "hop", "text"}: what else was noticed; hop
-                is a ttl, or None
-    path_mtu    octets of the largest packet that gets to the destination;
-                None if that was not asked (--mtu) or is not known
-    """
-
-    def __init__(self, traceroute, plan, hops, elapsed, complete=True,
-                 control=()):
-        target = traceroute.target
-        self.destination = traceroute.destination
-        self.address = target.address
-        self.version = target.family.version
-        self.method = traceroute.proto
-        self.port = traceroute.port
-        self.source_address = target.own_address
-        self.source_port, self.flow = target.source_port, traceroute.flow
-        self.mechanism = traceroute.mechanism_name
-        self.privileged = traceroute.privileged
-        self.hops = hops
-        self.complete = complete
-        self.findings = []
-        self.path_mtu = None
-        self.elapsed = elapsed
-        self.label = traceroute.label
-        self.control = list(control)
-        best = select_control(plan, self.control)
-        verdict, facts, self.responder, ttl = decide(
-            target, self.method, plan, best)
-        if facts.get("loop"):
-            self.find("loop", facts["why"], facts["loop"])
-        self.reached = verdict in REACHED_VERDICTS.values()
-        self.verdict = verdict if complete or self.reached else None
-        self.distance = self.known_distance(plan) if self.reached else None
-        answers = [answer for answer in plan.full.answers or
-                   (hops[-1].answers if hops else ())
-                   if OUTCOMES[answer.outcome].reached]
-        self.rtt = answers[0].rtt if answers else None
-        self.banner = answers[0].data if answers else None
-        self.error = facts.get("why") if verdict == "error" else None
-        self.blocked_after = self.blocked_before = None
-        if self.verdict in ("dropped", "rejected", "unreachable", "reset"):
-            # By whom?  If that is not known, there is no place.
-            unknown = verdict in ("rejected", "unreachable") and not (
-                self.responder or FORGED in plan.full.answer.notes)
-            self.blocked_after = None if unknown else self.last_hop(plan,
-                                                                    ttl)
-            beyond = None
-            if verdict == "reset":
-                beyond = arrival(plan, best)
-            elif verdict == "dropped" and best and not (
-                    self.findings or other_routers(plan, best)):
-                beyond = first_beyond(plan, best)
-            if beyond:
-                self.blocked_before = {"ttl": beyond.ttl,
-                                       "address": beyond.address}
-        self.away = self.format_away(plan)
-        self.facts, self.blocked_at = facts, plan.end or plan.last + 1
-        facts.update(label=self.label, away=self.away,
-                     hint=format_silence(target, self.control))
-        facts.setdefault("address", self.address)
-        if "proxy" in facts:
-            self.find("proxy", "%s answers for %s (transparent proxy): %s" % (
-                facts["proxy"], self.address, format_reach(best)), plan.end)
-        self.summary = VERDICTS[verdict].format(**facts) if self.verdict \
-            else "No verdict yet: %s" % (
-                "no hop has answered so far" if plan.heard < plan.first else
-                "so far hop %d is the last that answered" % plan.heard)
-
-    def find(self, kind, text, hop=None):
-        """Add a finding."""
-        self.findings.append({"kind": kind, "hop": hop, "text": text})
 
     @property
-    def last_heard(self):
-        """The last Hop that answered, or None."""
-        heard = [hop for hop in self.hops if hop.address]
-        return heard[-1] if heard else None
+    def last_hop(self):
+        """The last Hop shown that has an address, or None."""
+        known = [hop for hop in self.shown if hop.address]
+        return known[-1] if known else None
 
-    @staticmethod
-    def known_distance(plan):
-        """Return the smallest ttl that reached; None if a smaller one might
-        have, had it been tried or answered."""
-        end = plan.end
-        if plan.lost or end is None or end == plan.first != 1:
+    @property
+    def routers(self):
+        """The Hops at which a router answered."""
+        return [hop for hop in self.hops if hop.outcome == "time-exceeded"]
+
+
+def freeze(series, show, refusal=None, shown=None, sight="addresses",
+           complete=True, elapsed=None, limited=False):
+    """Return the Path of a series."""
+    hops = tuple(make_hop(series, state, show, refusal)
+                 for state in series.states)
+    full = make_hop(series, series.full, show, refusal)
+    end = find_end(hops, full.reached)
+    last = end and hops[end - series.first]
+    lost = full.final
+    if end is not None:
+        lost = (full.reached and refusal != "confirmed" and
+                last.outcome != full.outcome)
+    path = Path(series.aim, sight, series.first, series.last, series.horizon,
+                hops, full, end, series.farthest, lost, None, refusal,
+                None, None, (), complete, elapsed, limited)
+    if series.loop:
+        path = path._replace(loop=tuple(path.at(state.ttl)
+                                        for state in series.loop))
+    reached = [answer for hop in (full, last) if hop
+               for answer in hop.answers
+               if OUTCOMES[answer.outcome].reached]
+    if reached:
+        path = path._replace(reached=reached[0],
+                             distance=known_distance(path, series))
+    if shown is None:
+        shown = [show_hop(path, hop) for hop in hops
+                 if series.at(hop.ttl).probes and
+                 hop.ttl <= (end or path.farthest)]
+        shown += [show_hop(path, full)] if lost else []
+    return path._replace(shown=tuple(shown))
+
+
+def make_hop(series, state, show, refusal=None):
+    """Return the Hop of a State: its own answers, and nothing else."""
+    aim = series.aim
+    answers = [understand(complete(probe), aim, refusal)
+               for probe in state.answered[:show.queries]]
+    # One that was sent just now may be answered yet.
+    limit = monotonic() - 0.3 - 2 * (series.slowest or 0)
+    probes = [probe for probe in state.probes if not probe.gone and
+              (probe.answer or probe.sent < limit)]
+    lost = [probe for probe in probes if not probe.answer]
+    name = show.names and show.names.get(state.answer.address)
+    return Hop(state.ttl, aim.method, aim.port, aim.target.address,
+               tuple(answers), name, show.destination,
+               aim.target.family.version, bool(show.verbose), False,
+               len(probes), len(lost))
+
+
+def understand(answer, aim, refusal):
+    """Return an answer with what the other facts make of it."""
+    flags, quoted = answer.flags, answer.quoted or NOTHING_QUOTED
+    outcome = answer.outcome
+    if refusal == "forged" and outcome in FORGED[aim.method]:
+        outcome = FORGED[aim.method][outcome]
+        flags += ("forged",)
+    if quoted.source not in (None, aim.target.own_address):
+        flags += ("nat-source",)
+    if quoted.ttl not in (None, 1) and outcome == "time-exceeded":
+        flags += ("quoted-ttl",)
+    return answer._replace(outcome=outcome, flags=flags)
+
+
+def show_hop(path, hop):
+    """Return a Hop as people see it: the destination's line says what the
+    full-ttl probe found."""
+    full = path.full
+    if not full.final:
+        return hop
+    if hop is full:
+        return hop._replace(ttl=path.end or path.farthest, more=True)
+    if path.lost or not hop.reached:
+        return hop
+    first = full.answer
+    if first.reply_ttl is None:
+        first = first._replace(reply_ttl=hop.reply_ttl)
+    return hop._replace(answers=(first,) + tuple(
+        answer for answer in hop.answers[1:]
+        if answer.outcome == full.outcome))
+
+
+def known_distance(path, series):
+    """Return the smallest ttl that reached; None if a smaller one might
+    have, had it been tried or answered."""
+    end = path.end
+    if path.lost or end is None or end == path.first != 1:
+        return None
+    if end == 1:
+        return end
+    before = path.at(end - 1)
+    if before.outcome == "time-exceeded":
+        return end
+    # A host may limit the ICMP errors it sends, so that a nearer probe
+    # reached it without a word; an answer may be lost once or twice,
+    # and where others were, perhaps three times.
+    tries = sum(1 for probe in series.at(end - 1).probes if not probe.gone)
+    retried = any("retried" in answer.flags for hop in
+                  (path.full,) + path.hops for answer in hop.answers)
+    if before.outcome == "timeout" and tries > 2 and not retried and \
+            path.at(end).outcome != "port-unreachable":
+        return end
+    return None
+
+
+# ---------------------------------------------------------------------------
+# 13 Questions (ports, controls, refusals)
+# ---------------------------------------------------------------------------
+
+# A question is a generator that reads like the procedure it is: it starts
+# Series and yields a function that returns True when it can go on.  Every
+# one comes to an end; when none is left, the run is over.
+
+class Question(object):
+    """A generator under way; done once it has come to its end."""
+
+    def __init__(self, generator):
+        self.generator = generator
+        self.done = False
+        self.ready = lambda: True
+
+    def resume(self):
+        try:
+            self.ready = next(self.generator)
+        except StopIteration:
+            self.done = True
+
+
+class Port(object):
+    """One port or flow under test: its Series, what is compared with it,
+    and what the questions have found out.
+
+    controls    Series that trace the path by other means
+    checks      Series with the ttl of a refusal; full_checks: the full ttl
+    refusal     confirmed: something else gets there, too; forged: it does
+                not; None: not known
+    edge        the ttl at which it should end, by what else was seen
+    proven      no limit of ICMP feigns the place where it ends
+    ended       when all of it was known, None before
+    request     a Request, once what happens inside the session was asked
+    mtu         a PathMtu, once that was asked
+    """
+
+    def __init__(self, aim, series, began):
+        self.aim, self.series, self.began = aim, series, began
+        self.controls, self.checks, self.full_checks = [], [], []
+        self.refusal = self.edge = self.ended = None
+        self.request = self.mtu = None
+        self.asked = 0          # the ttl at which its place was verified
+        self.proven = False
+
+    @property
+    def lost(self):
+        return self.series.lost and self.refusal != "confirmed"
+
+    @property
+    def doubtful(self):
+        """True if something else should say whether it is the destination
+        that refuses."""
+        full = self.series.full
+        return full.reached and self.series.end is not None and (
+            self.lost or full.outcome in ("refused", "port-unreachable"))
+
+    @property
+    def fits(self):
+        """True if the port ends where it should."""
+        if self.series.full.final:
+            return self.series.end == self.edge and not self.lost
+        return self.series.farthest < self.edge
+
+
+class Run(object):
+    """All that one command asks, in one loop: the first port (the lead),
+    further ports or flows, what they are compared with."""
+
+    IN_FLIGHT = 64      # ports at once, so as not to use up files
+    TICK = 0.01         # seconds between looks at what tells of no event
+
+    def __init__(self, engine, aims, options, show, open_method,
+                 raw_only=False):
+        self.engine, self.clock = engine, engine.clock
+        self.options, self.show = options, show
+        self.open_method, self.raw_only = open_method, raw_only
+        self.all_shown = False      # what ready_hops() yields
+        self.questions, self.kept = [], []
+        self.ports, self.waiting = [], list(aims)
+        self.turns = 0
+        self.checks = {}            # ttl -> list of Series
+        self.full_checks = None
+        self.scout = None           # the Series that shows where silence is
+        self.control = Control(options)
+        self.lead = self.open_port(options.first_hop, options.max_hops)
+
+    # Asking
+
+    def ask(self, generator):
+        question = Question(generator)
+        question.resume()
+        self.questions.append(question)
+        return question
+
+    def turn(self, most):
+        """Let the engine work, then every question that can go on."""
+        self.engine.turn(self.TICK if self.kept else most)
+        self.turns += 1
+        for port in self.ports:
+            if port.ended is None:
+                self.doubt_silence(port)
+        while True:
+            ready = [question for question in self.questions
+                     if question.ready()]
+            for question in ready:
+                question.resume()
+            self.questions = [question for question in self.questions
+                              if not question.done]
+            if not ready:
+                return
+
+    @property
+    def done(self):
+        return not self.questions
+
+    def keep(self, thing):
+        """Close a thing with the run, if it is not dropped before."""
+        self.kept.append(thing)
+        return thing
+
+    def drop(self, thing):
+        self.kept.remove(thing)
+        thing.close()
+
+    def close(self):
+        while self.kept:
+            self.kept.pop().close()
+        self.engine.close()
+
+    # Series
+
+    def open_port(self, first=1, last=0):
+        """Begin to probe the next Aim; raises RunError if it cannot be."""
+        aim = self.waiting[0]
+        series = new_series(self.options, aim, self.open_method(aim), first,
+                            last)
+        self.engine.add(series)
+        self.ports.append(Port(aim, series, self.clock()))
+        del self.waiting[0]
+        return self.ports[-1]
+
+    def open_control(self, name, first, last, wait, queries=1):
+        """Begin to probe by another method; return its Series, or None if
+        this user may not."""
+        options = self.options
+        aim = self.lead.aim.other(name, self.control.port_beside(
+            name, self.lead.aim.port))
+        try:
+            method = self.open_method(aim)
+        except RunError:
             return None
-        if end == 1:
-            return end
-        before = plan.states[end - 1 - plan.first]
-        # A host may limit the ICMP errors it sends, so that a nearer probe
-        # reached it without a word; an answer may be lost once or twice,
-        # and where others were, perhaps three times.
-        silent = before.outcome == "timeout" and sum(
-            not probe.gone for probe in before.probes) > 2 and \
-            plan.states[end - plan.first].outcome != "port-unreachable" and \
-            not any("try" in "".join(answer.notes)
-                    for state in [plan.full] + plan.states
-                    for answer in state.answers)
-        return end if silent or before.outcome == "time-exceeded" else None
+        series = Series(first, last, wait, queries, options.retries,
+                        options.gap_limit, options.parallel,
+                        0 if method.connects else None, aim=aim,
+                        method=method)
+        self.engine.add(series)
+        return series
 
-    def format_away(self, plan):
-        """Return how far the destination is, as far as that is known."""
-        if not self.reached or not plan.states:
-            return ""
-        if self.distance is not None:
-            return ", %d hop%s away" % (self.distance,
-                                        "s"[:self.distance != 1])
-        if plan.end is not None and not plan.lost:
-            return ", at most %d hops away" % plan.end
-        if self.verdict and self.complete:
-            count = plan.heard if plan.end is None else plan.end - (
-                plan.states[plan.end - plan.first].outcome != "reset")
-            return ", more than %d hop%s away" % (count, "s"[:count != 1])
-        return ""
+    def open_check(self, end):
+        """Return the Series that ask other means at one ttl, where a port
+        is refused; several flows of UDP, in case there are several paths."""
+        if end not in self.checks:
+            wait = min(max(0.3, 4 * (self.lead.series.slowest or 0)),
+                       self.options.wait_time)
+            found = [self.open_control(name, end, end, wait,
+                                       1 if name == "icmp" else 4)
+                     for name in self.control.kinds]
+            self.checks[end] = [series for series in found if series]
+        return self.checks[end]
 
-    @staticmethod
-    def last_hop(plan, ttl):
-        """Return the blocking hop, or the last that answered before it."""
-        for state in reversed(plan.states):
-            if state.answers and state.ttl <= (ttl or plan.heard) and \
-                    state.outcome == "time-exceeded":
-                return {"ttl": state.ttl,
-                        "address": state.answers[0].address}
-        return None
+    def open_full_checks(self, wait):
+        if self.full_checks is None:
+            found = [self.open_control(name, 1, 0, wait)
+                     for name in self.control.kinds]
+            self.full_checks = [series for series in found if series]
+        return self.full_checks
+
+    def finish(self, port):
+        port.ended = self.clock()
+        if port is not self.lead:
+            self.engine.retire(port.series)
+
+    # What the parts know of each other
 
     @property
-    def exit_status(self):
-        """0 reached, 1 not reached, 2 nothing could be sent."""
-        return 0 if self.reached else 2 if self.verdict == "error" else 1
+    def flying(self):
+        return [port for port in self.ports if port.ended is None]
 
-    def as_dict(self):
-        """Return the trace as plain data for JSON."""
-        return {
-            "destination": format_text(self.destination),
-            "address": self.address, "family": self.version,
-            "method": self.method, "port": self.port,
-            "source_address": self.source_address,
-            "source_port": self.source_port,
-            "mechanism": self.mechanism, "privileged": self.privileged,
-            "reached": self.reached, "verdict": self.verdict,
-            "summary": self.summary, "distance": self.distance,
-            "rtt_ms": format_ms(self.rtt), "responder": self.responder,
-            "blocked_after": self.blocked_after,
-            "blocked_before": self.blocked_before,
-            "banner": self.banner and self.banner.decode("latin-1"),
-            "elapsed_ms": format_ms(self.elapsed), "error": self.error,
-            "hops": [hop.as_dict() for hop in self.hops],
-            "control": [other.as_dict() for other in self.control],
-            "findings": list(self.findings), "path_mtu": self.path_mtu}
+    def peers(self, port):
+        """Return the Series that a port is compared with while it runs."""
+        peers = list(self.lead.controls)
+        lead = self.lead.series
+        if port is not self.lead and lead.full.reached and \
+                self.lead.refusal != "forged" and (
+                    self.lead.ended or lead.full.outcome == "open"):
+            peers.append(lead)          # a refusal is checked first
+        return peers
+
+    def doubt_silence(self, port):
+        """Doubt the hops that are silent for a port only: each may be a
+        router that limits its ICMP to one a second, and has spent it."""
+        series, full = port.series, port.series.full
+        farthest = series.farthest
+        for other in self.peers(port):
+            for state in series.states:
+                twin = other.at(state.ttl)
+                if farthest < state.ttl <= farthest + 5 and twin and \
+                        twin.outcome == "time-exceeded":
+                    series.doubt(state, twin.probes[-1].sent + 1.1)
+        if full.outcome == "port-unreachable" and series.end is None:
+            # The host may limit them to one a second; this was the one.
+            for state in series.states:
+                ahead = state.ttl - farthest
+                if 0 < ahead <= 2:
+                    series.doubt(state, full.probes[-1].sent + 1.1 * ahead)
+
+    @property
+    def limit_of_silence(self):
+        """The ttl up to which what is lost gets."""
+        return max([0] + [port.series.farthest for port in self.ports
+                          if not port.series.full.final])
 
 
-# ---------------------------------------------------------------------------
-# 13 Control (diagnosis by comparison)
-# ---------------------------------------------------------------------------
+    # What is known so far, frozen
+
+    @property
+    def sight(self):
+        """What this system has shown of the lead and its controls."""
+        lead = self.lead.series
+        if self.raw_only and lead.farthest < lead.first and not any(
+                state.answer.address for control in self.lead.controls
+                for state in control.all_states):
+            return "nothing"
+        return lead.method.sight
+
+    def freeze(self, port, shown=None):
+        """Return the Path of a port."""
+        complete = port.ended is not None
+        if port is self.lead:
+            complete = complete and self.all_shown
+        limited = (port is not self.lead and not port.proven and
+                   port.series.farthest < self.limit_of_silence)
+        return freeze(port.series, self.show, port.refusal, shown,
+                      self.sight, complete,
+                      (port.ended or self.clock()) - port.began, limited)
+
+    def freeze_series(self, series):
+        """Return the Path of a Series that a port is compared with."""
+        return freeze(series, self.show, sight=series.method.sight,
+                      elapsed=self.clock() - self.lead.began)
+
+    def freeze_controls(self, port):
+        """Return the Paths that a port of its own was compared with; a
+        check that showed a forgery counts as one."""
+        showing = [check for check in port.checks
+                   if check.states[0].outcome == "time-exceeded"]
+        showing += [check for check in port.full_checks
+                    if check.full.reached]
+        return tuple(self.freeze_series(series)
+                     for series in port.controls + showing)
+
+    def cases(self, shown):
+        """Return the Case of each port; each sees what the others reached.
+
+        shown: the Hops of the lead that have been shown.
+        """
+        lead = self.freeze(self.lead)
+        if not self.all_shown:
+            shown = shown + [
+                show_hop(lead, hop) for hop in lead.hops[len(shown):]
+                if hop.answers or hop.ttl <= lead.farthest]
+        lead = lead._replace(shown=tuple(shown))
+        controls = self.freeze_controls(self.lead)
+        beside = controls
+        if lead.reached:
+            beside = (lead,) + controls
+        cases = []
+        for port in self.ports[1:]:
+            cases.append(Case(self.freeze(port), beside +
+                              self.freeze_controls(port), port.request))
+        for aim in self.waiting:        # not begun: interrupted
+            cases.append(Case(freeze(
+                Series(1, 0, aim=aim), self.show, sight=self.sight,
+                complete=False, elapsed=0.0), beside))
+        if lead.distance:       # was the lead accepted by something nearer?
+            controls += tuple(
+                case.path for case in cases if (case.path.distance or 0) >
+                lead.distance + 1)[:1]
+        return [Case(lead, controls, self.lead.request)] + cases
+
+    def ready_hops(self, count):
+        """Yield the Hops of the lead that can be shown behind the first
+        `count`, their names known."""
+        series, names = self.lead.series, self.show.names
+        for state in series.states if names else ():
+            names.ask(state.answer.address)
+        if self.all_shown:
+            return
+        done = self.lead.ended is not None
+        path = self.freeze(self.lead)
+        ready = []
+        for state in series.states[count:]:
+            if state.ttl > path.horizon or not state.settled or (
+                    not done and state.ttl == path.end) or (
+                    state.ttl > path.farthest and (path.lost or not done)):
+                break
+            ready.append((state, path.at(state.ttl)))
+        if done and path.lost:
+            ready.append((series.full, path.full))
+        for state, hop in ready:
+            if names and not names.known(state.answer.address):
+                return
+            name = names and names.get(state.answer.address)
+            yield show_hop(path, hop)._replace(name=name)
+        self.all_shown = done
+
+
+def new_series(options, aim, method, first, last, full_ttl=0):
+    """Return a Series as the options want it."""
+    one_flow = aim.target.source_port is not None
+    # Where late answers cannot be told apart each ttl is asked once.
+    patient = (one_flow and aim.method == "tcp" and
+               not ErrorQueue.available())
+    return Series(
+        first, last, options.wait_time, options.queries,
+        0 if patient else options.retries, options.gap_limit,
+        1 if one_flow else options.parallel,
+        0 if method.connects else None, one_flow, patient, aim, method,
+        full_ttl)
+
 
 class Control(object):
-    """The same path probed by other means, to compare with.
+    """What to compare with: --control."""
 
-    A trace of its own when the port says nothing for a quarter of the wait,
-    or a router refuses it: how far does something else get?  A check when
-    the destination is said to refuse: does something else, sent with the
-    same ttl, get there too?  If a router answers that instead, the refusal
-    was forged on the way.
-
-    A datagram to a closed port comes late when the port under test is UDP:
-    its answer may cost that port its own, where a host limits them.
-    """
-
-    # When to try what, in parts of the wait
+    # When to try what, in parts of the wait.  A datagram to a closed port
+    # comes late when the port under test is UDP: its answer may cost that
+    # port its own, where a host limits them.
     STEPS = {"tcp": ((0.25, "icmp"), (0.5, "udp")),
              "udp": ((0.25, "icmp"), (0.75, "udp")),
              "icmp": ((0.25, "udp"), (0.5, "tcp"))}
     PORTS = {"icmp": (None, None), "udp": (33434, 33435), "tcp": (443, 80)}
 
-    def __init__(self, traceroute):
-        self.traceroute = traceroute
-        self.began = monotonic()
-        chosen, self.port = decode_control(traceroute.options.control)
-        self.asked_for = chosen in METHODS
-        self.kinds = {"auto": ("icmp", "udp"), "none": ()}.get(
-            chosen, (chosen,))
-        self.steps = [(0, chosen)] if self.asked_for else \
-            list(self.STEPS[traceroute.proto]) if self.kinds else []
-        self.traces = []        # (Traceroute, Plan)
-        self.checks = []        # the same; of one ttl each
-        self.full_checks = []   # the same, of the system's own ttl
+    def __init__(self, options):
+        self.wanted, self.port = decode_control(options.control)
+        self.asked_for = self.wanted in self.STEPS
+        self.kinds = (self.wanted,)
+        if self.wanted == "auto":
+            self.kinds = ("icmp", "udp")
+        elif self.wanted == "none":
+            self.kinds = ()
+        # Also of a port that is reached: does something nearer accept?
+        self.always = self.asked_for or bool(self.kinds and options.verbose)
 
-    def consider(self, engine, plan):
-        """Start what is due; return True while it is worth waiting for."""
-        if FORGED in plan.full.answer.notes:
-            self.denounce(plan)         # what has come since
-        if plan.full.reached and not (
-                self.asked_for or self.kinds and
-                self.traceroute.options.verbose):
-            return self.consider_check(engine, plan)
-        main = self.traceroute
-        wait = main.options.wait_time
-        part = (monotonic() - self.began) / wait
-        reached = any(other.full.reached for _, other in self.traces)
-        refused = plan.full.final and (
-            plan.end is not None or plan.full.answer.icmp_type is None)
-        while self.steps and plan.full.probes and \
-                not (reached and self.steps[0][1] != main.proto) and \
-                plan.full.outcome != "send-failed" and \
-                (part >= self.steps[0][0] or refused):
-            due, name = self.steps.pop(0)
-            options = main.options
-            # If it is known how far the host is, what it says is enough.
-            if self.start(engine, self.traces, name, options.first_hop,
-                          0 if reached else options.max_hops,
-                          min(wait, wait * (1.25 - due))):
-                break
-        for _, other in self.traces:
-            self.compare(plan, other)
-        return not all(other.done for _, other in self.traces) or \
-            plan.full.reached and self.consider_check(engine, plan)
+    def steps(self, method):
+        """Return the (part of the wait, method) to try in turn."""
+        if self.asked_for:
+            return ((0, self.wanted),)
+        return self.STEPS[method] if self.kinds else ()
 
-    @staticmethod
-    def compare(plan, other):
-        """Doubt the hops that answered only the control: each may be a
-        router that limits its ICMP to one a second, and has spent it."""
-        heard = plan.heard
-        for state in plan.states:
-            if heard < state.ttl <= min(heard + 5, other.last):
-                twin = other.states[state.ttl - other.first]
-                if twin.outcome == "time-exceeded":
-                    plan.doubt(state, twin.probes[-1].sent + 1.1)
+    def port_beside(self, name, port):
+        """Return a port to use beside the one under test."""
+        first, second = self.PORTS[name]
+        if self.port is not None:
+            return self.port
+        return second if port == first else first
 
-    def consider_check(self, engine, plan):
-        """The same for a refusal in the destination's name."""
-        full = plan.full
-        if full.outcome == "port-unreachable" and plan.end is None:
-            # It may limit them to one a second, and this was the one.
-            heard = plan.heard
-            for state in plan.states:
-                if heard < state.ttl <= heard + 2:
-                    plan.doubt(state, full.probes[-1].sent +
-                               1.1 * (state.ttl - heard))
-        if plan.end is None or not (plan.lost or full.outcome in (
-                "refused", "port-unreachable")):
-            return False
-        if plan.end not in [other.first for _, other in self.checks]:
-            del self.checks[:]
-            limit = max(0.3, 4 * (plan.slowest or 0))
-            for name in self.kinds:     # UDP on several paths, if there are
-                self.start(engine, self.checks, name, plan.end, plan.end,
-                           min(limit, self.traceroute.options.wait_time),
-                           1 if name == "icmp" else 4)
-        states = [other.states[0] for _, other in self.checks]
+
+def decode_control(text):
+    """Return (word, port or None) of --control; raise OptionError."""
+    word, colon, port = quote(text).strip("'").partition(":")
+    known = ("auto", "none", "icmp", "udp", "tcp")
+    if word not in known or colon and (
+            word not in ("udp", "tcp") or not port or
+            port.strip("0123456789") or not 1 <= int(port) <= 65535):
+        raise OptionError("--control %s: must be one of auto, none, icmp, "
+                          "udp[:PORT], tcp[:PORT]" % quote(text))
+    return word, int(port) if colon else None
+
+
+def trace_all(run, trace_other):
+    """The order of it all; trace_other: the question of a further port."""
+    lead = run.ask(trace_lead(run, run.lead))
+    others = run.ask(open_others(run, trace_other))
+    yield lambda: lead.done and others.done
+    if trace_other is trace_port:
+        for wait in verify_places(run):
+            yield wait
+    for port in run.ports:
+        for wait in ask_inside(run, port):
+            yield wait
+    for wait in find_mtu(run, run.lead):
+        yield wait
+
+
+def trace_lead(run, port):
+    """The first port, or the only one: the whole path."""
+    check = run.ask(check_refusal(run, port))
+    controls = run.ask(trace_controls(run, port, check))
+    yield lambda: check.done and controls.done and port.series.done
+    run.finish(port)
+
+
+def trace_controls(run, port, check):
+    """While the port says nothing, or once it is refused on the way: how
+    far does something else get?"""
+    series, full, wait = port.series, port.series.full, port.series.wait
+
+    def needed():
+        return (run.control.always or not full.reached or
+                port.refusal == "forged")
+
+    def due(part):
+        refused = full.final and (series.end is not None or
+                                  full.answer.icmp_type is None)
+        return needed() and full.probes and \
+            full.outcome != "send-failed" and (
+                refused or run.clock() >= port.began + part * wait)
+
+    def over():
+        return check.done and (not needed() or series.done and all(
+            control.done for control in port.controls))
+
+    for part, name in run.control.steps(port.aim.method):
+        yield lambda: due(part) or over()
+        reached = any(control.full.reached for control in port.controls)
+        if not due(part) or reached and name != port.aim.method:
+            break
+        # If it is known how far the host is, what it says is enough.
+        control = run.open_control(
+            name, run.options.first_hop,
+            0 if reached else run.options.max_hops,
+            min(wait, wait * (1.25 - part)))
+        if control:
+            port.controls.append(control)
+            turn = run.turns
+            yield lambda: run.turns > turn
+    yield lambda: check.done and not needed() or all(
+        control.done for control in port.controls)
+
+
+def check_refusal(run, port):
+    """Is it the destination that refuses?  Something else, with the same
+    ttl, must get there too."""
+    series = port.series
+    while True:
+        yield lambda: series.done or port.doubtful
+        if not port.doubtful:
+            return
+        end = series.end
+        port.checks = run.open_check(end)
+        states = [check.states[0] for check in port.checks]
+        yield lambda: series.end != end or is_answered(states)
+        if series.end != end:
+            continue
         if any(state.reached for state in states):
-            plan.agreed = True
-            return False
-        if not all(state.settled for state in states):
-            return True
-        before = [state.answer.address for state in plan.states
-                  if state.ttl == plan.end - 1]
-        if any(state.outcome == "time-exceeded" for state in states + [
-                other.states[plan.end - other.first]
-                for _, other in self.traces if plan.end <= other.last and
-                before == [state.answer.address for state in other.states
-                           if state.ttl == plan.end - 1]]):
-            self.denounce(plan)
-            return False
-        return bool(states) and self.consider_silence(engine, plan, states)
+            port.refusal = "confirmed"
+        elif any(state.outcome == "time-exceeded"
+                 for state in states + routers_at(run, port, end)):
+            port.refusal = "forged"
+        elif states:
+            for wait in check_in_silence(run, port, states):
+                yield wait
+        yield lambda: series.done or series.end != end
+        if series.end == end:
+            return
 
-    def consider_silence(self, engine, plan, states):
-        """When nothing is answered with the ttl of the refusal: does a full
-        ttl get there?  Then it was forged in front of a silent router,
-        unless the host only limits its answers to one a second."""
-        for name in () if self.full_checks else self.kinds:
-            self.start(engine, self.full_checks, name, 1, 0,
-                       self.checks[0][1].wait)
-        reached = [other.full for _, other in self.full_checks
-                   if other.full.reached]
-        if not reached:
-            return not all(other.full.settled
-                           for _, other in self.full_checks)
-        for _, other in self.checks:
-            other.doubt(other.states[0], reached[0].probes[-1].sent + 1.1)
-        if not all(state.settled for state in states):
-            return True
-        self.denounce(plan)
-        return False
 
-    def denounce(self, plan):
-        """What came in the destination's name did not come from it."""
-        words = {"refused": "reset" if self.traceroute.proto == "tcp" else
-                 "prohibited", "port-unreachable": "prohibited"}
-        for state in [plan.full] + plan.states:
-            state.answers[:] = [answer._replace(
-                outcome=words[answer.outcome], notes=answer.notes + (FORGED,))
-                if answer.outcome in words else answer
-                for answer in state.answers]
+def is_answered(states):
+    """Return True if one has reached the destination, or all are done."""
+    return any(state.reached for state in states) or all(
+        state.settled for state in states)
 
-    def start(self, engine, where, name, first, last, wait, queries=1):
-        """Begin to probe by another method; return True if it can be."""
-        main, port = self.traceroute, self.port
-        if port is None:
-            port = self.PORTS[name][main.port == self.PORTS[name][0]]
-        other = main.sibling(name, port, payload=None, source_port=None)
+
+def routers_at(run, port, ttl):
+    """Return the States of other means at a ttl to which they came by the
+    same router as the port."""
+    before = port.series.at(ttl - 1)
+    known = before and before.answer.address
+    found = []
+    for other in run.peers(port):
+        nearer = other.at(ttl - 1)
+        if other.at(ttl) and ttl <= other.last and \
+                (nearer and nearer.answer.address) == known:
+            found.append(other.at(ttl))
+    return found
+
+
+def check_in_silence(run, port, states):
+    """Nothing is answered with the ttl of the refusal: does a full ttl get
+    there?  Then it was forged in front of a silent router, unless the host
+    only limits its answers to one a second."""
+    port.full_checks = run.open_full_checks(port.checks[0].wait)
+    full = [check.full for check in port.full_checks]
+    yield lambda: is_answered(full)
+    reached = [state for state in full if state.reached]
+    if not reached:
+        return
+    for check in port.checks:
+        check.doubt(check.states[0], reached[0].probes[-1].sent + 1.1)
+    yield lambda: is_answered(states)
+    port.refusal = "forged"
+    if any(state.reached for state in states):
+        port.refusal = "confirmed"
+
+
+def open_others(run, trace_other):
+    """Probe the further ports or flows, so many at a time."""
+    def has_room():
+        return run.lead.series.full.probes and \
+            len(run.flying) < run.IN_FLIGHT
+
+    while run.waiting:
+        yield has_room
         try:
-            method = other.new_method(engine)
+            port = run.open_port()
         except RunError:
-            return False
-        plan = Plan(first, last, wait, queries, main.options.retries,
-                    main.options.gap_limit, main.options.parallel,
-                    0 if method.connects else None)
-        plan.most = method.most
-        engine.add(method, plan)
-        where.append((other, plan))
-        return True
+            others = len(run.flying)
+            if run.flying in ([], [run.lead]):
+                raise
+            yield lambda: len(run.flying) < others      # no file is free
+        else:
+            run.ask(trace_other(run, port))
+    yield lambda: run.flying in ([], [run.lead])
 
-    def results(self, elapsed, checks_only=False):
-        """Return the Traces that were made; a check that showed a forgery
-        counts as one."""
-        found = []
-        for other, plan in ([] if checks_only else self.traces) + [
-                check for check in self.checks
-                if check[1].states[0].outcome == "time-exceeded"] + [
-                    check for check in self.full_checks
-                    if check[1].full.reached]:
-            found.append(Trace(other, plan, other.make_hops(plan), elapsed))
-        return found
+
+def trace_port(run, port):
+    """A further port: once with the system's own ttl, then at two ttls
+    only: where it should end, judged by what else has come there, and one
+    less.  If it does not fit, the whole path is probed for it.  So a
+    thousand ports do not use up what the routers allow themselves to say.
+    """
+    series = port.series
+    yield lambda: find_edge(run, port) is not None or \
+        series.done and run.lead.ended
+    port.edge = find_edge(run, port)
+    if port.edge:
+        series.look(max(run.options.first_hop, port.edge - 1), port.edge)
+        yield lambda: series.done
+    if not port.edge or not port.fits:
+        for wait in trace_whole(run, port):
+            yield wait
+    run.finish(port)
+
+
+def trace_flow(run, port):
+    """The same port from a further source port: the whole path, to see what
+    shares a load balancer's way with the first, and what does not."""
+    for wait in trace_whole(run, port):
+        yield wait
+    run.finish(port)
+
+
+def trace_whole(run, port):
+    port.series.look(run.options.first_hop, run.options.max_hops)
+    for wait in check_refusal(run, port):
+        yield wait
+
+
+def find_edge(run, port):
+    """Return the ttl at which a further port should end, 0 if the whole
+    path has to be probed, None if that is not known yet."""
+    full, last = port.series.full, run.options.max_hops
+    peers, lead = run.peers(port), run.lead
+    if full.reached:
+        ends = [other.end for other in peers if other.end and
+                other.full.reached and not (
+                    lead.lost if other is lead.series else other.lost)]
+        return min(ends) if ends else None
+    if full.final:
+        places = [state.ttl for other in peers for state in other.states
+                  if state.answer.address == full.answer.address and
+                  state.outcome == "time-exceeded"]
+        return min(places[0] + 1, last) if places else 0
+    if not full.probes or full.outcome == "send-failed":
+        return None
+    part = (run.clock() - full.probes[0].sent) / port.series.wait
+    if run.scout is None or run.scout.full.final:
+        run.scout = port.series if lead.series.full.final else lead.series
+    if run.scout is port.series:
+        return 0 if part >= 0.25 else None
+    return min(run.scout.farthest + 1, last) if part >= 0.5 else None
+
+
+def verify_places(run):
+    """Tell ports that come less far than others from those that met with a
+    limit of ICMP just used up: the next hop is asked by the port, then at
+    once by what gets there."""
+    while True:
+        pairs = []
+        for port in doubtful_ports(run)[:8]:
+            port.asked = port.series.farthest + 1
+            pair = open_pair(run, port, port.asked)
+            if pair:
+                pairs.append((port,) + pair)
+        yield lambda: all(ours.done and theirs.done
+                          for _, ours, theirs in pairs)
+        for port, ours, theirs in pairs:
+            run.engine.retire(ours)
+            run.engine.retire(theirs)
+            port.proven = ours.farthest < ours.first <= theirs.farthest
+            if port.proven and port.series.farthest < port.series.first != 1:
+                port.ended, port.proven = None, False
+                run.engine.add(port.series)
+                run.ask(trace_flow(run, port))      # the whole path
+        yield lambda: all(port.ended for port in run.ports)
+        if not doubtful_ports(run):
+            return
+
+
+def doubtful_ports(run):
+    """Return the ports that came less far than others, not yet asked."""
+    return [port for port in run.ports if port is not run.lead and not (
+        port.proven or port.series.full.final or
+        port.series.full.outcome == "send-failed" or
+        port.asked == port.series.farthest + 1) and
+        port.series.farthest < run.limit_of_silence]
+
+
+def open_pair(run, port, ttl):
+    """Return two Series that ask one ttl: by the port, and by what gets
+    there; None if nothing does."""
+    able = [other for other in run.peers(port) if ttl <= other.last and
+            other.at(ttl) and other.at(ttl).outcome == "time-exceeded"]
+    if not able:
+        return None
+    wait = min(port.series.wait, max(0.3, 4 * (able[0].slowest or 0)))
+    pair = []
+    for other in port.series, able[0]:
+        series = Series(ttl, ttl, wait, 1, 0, aim=other.aim,
+                        method=run.open_method(other.aim))
+        series.full.settled = True          # not to be asked
+        run.engine.add(series)
+        pair.append(series)
+    return tuple(pair)
 
 
 # ---------------------------------------------------------------------------
-# 14 Several ports
+# 14 Inside the session (what becomes of a request)
 # ---------------------------------------------------------------------------
 
-class PortRun(object):
-    """One more port: what is under way, and what is known of it."""
-
-    def __init__(self, traceroute, engine=None):
-        self.traceroute = traceroute
-        self.plan = traceroute.new_plan()       # the full ttl, for now
-        self.entry = None
-        self.edge = None        # the ttl at which it should end
-        self.control = None     # a Control, once the whole path is probed
-        self.began = monotonic()
-        self.elapsed = None     # seconds, once it is done
-        self.asked = 0          # the ttl at which it was verified
-        self.proven = False     # no limit of ICMP feigns its place
-        if engine:
-            engine.add(traceroute.new_method(engine), self.plan)
-            self.entry = engine.runs[-1]
-
-    def widen(self, checks):
-        """Probe the whole path: what is known of it does not fit."""
-        options = self.traceroute.options
-        self.control = Control(self.traceroute)
-        self.control.steps, self.control.checks = [], list(checks)
-        self.plan.look(options.first_hop, options.max_hops)
-
-    @property
-    def fits(self):
-        """True if the port ends where it should."""
-        if self.plan.full.final:
-            return self.plan.end == self.edge and not self.plan.lost
-        return self.plan.heard < self.edge
+LOST = ("reset", "silent", "rejected")
+PADDING = 1450          # bytes with which a request needs two packets
+OTHER_NAME = b"example.com"
+# Ciphers; extensions: groups, signatures, ALPN, versions, key share
+HELLO = ("000e130113021303c02bc02fc030009c0100",
+         "000a00060004001d0017000d000a000804030804040105010010000e000c0268"
+         "3208687474702f312e31002b00050403040303003300260024001d0020")
 
 
-class Ports(object):
-    """Further ports of the same host, probed in the same event loop.
+def encode_hello(name, padding=0):
+    """Return a TLS ClientHello (RFC 8446 4.1.2, 6066 3, 7685)."""
+    def vector(data):
+        return struct.pack("!H", len(data)) + data
+    ciphers, extensions = [bytes(bytearray.fromhex(text)) for text in HELLO]
+    extensions += os.urandom(32) + b"\0\x15" + vector(b"\0" * padding)
+    if name:
+        extensions = b"\0\0" + vector(vector(b"\0" + vector(name))) + \
+            extensions
+    return b"\x16\3\1" + vector(b"\1\0" + vector(
+        b"\3\3" + os.urandom(32) + b" " + os.urandom(32) + ciphers +
+        vector(extensions)))
 
-    Each is asked once with the system's own ttl, then at two ttls only:
-    where it should end, judged by what else has come there, and one less.
-    If it does not fit, the whole path is probed for it.  So a thousand
-    ports do not use up what the routers allow themselves to say.
+
+def encode_get(name, padding=0):
+    """Return an HTTP request (RFC 9112 3)."""
+    return (b"GET / HTTP/1.1\r\nHost: " + name + b"\r\nConnection: close"
+            b"\r\nAccept: */*" + b" " * padding + b"\r\n\r\n")
+
+
+REQUESTS = {"payload": ("Data of -P", None),
+            "http": ("HTTP request", encode_get),
+            "tls": ("TLS ClientHello", encode_hello)}
+
+
+def choose_request(options, method, host="host"):
+    """Return (a key of REQUESTS or None, the name to ask for)."""
+    chosen = [kind for kind in ("payload", "http", "tls")
+              if getattr(options, kind) not in (None, False)]
+    if not chosen:
+        return None, b""
+    kind = chosen[-1]
+    if kind == "payload":
+        return kind, b""
+    if len(chosen) > 1 or method != "tcp" or options.source_port:
+        raise OptionError("--%s does not go with -P, -S, -U, -I or "
+                          "another request: choose one" % kind)
+    text = getattr(options, kind)
+    try:
+        name = host if text in ("", True) else text
+        name = name.rstrip(".").encode("idna")
+        if len(name) > 253:
+            raise ValueError
+    except (ValueError, AttributeError, TypeError):
+        raise OptionError("--%s %s: not a host name" % (kind, quote(text)))
+    if kind == "tls" and (b":" in name or
+                          name.rpartition(b".")[2].isdigit()):
+        name = b""                      # an address
+    return kind, name
+
+
+class Request(object):
+    """What was asked inside the session, and what became of it.
+
+    kind      a key of REQUESTS; name: the host asked for, bytes
+    last      ttls below this one were tried; 0 if only the full ttl says
+              something on this system
+    sessions  Sessions by ttls; full: that with the full ttl; idle: one that
+              sent nothing
+    shut_out  after the first try no connection came about any more
+    varied    list of (which of VARIATIONS, Session)
+    tls       a Tls, or None
     """
 
-    IN_FLIGHT = 64
-
-    def __init__(self, lead):
-        self.lead = lead
-        self.waiting = [lead.sibling(lead.proto, port)
-                        for port in lead.ports[1:]]
-        self.runs, self.pairs = [], []
-        self.scout = None       # the Plan that shows where silence begins
-
-    def consider(self, engine, plan, control, done):
-        """Start and look after them; return True until all are done.
-
-        plan and control are those of the first port, which may be done.
-        """
-        peers = list(control.traces)
-        self.done, self.checks, self.lead_plan = done, control.checks, plan
-        if plan.full.reached and (done or plan.full.outcome == "open"):
-            peers.append((self.lead, plan))     # a refusal is checked first
-        flying = [run for run in self.runs if run.elapsed is None]
-        while self.waiting and len(flying) < self.IN_FLIGHT and \
-                plan.full.probes:
-            try:
-                flying.append(PortRun(self.waiting[0], engine))
-            except RunError:
-                if not flying:
-                    raise
-                break           # for want of a file
-            self.runs.append(flying[-1])
-            del self.waiting[0]
-        for run in flying:
-            self.look_after(engine, run, plan, peers)
-        if not flying and done:
-            flying = self.verify(engine, peers)
-        return bool(flying)
-
-    def verify(self, engine, peers):
-        """Return what is under way to tell ports that come less far than
-        others from those that met with a limit of ICMP just used up: the
-        next hop is asked by the port, then at once by what gets there."""
-        if any(not plan.done for _, _, plans in self.pairs for plan in plans):
-            return self.pairs
-        for run, entries, (ours, theirs) in self.pairs:
-            for entry in entries:
-                engine.retire(entry)
-            run.proven = ours.heard < ours.first <= theirs.heard
-            if run.proven and run.plan.heard < run.plan.first != 1:
-                run.elapsed, run.proven = None, False
-                engine.runs.append(run.entry)
-                run.widen(self.checks)
-        self.pairs = []
-        for run in self.doubtful()[:8]:
-            ttl = run.asked = run.plan.heard + 1
-            able = [(other, plan) for other, plan in peers
-                    if plan.first <= ttl <= plan.last and plan.states[
-                        ttl - plan.first].outcome == "time-exceeded"]
-            if not able:
-                continue
-            self.pairs.append((run, [], []))
-            for other in run.traceroute, able[0][0]:
-                plan = Plan(ttl, ttl, min(run.plan.wait, max(
-                    0.3, 4 * (able[0][1].slowest or 0))), 1, 0)
-                plan.full.settled = True
-                engine.add(other.new_method(engine), plan)
-                self.pairs[-1][1].append(engine.runs[-1])
-                self.pairs[-1][2].append(plan)
-        return self.pairs or [run for run in self.runs if not run.elapsed]
-
-    def doubtful(self):
-        """Return the runs that came less far than others, not yet asked."""
-        return [run for run in self.runs if not (
-            run.proven or run.plan.full.final or
-            run.plan.full.outcome == "send-failed" or
-            run.asked == run.plan.heard + 1) and run.plan.heard < self.most]
+    def __init__(self, kind, name, last):
+        self.kind, self.name, self.last = kind, name, last
+        self.sessions, self.varied = [], []
+        self.full = self.idle = self.tls = None
+        self.shut_out = False
 
     @property
-    def most(self):
-        """The ttl up to which what is lost gets."""
-        return max([0] + [plan.heard for plan in [self.lead_plan] + [
-            run.plan for run in self.runs] if not plan.full.final])
+    def subject(self):
+        """What sentences call it: TLS ClientHello for app.example."""
+        what = REQUESTS[self.kind][0]
+        return what + " for " + format_text(self.name) if self.name else what
 
-    def look_after(self, engine, run, lead_plan, peers):
-        plan = run.plan
-        if run.edge is None and not run.control:
-            edge = self.expect(engine, run, lead_plan, peers)
-            if edge is None and not (plan.done and self.done):
-                return
-            if edge:
-                run.edge = edge
-                plan.look(max(run.traceroute.options.first_hop, edge - 1),
-                          edge)
-            else:
-                run.widen(self.checks)
-        if run.control:
-            run.control.traces = peers
+    @property
+    def idle_too(self):
+        """True if a connection without the request is reset, too."""
+        return self.full.outcome == self.idle.outcome == "reset"
+
+
+class Session(Probe):
+    """A request on a connection of its own.
+
+    limit    its ttl, 0 for the system's own; the handshake has the latter
+    parts    what is sent, a segment each
+    greets   the service speaks first: that is waited for
+    outcome  answered, closed, reset, silent, unconnected; acknowledged and
+             no more; greeted before; expired or rejected by an ICMP error
+    """
+
+    GRACE = 0.3         # seconds in which a nearer device has answered, too
+
+    def __init__(self, run, method, limit, parts, greets=False):
+        Probe.__init__(self, 0, True)
+        self.engine, self.clock, self.method = run.engine, run.clock, method
+        self.limit, self.parts, self.greets = limit, list(parts), greets
+        self.outcome = self.noted = self.noted_at = self.reply = None
+        self.connected = False
+        self.mss = 0            # bytes of a segment, as last sent
+
+    def connect(self):
+        """Return True once that is settled."""
+        try:
+            if self.sent is None:
+                self.method.send(self)
+                self.engine.listen(self.sock, write=True)
+            if not self.connected and not self.outcome:
+                for reply in self.method.receive(self.sock, self):
+                    self.connected = reply.kind == "accepted"
+                    if reply.error == errno.ECONNRESET:
+                        self.outcome = "reset"
+                    elif not self.connected:
+                        self.outcome = "unconnected"
+        except socket.error:
+            self.outcome = "unconnected"
+        return self.connected or self.outcome is not None
+
+    def look(self):
+        """Return True once the outcome is settled."""
+        if self.connected and not self.outcome:
+            data, number = self.exchange()
+            if not self.outcome:
+                self.take(data, number)
+        if self.outcome or not self.connected:
+            return True
+        return bool(self.limit and self.noted and
+                    self.clock() > self.noted_at + self.GRACE)
+
+    def exchange(self):
+        """Send what is left to send; return (data or None, errno or 0)."""
+        try:
+            if self.greets:     # a later one would feign an answer
+                if not self.sock.recv(BUFFER):
+                    self.outcome = "closed"
+                self.greets = False
+                return None, 0
+            while self.parts:
+                self.method.set_ttl(self.sock, self.limit or DEFAULT_TTL)
+                self.sock.send(self.parts.pop(0))
+                self.engine.listen(self.sock)
+            return self.sock.recv(BUFFER), 0
+        except socket.error as error:
+            if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK):
+                return None, error.errno
+            # An ICMP error ends no connection and wakes nobody: the kernel
+            # notes it here, and sends again, with this ttl.
+            return None, self.sock.getsockopt(socket.SOL_SOCKET,
+                                              socket.SO_ERROR)
+
+    def take(self, data, number):
+        """Settle the outcome, or note what only hints at one."""
+        if number in (errno.ECONNRESET, errno.EPIPE):
+            self.outcome = "reset"
+        elif data == b"":
+            self.outcome = "closed"
+        elif data and self.is_acknowledged() is not False:
+            self.outcome, self.reply = "answered", data
+        elif self.noted or not (data or number):
+            return
+        elif data:
+            # What acknowledges a greeting expires, too: no proof.
+            self.note("greeted" if self.limit else None)
+        elif number == errno.EHOSTUNREACH and self.limit:
+            self.note("expired")
         else:
-            for _, other in peers:
-                Control.compare(plan, other)
-            if plan.done and not run.fits:
-                run.widen(self.checks)
-        busy = run.control and run.control.consider(engine, plan)
-        if plan.done and not busy:
-            run.elapsed = monotonic() - run.began
-            engine.retire(run.entry)
+            self.note("rejected")
 
-    def expect(self, engine, run, lead_plan, peers):
-        """Return the ttl at which the port should end, 0 if the whole path
-        has to be probed, None if that is not known yet."""
-        full, last = run.plan.full, run.traceroute.options.max_hops
-        if full.reached:
-            ends = [plan.end for _, plan in peers
-                    if plan.full.reached and plan.end and not plan.lost]
-            return min(ends) if ends else None
-        if full.final:
-            places = [state.ttl for _, plan in peers for state in plan.states
-                      if state.answer.address == full.answer.address and
-                      state.outcome == "time-exceeded"]
-            return min(places[0] + 1, last) if places else 0
-        if not full.probes or full.outcome == "send-failed":
-            return None
-        part = (engine.clock() - full.probes[0].sent) / run.plan.wait
-        if self.scout is None or self.scout.full.final:
-            self.scout = run.plan if lead_plan.full.final else lead_plan
-        if part < (0.25 if self.scout is run.plan else 0.5):
-            return None
-        return 0 if self.scout is run.plan else min(self.scout.heard + 1,
-                                                    last)
+    def note(self, word):
+        self.noted, self.noted_at = word, self.clock()
+
+    def is_acknowledged(self):
+        """Return True if what was sent is; None if that is not known."""
+        info = self.method.read_info(self.sock)
+        return info.unacked == 0 if info else None
+
+    def close(self):
+        """Close by a reset, with a ttl that gets it to the server."""
+        if self.sock:
+            if not self.outcome and self.parts:
+                self.outcome = "unconnected"
+            elif not self.outcome and self.is_acknowledged():
+                self.outcome = "acknowledged"
+            self.outcome = self.outcome or self.noted or "silent"
+            info = self.method.read_info(self.sock)
+            self.mss = info.snd_mss if info else 0
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
+            self.engine.ignore(self.sock.fileno())
+        self.real = False
+        self.method.release(self)
+
+
+def new_tcp(port):
+    """Return a TCP method for connections of our own."""
+    target = port.aim.target._replace(source_port=None)
+    return METHODS["tcp"](target, Mechanism())
+
+
+def exchange_all(run, sessions):
+    """Carry out Sessions.  All connect first: a device that saw a bad
+    request may refuse what comes next."""
+    for start in range(0, len(sessions), run.options.parallel):
+        # The full ttl first: some servers serve one at a time.
+        group = sessions[start:start + run.options.parallel][::-1]
+        for session in group:
+            run.keep(session)
+        yield settle_all(run, group, Session.connect)
+        yield settle_all(run, group, Session.look)
+        for session in group:
+            run.drop(session)
+
+
+def settle_all(run, group, step):
+    """Return a function: is a step of all Sessions settled, or its time
+    over?  What the full ttl brings, the others have brought before."""
+    deadline = [run.clock() + run.options.wait_time]
+
+    def is_settled():
+        settled = [step(session) for session in group]
+        if group[-1].limit and group[0].outcome:
+            deadline[0] = min(deadline[0], run.clock() + Session.GRACE)
+        return all(settled) or run.clock() >= deadline[0]
+
+    return is_settled
+
+
+def ask_inside(run, port):
+    """What becomes of a request to an open port, by each ttl?"""
+    kind, name = choose_request(run.options, port.aim.method,
+                                run.show.destination)
+    path = run.freeze(port)
+    if not kind or judge(Case(path)).word != "open":
+        return
+    if kind == "payload" and (
+            run.options.source_port or
+            "data-lost" not in path.full.answer.flags):
+        return
+    last = path.distance or 1 + max([0] + [hop.ttl for hop in path.routers])
+    method = new_tcp(port)
+    if not tells_segments(method):
+        last = 0
+    request = port.request = Request(kind, name, last)
+    encode = REQUESTS[kind][1]
+    data = encode(name) if encode else port.aim.target.payload
+    greets = path.reached.data is not None
+    for wait in ask_each_ttl(run, method, request, data, greets):
+        yield wait
+    if request.idle_too or request.full.outcome not in LOST + ("answered",):
+        return
+    if kind == "tls" and is_tls(request.full.reply):
+        for wait in shake_hands(run, method, request):
+            yield wait
+    if encode:
+        for wait in vary_request(run, method, request, greets):
+            yield wait
+
+
+def is_tls(data):
+    """Return True if data begin with a TLS alert or handshake record."""
+    return bool(data) and data[:1] in (b"\x15", b"\x16")
+
+
+def tells_segments(method):
+    """Return True if the kernel tells what is acknowledged."""
+    try:
+        sock = method.open_socket(socket.SOCK_STREAM)
+    except socket.error:        # no file is free
+        return False
+    try:
+        return bool(method.read_info(sock))
+    finally:
+        sock.close()
+
+
+def ask_each_ttl(run, method, request, data, greets):
+    """Send the request with each ttl below the last, and with the full
+    one; once more if that is lost, as it may be mere loss."""
+    for _ in range(2):
+        sessions = [Session(run, method, ttl, [data], greets)
+                    for ttl in range(1, request.last)]
+        idle = Session(run, method, 0, [], greets)
+        full = Session(run, method, 0, [data], greets)
+        for wait in exchange_all(run, sessions + [idle, full]):
+            yield wait
+        if request.full and request.full.outcome == "silent" and \
+                full.outcome == "unconnected":
+            request.shut_out = True
+            return
+        request.sessions, request.idle, request.full = sessions, idle, full
+        if full.outcome not in ("silent", "unconnected"):
+            return
+
+
+# How a request is varied, to tell a filter of names from one of sizes.
+VARIATIONS = ("longer", "other-name", "cut")
+
+
+def vary_request(run, method, request, greets):
+    """Send the request changed: is it the size, or the name?"""
+    name, encode = request.name, REQUESTS[request.kind][1]
+    data = encode(name)
+    cut = data.find(name) + len(name) // 2 or 60
+    parts = {"longer": [encode(name, PADDING)],
+             "other-name": [encode(OTHER_NAME)],
+             "cut": [data[:cut], data[cut:]]}
+    wanted = VARIATIONS
+    if request.full.outcome == "answered":
+        wanted = ("longer",)
+    varied = [(which, Session(run, method, 0, parts[which], greets))
+              for which in wanted]
+    for wait in exchange_all(run, [session for _, session in varied]):
+        yield wait
+    request.varied = varied
+
+
+# What a TLS handshake shows; problem: why it failed or the certificate is
+# not to be trusted, or None.  If it failed, version is None.
+Tls = namedtuple("Tls", "version cipher subject issuer until problem")
+
+
+class Handshake(object):
+    """A whole TLS handshake on a connection of its own.
+
+    Raises ImportError or AttributeError where ssl is missing or too old.
+    """
+
+    def __init__(self, run, method, name, strict):
+        import ssl
+        self.ssl = ssl
+        self.context = ssl.create_default_context()  # novm: may be missing
+        self.context.check_hostname = bool(strict and name)
+        if not strict:
+            self.context.verify_mode = ssl.CERT_NONE
+        self.engine, self.clock, self.name = run.engine, run.clock, name
+        self.until = run.clock() + run.options.wait_time
+        self.problem = self.tls = None
+        self.secured = False
+        self.sock = method.open_socket(socket.SOCK_STREAM)
+        self.number = self.sock.fileno()
+        self.sock.connect_ex(method.target.sockaddr)
+        self.engine.listen(self.sock, write=True)
+
+    def is_settled(self):
+        """Go on as far as possible; True once it is over."""
+        try:
+            if not self.is_connected():
+                return self.is_late()
+            if not self.secured:
+                self.sock = self.context.wrap_socket(
+                    self.sock, do_handshake_on_connect=False,
+                    server_hostname=self.name.decode("ascii") or None)
+                self.secured = True
+            self.sock.do_handshake()
+            self.tls = Tls(*(self.sock.version(), self.sock.cipher()[0]) +
+                           decode_certificate(self.sock.getpeercert(True)) +
+                           (None,))
+            return True
+        except (self.ssl.SSLWantReadError, self.ssl.SSLWantWriteError):
+            self.engine.listen(self.sock)
+            return self.is_late()
+        except (socket.error, ValueError) as error:
+            self.problem = format_text(
+                getattr(error, "verify_message", "") or str(error))
+            return True
+
+    def is_connected(self):
+        """Return False while that is not known; raises socket.error."""
+        if self.secured:
+            return True
+        number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise socket.error(number, format_errno(number))
+        try:
+            self.sock.getpeername()
+            return True
+        except socket.error:
+            return False
+
+    def is_late(self):
+        if self.clock() < self.until:
+            return False
+        self.problem = "timed out"
+        return True
+
+    def close(self):
+        self.engine.ignore(self.number)
+        self.sock.close()
+
+
+def shake_hands(run, method, request):
+    """What does a TLS handshake show, be the certificate good or not?"""
+    problem = None
+    for strict in (True, False):
+        try:
+            shake = run.keep(Handshake(run, method, request.name, strict))
+        except (ImportError, AttributeError):
+            problem = "no module ssl, or one that is too old"
+            break
+        except socket.error as error:
+            problem = problem or format_text(str(error))
+            continue
+        yield shake.is_settled
+        run.drop(shake)
+        if shake.tls:
+            request.tls = shake.tls._replace(problem=problem)
+            return
+        problem = problem or shake.problem
+    request.tls = Tls(None, None, None, None, None, problem)
+
+
+def decode_certificate(data):
+    """Return the words (subject, issuer, last day) of a certificate in DER
+    (RFC 5280 4.1): the names stand around the validity."""
+    import re
+    found = re.split(b"Z[\x17\x18].(\\d{6,8})\\d{6}Z", data or b"",
+                     maxsplit=1)
+    if len(found) < 3:
+        return "?", "?", "?"
+    issuer, day, rest = found
+    day = format_text(day)
+    if len(day) == 6:                   # UTCTime, from 1950 on
+        century = "20" if day < "5" else "19"
+        day = century + day
+    subject = rest.split(b"*\x86H")[0]  # before the public key
+    return (find_names(subject), find_names(issuer),
+            "%s-%s-%s" % (day[:4], day[4:6], day[6:]))
+
+
+def find_names(data):
+    """Return the organizations and common names in DER, as quoted text
+    (RFC 5280 appendix A: 2.5.4.10 and 2.5.4.3, strings of four kinds)."""
+    import re
+    names = [data[item.end():][:ord(item.group(1))] for item in re.finditer(
+        b"(?s)U\4[\3\n][\x0c\x13\x14\x16](.)", data)]
+    return "'%s'" % format_text(b", ".join(names)[:DATA_SHOWN])
+
+
+# ---------------------------------------------------------------------------
+# 15 Path MTU
+# ---------------------------------------------------------------------------
+
+class SizeQueue(ErrorQueue):
+    """For sockets that never fragment and pay no heed to an MTU the kernel
+    has learned; Reply.data is the MTU an ICMP error tells."""
+
+    def prepare(self, sock, version):
+        ErrorQueue.prepare(self, sock, version)
+        # IP_MTU_DISCOVER, IPV6_MTU_DISCOVER: PROBE
+        sock.setsockopt(*{4: (0, 10, 3), 6: (41, 23, 3)}[version])
+
+    def receive(self, sock, flags=0):
+        heard = ErrorQueue.receive(self, sock, flags)
+        if not flags and sock.type & 15 == socket.SOCK_RAW and \
+                sock.family == socket.AF_INET:
+            return (decode_ip(heard[0])[1],) + heard[1:]
+        return heard
 
     @staticmethod
-    def compare(results):
-        """Add what the Traces say together to the first of them."""
-        said = [each for each in results if each.verdict in (
-            "refused", "rejected", "unreachable") and each.hops and
-            each.hops[-1].icmp_type]
-        silent = [each for each in results if not each.blocked_before and
-                  each.verdict in ("dropped", "silent")]
-        if silent and len(said) > 1:
-            results[0].find("limit", "who answers by ICMP (%s) may limit how "
-                            "often: if in doubt, probe port%s %s alone" % (
-                                said[0].verdict, "s"[:len(silent) > 1],
-                                format_ports(each.port for each in silent)))
-
-    def results(self, controls):
-        """Return the Traces of all, in the order asked for; controls are
-        the Traces to compare with."""
-        found, most = [], self.runs and self.most
-        for run in self.runs + [PortRun(other) for other in self.waiting]:
-            other, plan = run.traceroute, run.plan
-            plan.unsure = plan.heard < most and not run.proven
-            plan.blind = self.lead_plan.blind
-            if plan.blind and any(each.reached and each.distance == plan.end
-                                  for each in controls):
-                plan.agreed = True      # with this ttl they get there
-            done = run.elapsed is not None
-            found.append(Trace(
-                other, plan, other.make_hops(plan), run.elapsed if done else
-                monotonic() - run.began, done, controls + (
-                    run.control.results(0, True) if run.control else [])))
-        return found
+    def decode_error(value, version, quoted, facts):
+        reply = ErrorQueue.decode_error(value, version, quoted, facts)
+        return reply and reply._replace(
+            data=struct.unpack_from("=I", value, 8)[0])
 
 
-class Flows(Ports):
-    """The same port from further source ports, the whole path for each:
-    what shares a load balancer's way with the first, and what does not."""
+class PathMtu(object):
+    """Finds the largest packet that gets to the destination, in bytes.
 
-    def __init__(self, lead):
-        Ports.__init__(self, lead)
-        for number, port in enumerate(lead.flows[1:], 2):
-            other = lead.sibling(lead.proto, lead.port, source_port=port)
-            other.set_flow(port or number)
-            self.waiting.append(other)
+    Who finds one too big tells the MTU (RFC 1191, RFC 8201); where nobody
+    does, 16 sizes at once narrow it down.
 
-    def expect(self, engine, run, lead_plan, peers):
-        return 0
+    low, high  the largest that gets there, the smallest that does not
+    why        Reply that refused `high`, None if nothing came
+    end        ttl asked at; if the destination is silent, the last hop's
+    lost       (last ttl that `high` gets to, next ttl that `low` gets to)
+    found      low is the path MTU
+    mss        bytes of a segment that the server takes, or None
+    """
 
-    def verify(self, engine, peers):
-        return []       # the next hop of another flow may be another
+    LEAST = {4: 68, 6: 1280}        # RFC 791 3.2, RFC 8200 5
+    HEADERS = {4: 28, 6: 48}        # with that of UDP or ICMP
+    supported = True
 
-    @staticmethod
-    def compare(results):
-        """Add where the paths part and join to the first Trace."""
-        routers = [dict((hop.ttl, hop.address) for hop in each.hops
-                        if hop.outcome == "time-exceeded")
-                   for each in results]
-        lost = [each for each in results if not each.reached]
-        parted, before = {}, ""
-        for ttl in sorted(set(sum(map(list, routers), []))):
-            ways, going = {}, []
-            for known, each in zip(routers, results):
-                if ttl in known:
-                    ways.setdefault(known[ttl], []).append(each)
-                if each.reached or known and max(known) >= ttl:
-                    going.append(each)
-            places = ["%s (%s)" % (address, format_flows(ways[address]))
-                      for address in sorted(ways)]
-            heard = sum(map(len, ways.values()))
-            text = ""
-            if len(ways) > 1:
-                text = "hop %d is %s" % (ttl, " and ".join(places))
-                if not parted:
-                    text = "the flows part%s: %s" % (before, text)
-                    if lost in ways.values() and heard == len(results) and \
-                            all(each.verdict for each in lost):
-                        text += "; not reached: " + format_flows(lost)
-                parted = ways
-            elif heard == len(going):   # silence would prove nothing
-                before = " after hop %d (%s)" % (ttl, list(ways)[0])
-                if sum(bool(set(each) & set(going))
-                       for each in parted.values()) > 1:
-                    text = "%s join at hop %d (%s)" % (
-                        format_flows(going), ttl, list(ways)[0])
-                parted = {}
-            if text:
-                results[0].find("flows", text, ttl)
+    def __init__(self, run, port, path):
+        self.run, self.target = run, port.aim.target
+        version = self.target.family.version
+        self.too_big = TOO_BIG[version]
+        self.least, self.header = self.LEAST[version], self.HEADERS[version]
+        hops = list(path.shown)
+        for control in port.controls:
+            hops += run.freeze_series(control).shown
+        self.places = dict((hop.ttl, hop.address) for hop in hops
+                           if hop.address)
+        self.last = path.distance or max(self.places or [0]) + 1
+        self.wait = min(run.options.wait_time, max(
+            [0.6] + [4 * hop.rtt for hop in hops if hop.rtt]))
+        self.low, self.high, self.end = self.least, 65536, DEFAULT_TTL
+        self.why, self.lost, self.found = NO_REPLY, None, False
+        self.heard = {}                 # size -> list of Series
+        self.done = False
+        self.read_mss(port, path)
+
+    def read_mss(self, port, path):
+        """Take the MSS from the connection that the trace has made."""
+        info = port.series.method.tcp_info
+        self.mss = self.offers_more = None
+        if path.full.outcome == "open" and info:
+            # Without the 12 bytes of timestamps, if there are any.
+            self.mss = info.snd_mss + 12 * (info.options & 1)
+            size = self.mss + self.header + 12
+            self.offers_more = size >= info.pmtu
+
+    def send(self, sizes, last=0, wait=None):
+        """Ask by packets of some sizes, with the ttl `end` and with 1 to
+        `last`, what becomes of them; `heard` holds the answers.  The big
+        ones go first, before the small use up what a router may answer."""
+        run, series = self.run, []
+        self.heard = dict((size, []) for size in sizes)
+        for size in sorted(self.heard, reverse=True):
+            payload = (b"\0" * 64 + os.urandom(size))[:size - self.header]
+            for name, port in ("icmp", None), ("udp", 33434):
+                aim = run.lead.aim.other(name, port, payload=payload)
+                try:
+                    method = METHODS[name](aim.target, SizeQueue())
+                except RunError:        # no ICMP echo for this user
+                    continue
+                method.by_ping = True           # see SizeQueue.receive()
+                series.append(Series(
+                    1, last, wait or self.wait, gap=0, parallel=64, aim=aim,
+                    method=method, full_ttl=self.end))
+                run.engine.add(series[-1])
+                self.heard[size].append(series[-1])
+        yield lambda: all(one.done for one in series) or all(
+            self.fate(size) for size in self.heard)
+        for one in series:
+            run.engine.retire(one)
+
+    def reach(self, size):
+        """Return the ttls at which an answer shows the arrival."""
+        ttls = []
+        for series in self.heard[size]:
+            for state in series.all_states:
+                if state.reached:
+                    ttls.append(DEFAULT_TTL)
+                elif state.outcome == "time-exceeded" and \
+                        state.ttl < DEFAULT_TTL:        # else it is a loop
+                    ttls.append(state.ttl)
+        return ttls
+
+    def fate(self, size):
+        """Return True if a packet arrived, else the Reply of who found it
+        too big, else None."""
+        if self.end in self.reach(size):
+            return True
+        for series in self.heard[size]:
+            for state in series.all_states:
+                answer = state.answer
+                if answer.error == format_errno(errno.EMSGSIZE) or \
+                        self.too_big == (answer.icmp_type, answer.icmp_code):
+                    return answer
+        return None
+
+    def search(self):
+        """Find end, low, high and why; `found` tells if that came off."""
+        self.end, self.low, self.high = DEFAULT_TTL, self.least, 65536
+        self.why, self.found = NO_REPLY, False
+        for wait in self.send([self.low], self.last):
+            yield wait
+        self.end = max(self.reach(self.low) or [0])
+        sizes, told = [1500, 1501, 9000, 9001, 65535], 0
+        while self.end:
+            for wait in self.send(sizes + [self.low]):
+                yield wait
+            passed = [size for size in self.heard if self.fate(size) is True]
+            if not passed:
+                return
+            self.low = max(passed)
+            bad = [size for size in sizes if size > self.low]
+            if bad:
+                self.high = min(bad)
+                self.why = self.fate(self.high)
+            mtu = self.why.data or 0 if self.why else 0
+            if mtu == self.low or self.high - self.low < 2:
+                self.found = True
+                return
+            step = (self.high - self.low - 2) // 16 + 1
+            sizes = list(range(self.low + step, self.high, step))
+            if self.low < mtu < self.high and told < 8:
+                sizes, told = [mtu], told + 1
+
+    def confirm(self):
+        """Look where `high` gets lost; what is lost has to stay lost."""
+        for wait in self.send([self.low, self.high], self.last,
+                              max(2, self.wait)):
+            yield wait
+        here = max(self.reach(self.high) or [0])
+        beyond = [ttl for ttl in self.reach(self.low) if ttl > here]
+        self.found = False
+        if beyond and not self.fate(self.high):
+            self.found, self.lost = True, (here, min(beyond))
+
+    def find(self):
+        """Find all of it, by up to three tries."""
+        for _ in range(3):
+            self.lost = None
+            for wait in self.search():
+                yield wait
+            if self.found and not self.why:
+                for wait in self.confirm():
+                    yield wait
+            if self.found or not self.end:
+                break
+        self.done = True
+
+    @property
+    def size(self):
+        """The path MTU, None if it is not known."""
+        if self.done and self.found and self.end == DEFAULT_TTL:
+            return self.low
+        return None
 
 
-def format_flows(results):
-    return "flow%s %s" % ("s"[:len(results) > 1], format_ports(
-        each.flow for each in results))
+def find_mtu(run, port):
+    """What is the path MTU, and who or what limits it?"""
+    path = run.freeze(port)
+    if not run.options.mtu or judge(Case(path)).word == "error":
+        return
+    port.mtu = PathMtu(run, port, path)
+    if not ErrorQueue.available():
+        port.mtu.supported = False
+        return
+    for wait in port.mtu.find():
+        yield wait
+
+
+# ---------------------------------------------------------------------------
+# 16 Judging (what the facts mean)
+# ---------------------------------------------------------------------------
+
+# What one port's verdict is given by: its Path, the Paths it is compared
+# with, and the Request that was made on it, if any.
+Case = namedtuple("Case", "path controls request")
+Case.__new__.__defaults__ = ((), None)
+
+# Where something is blocked; address is None if it is not visible.
+Place = namedtuple("Place", "ttl address reached")
+THIS_HOST = Place(0, None, False)
+
+# Why, or with what reservation: a name of section 18, and its facts.
+Reason = namedtuple("Reason", "name facts")
+
+
+class Verdict(namedtuple("Verdict", "word who after before reasons "
+                                    "subject")):
+    """What is judged, without words.
+
+    word     a key of VERDICTS
+    who      address that decided it, or None
+    after, before  the Places between which it is blocked, or None
+    reasons  list of Reason
+    subject  a Request, or None if it is that of the port itself
+    """
+
+    __slots__ = ()
+
+    @property
+    def reached(self):
+        return self.word in REACHED_VERDICTS.values()
+
+    def facts(self, name):
+        """Return the facts of a reason, None if it was not given."""
+        for each in self.reasons:
+            if each.name == name:
+                return each.facts
+        return None
+
+
+Verdict.__new__.__defaults__ = (None, None, None, (), None)
+
+
+def reason(name, **facts):
+    return Reason(name, facts)
+
+
+def place_at(hop):
+    """Return the Place of a Hop, None as None."""
+    return hop and Place(hop.ttl, hop.address, hop.reached)
+
+
+def judge(case):
+    """Return the Verdict of a case: the first rule that holds decides."""
+    best = select_control(case)
+    for rule in RULES:
+        verdict = rule(case, best)
+        if verdict:
+            break
+    if verdict.word != "open" or case.request is None:
+        return verdict
+    return judge_request(case) or verdict
+
+
+def select_control(case):
+    """Return the control to speak of: the one that shows a forgery, else
+    the one that got farthest; None if there is none."""
+    controls = case.controls
+    if "forged" in case.path.full.answer.flags:
+        controls = [control for control in controls
+                    if router_at_end(case.path, control)] or controls
+    if not controls:
+        return None
+    return max(controls, key=lambda control: (
+        control.reached is not None,
+        control.last_hop.ttl if control.last_hop else 0))
+
+
+def final_answer(path):
+    """Return the Reply that ends the path, the full ttl's first; None if
+    nothing does."""
+    for hop in (path.full, path.at(path.end)):
+        for answer in hop.answers if hop else ():
+            if OUTCOMES[answer.outcome].final:
+                return answer
+    return None
+
+
+# The rules, each a function of a case and its best control that returns a
+# Verdict, or None if it does not apply.
+
+def judge_reached(case, best):
+    """open, answered or refused: the destination's own word goes first,
+    unless it may be another's, whom this system does not show."""
+    path, answer = case.path, case.path.reached
+    if answer is None:
+        return None
+    if answer.outcome == "refused" and not answer.address and \
+            not is_believed(case):
+        return None
+    reasons = find_contradictions(path)
+    if answer.outcome in ("open", "data"):
+        near = nearer_router(path, best)
+        if near:
+            reasons.insert(0, reason("nearer", place=place_at(near),
+                                     control=best))
+    if answer.outcome == "refused" and not answer.address:
+        reasons.append(reason("refused-by-whom"))
+    return Verdict(REACHED_VERDICTS[answer.outcome], answer.address, None,
+                   None, reasons)
+
+
+def is_believed(case):
+    """True if who refuses is the destination, though that is not seen: it
+    is this host, or other probes with the same ttl get there."""
+    path = case.path
+    return (path.refusal == "confirmed" or
+            path.own_address == path.address or path.blind and
+            path.end is not None and any(
+                control.reached and control.distance == path.end
+                for control in case.controls))
+
+
+def find_contradictions(path):
+    """Return the reasons not to take an answer of the destination for all
+    there is to say: the first of these."""
+    flags, last = path.full.answer.flags, path.at(path.end)
+    if "reset-at-once" in flags:
+        return [reason("reset-at-once")]
+    if last and last.outcome == "reset":
+        return [reason("reset-nearer", ttl=path.end)]
+    if last and path.refusal == "confirmed" and \
+            last.outcome != path.full.outcome:
+        return [reason("refused-later")]
+    if last and path.lost:
+        return [reason("refused-from", ttl=path.end)]
+    others = set(answer.address or "?" for hop in (path.full,) + path.hops
+                 for answer in hop.answers
+                 if answer.outcome in ("prohibited", "unreachable"))
+    if others:
+        return [reason("refused-some", addresses=sorted(others))]
+    return []
+
+
+def judge_forged(case, best):
+    """reset, or rejected: a refusal that comes back from nearer than the
+    destination; a device on the way has forged it."""
+    path, answer = case.path, final_answer(case.path)
+    if answer is None or "forged" not in answer.flags:
+        return None
+    before = best and router_at_end(path, best)
+    reasons = [reason("nearer-than-host", ttl=path.end, control=best,
+                      place=place_at(before))]
+    if answer.outcome != "reset":
+        reasons.insert(0, reason(
+            "icmp", icmp=(answer.icmp_type, answer.icmp_code),
+            in_name=bool(answer.address)))
+        return Verdict("rejected", None, last_router(path, path.end - 1),
+                       None, reasons)
+    if path.blind:
+        reasons.append(reason("perhaps-icmp"))
+    return Verdict("reset", None, last_router(path, path.end - 1),
+                   place_at(before), reasons + name_forger(path, before))
+
+
+def name_forger(path, beyond):
+    """Return the reason that says which of two hops a reset came from, if
+    the ttl with which it arrives can tell."""
+    near, reset = path.at(path.end - 1), path.at(path.end)
+    if not beyond or not near or near.outcome != "time-exceeded" or not all(
+            hop.reply_ttl for hop in (near, reset, beyond)):
+        return []
+    passed = count_back(reset.reply_ttl)
+    ways = count_back(near.reply_ttl), count_back(beyond.reply_ttl)
+    if passed not in ways or ways[0] == ways[1]:
+        return []
+    is_near = passed == ways[0]
+    return [reason("reply-ttl", ttl=reset.reply_ttl, is_near=is_near,
+                   place=place_at(near if is_near else beyond))]
+
+
+def count_back(reply_ttl):
+    """Return how many routers a reply has passed, if it began with one of
+    the usual ttls."""
+    return min(start - reply_ttl for start in (64, 128, 255)
+               if start >= reply_ttl)
+
+
+def judge_rejected(case, best):
+    """rejected or unreachable: somebody on the way, or the destination's
+    own firewall, says no by ICMP, or by an errno."""
+    path, answer = case.path, final_answer(case.path)
+    if answer is None:
+        return None
+    reached = best and best.reached
+    # For one port only, it is no missing route.
+    word = "rejected"
+    if answer.outcome == "unreachable" and not reached:
+        word = "unreachable"
+    ttl, reasons = place_of(answer, path), []
+    if answer.address == path.address:
+        reasons.append(reason("own-firewall"))
+    elif best and best.distance == ttl == path.end and (
+            answer.icmp_type, answer.icmp_code) in ((3, 3), (1, 4)):
+        reasons.append(reason("other-address"))
+    if reached:
+        reasons.append(reason("reaches", control=best))
+    after = None
+    if answer.address:          # by whom?  If not known, there is no place
+        after = last_router(path, ttl)
+    arp = answer.outcome != "refused" and not reached
+    return Verdict(word, answer.address, after, None, [reason(
+        "icmp", icmp=(answer.icmp_type, answer.icmp_code), ttl=ttl,
+        perhaps_arp=arp)] + reasons)
+
+
+def place_of(answer, path):
+    """Return the ttl of the hop that an answer came from, as far as known:
+    a router filters behind its own ttl check, so it first answers for the
+    port one ttl later than as a hop."""
+    for hop in path.hops:
+        for known in hop.answers:
+            if answer.address and known.address == answer.address and \
+                    known.outcome == "time-exceeded":
+                return hop.ttl
+    before = path.end and path.at(path.end - 1)
+    if path.end == 1 or before and before.heard:
+        return path.end
+    return None
+
+
+def judge_not_sent(case, best):
+    """error: nothing could be sent; silence behind that proves nothing."""
+    path = case.path
+    for hop in (path.full,) + path.hops:
+        if hop is not path.full and hop.ttl <= path.farthest:
+            continue
+        for answer in hop.answers:
+            if answer.outcome == "send-failed":
+                return Verdict("error", reasons=[
+                    reason("not-sent", error=answer.error)])
+    return None
+
+
+def judge_unreachable_for_all(case, best):
+    """unreachable: the control was told so, behind the last hop heard; this
+    probe's turn at a limit of errors was over."""
+    path = case.path
+    verdict = judge(Case(best)) if best else None
+    if not verdict or verdict.word != "unreachable" or \
+            path.farthest >= (best.end or best.last + 1):
+        return None
+    after = last_router(path) if verdict.who else None
+    return Verdict("unreachable", verdict.who, after, None,
+                   [verdict.reasons[0], reason("told", control=best)])
+
+
+def judge_looping(case, best):
+    """dropped: the path runs in a circle."""
+    path = case.path
+    if not path.loop:
+        return None
+    first, last, _ = path.loop
+    return Verdict("dropped", None, last_router(path, last.ttl), None,
+                   [reason("loop", first=place_at(first),
+                           last=place_at(last))])
+
+
+def judge_silent(case, best):
+    """silent: UDP only; the host is up, and no hop between answers
+    something else only."""
+    path = case.path
+    if path.aim.method != "udp" or not (best and best.reached) or \
+            first_beyond(path, best, path.address):
+        return None
+    reasons = [reason("is-up", control=best)]
+    for control in case.controls:       # what a port surely closed says
+        word = control.aim.method == "udp" and judge(Case(control)).word
+        if word in ("refused", "dropped"):
+            reasons.append(reason("udp-" + word, control=control))
+    row = find_payload(path.aim.target)
+    if row:
+        reasons.append(reason("shy", service=row.name))
+    elif path.aim.port in SILENT:
+        reasons.append(reason("mute", service=SILENT[path.aim.port]))
+    return Verdict("silent", reasons=reasons)
+
+
+def judge_dropped(case, best):
+    """dropped: silence after the last hop heard; where the best control
+    gets farther, before the first hop that answers only that."""
+    path = case.path
+    after, before = last_router(path), None
+    if after is None and path.first == 1 and not path.blind:
+        after = THIS_HOST
+    again = None if best and best.reached else find_again(path, best)
+    if again:
+        address, first, last = again
+        return Verdict("dropped", None, after, None, [
+            reason("again", address=address, first=first, last=last)])
+    beyond = first_beyond(path, best)
+    reasons = explain_loss(path, best, beyond)
+    if beyond and after is THIS_HOST:
+        reasons.append(reason("local-firewall"))
+    if path.aim.method == "udp" and not best:
+        reasons.append(reason("no-answer-due"))
+    if path.blind:
+        reasons.append(reason("perhaps-unanswered"))
+    if beyond and not doubt_place(path, best):
+        before = place_at(beyond)
+    return Verdict("dropped", None, after, before, reasons)
+
+
+def explain_loss(path, best, beyond):
+    """Return the reasons that tell what silence behind the last hop heard
+    means; beyond: the first hop that answers only the best control."""
+    heard = path.at(path.farthest)
+    heard = heard and heard.outcome == "time-exceeded"
+    if path.farthest == path.last:
+        return [reason("max-hops", address=path.address)]
+    if path.blind and best and best.reached:
+        return [reason("reaches", control=best)]
+    if best and beyond:
+        reasons = [reason("reaches", control=best)]
+        if beyond.reached and path.aim.method == "tcp":
+            reasons.append(reason("way-back"))
+        return reasons + doubt_place(path, best)
+    if best and heard:
+        return [reason("no-farther", control=best)] + doubt_place(path, best)
+    if heard:
+        return [reason("nobody-behind", address=path.address)]
+    if path.blind:
+        return [reason("no-sight")]
+    if path.first == 1:
+        return [reason("no-hop")]
+    reasons = [reason("silent-hops", first=path.first, last=path.horizon)]
+    if best:
+        reasons.append(reason("reaches", control=best))
+    return reasons
+
+
+RULES = (judge_reached, judge_forged, judge_rejected, judge_not_sent,
+         judge_unreachable_for_all, judge_looping, judge_silent,
+         judge_dropped)
+
+
+# What the rules ask of the facts
+
+def last_router(path, ttl=None):
+    """Return the Place of the router that answered last, up to a ttl; None
+    if none did."""
+    for hop in reversed(path.routers):
+        if hop.ttl <= (ttl or path.farthest):
+            return place_at(hop)
+    return None
+
+
+def router_at_end(path, control):
+    """Return the Hop that a control came to with the ttl at which a path
+    seems to end, if that is a router: not the destination yet."""
+    hop = control.at(path.end)
+    return hop if hop and hop.outcome == "time-exceeded" else None
+
+
+def nearer_router(path, control):
+    """Return the Hop of a control that a probe had only come to when it
+    was accepted, None if it may have been at the destination.  One hop of
+    difference may be that of paths of unequal length."""
+    if not control or not control.reached or path.end is None or \
+            doubt_place(path, control):
+        return None
+    if (control.distance or 0) <= path.end + 1:
+        return None
+    return router_at_end(path, control)
+
+
+def first_beyond(path, control, destination=None):
+    """Return the first Hop behind a path's last that answered the control,
+    the destination itself not counted if it is given; None if it is not
+    known which that last one is."""
+    if path.blind or path.farthest < path.first != 1 or \
+            destination and path.limited or control is None:
+        return None
+    for hop in control.shown:
+        if hop.ttl > path.farthest and hop.address and \
+                hop.address != destination and \
+                (hop.reached or hop.outcome == "time-exceeded"):
+            return hop
+    return None
+
+
+def doubt_place(path, control):
+    """Return the reasons why a control that gets farther proves no pair of
+    hops; [] if it does."""
+    known = dict((hop.ttl, hop.address) for hop in control.shown)
+    for hop in path.routers:
+        if known.get(hop.ttl) not in (None, hop.address):
+            return [reason("other-routers", ttl=hop.ttl)]
+    return [reason("limited")] if path.limited else []
+
+
+def find_again(path, control):
+    """Return the address and ttls of a router that was met again by so many
+    hops later that no unequal paths explain it; None if there is none."""
+    known = {}
+    for hop in path.hops + (control.shown if control else ()):
+        if hop.outcome != "time-exceeded" or not hop.address:
+            continue
+        key = hop.address, hop.reply_ttl
+        first, last = sorted((known.setdefault(key, hop.ttl), hop.ttl))
+        if last - first > 2:
+            return hop.address, first, last
+    return None
+
+
+def judge_request(case):
+    """Return the Verdict of a request inside the session, None if it was
+    not lost, or nobody can be blamed: dropped, reset or rejected."""
+    path, request = case.path, case.request
+    outcome = request.full and request.full.outcome
+    if outcome not in LOST or request.idle_too:
+        return None
+    word, shows = outcome, outcome
+    if outcome == "silent":
+        word, shows = "dropped", "expired"
+    ttls = [session.limit for session in request.sessions
+            if session.outcome == shows]
+    if word != "dropped" and request.last and not ttls:
+        return None             # by the host itself, as far as it is seen
+    if word == "dropped":
+        after = max([0] + ttls)
+        edge = after + 1
+    else:
+        after = edge = (ttls or [1])[0] - 1
+    reasons = [reason("port-open")]
+    if not request.last or any(
+            session.limit == edge and session.outcome == "unconnected"
+            for session in request.sessions):
+        reasons.append(reason("no-place", told=not request.last))
+        return Verdict(word, reasons=reasons, subject=request)
+    known = [session.limit for session in request.sessions
+             if word != "dropped" or
+             session.outcome in ("expired", outcome)]       # not "greeted"
+    places = [place_at(hop) for hop in path.routers if hop.ttl in known]
+    places.append(Place(path.distance, path.address, True))
+    nearer = [place for place in places[:-1] if place.ttl <= after]
+    reasons.append(reason("place", ttl=after))
+    return Verdict(word, None, nearer[-1] if nearer else None,
+                   places[len(nearer)], reasons, request)
+
+
+# ---------------------------------------------------------------------------
+# 17 Findings (what else was noticed)
+# ---------------------------------------------------------------------------
+
+# kind: a word for programs; hop: a ttl or None; name: of section 18, with
+# its facts.
+Finding = namedtuple("Finding", "kind hop name facts")
+
+# What a look at a case needs to know beside it.  raw_only: only a raw socket
+# hears the hops; lead: of several ports the first; mtu: a PathMtu or None.
+Look = namedtuple("Look", "options raw_only lead mtu")
+
+
+def finding(kind, at, what, **facts):
+    return Finding(kind, at, what, facts)
+
+
+def check_loop(case, verdict, look):
+    """A path that meets the same routers again."""
+    for name, facts in verdict.reasons:
+        if name == "loop":
+            yield finding("loop", facts["first"].ttl, name, **facts)
+        elif name == "again":
+            yield finding("loop", facts["first"], name, **facts)
+
+
+def check_proxy(case, verdict, look):
+    """Something nearer that accepts in the destination's name."""
+    for name, facts in verdict.reasons:
+        if name == "nearer":
+            yield finding("proxy", case.path.end, "proxy",
+                          address=case.path.address, **facts)
+
+
+def check_outside(case, verdict, look):
+    """The address that a STUN server sees, if it is not ours."""
+    path = case.path
+    data = path.reached.data if path.reached else None
+    seen = decode_outside(path.aim.target, data or b"")
+    if seen and seen[0] != path.own_address:
+        yield finding("nat", None, "outside", path=path, seen=seen[0])
+
+
+def check_quotes(case, verdict, look):
+    """NAT, and hops that are not counted, by what the routers quote."""
+    for kind, flags in (("nat", ("nat-destination", "nat-source")),
+                        ("quoted-ttl", ("quoted-ttl",))):
+        odd = [(hop, flag) for hop in case.path.shown
+               for flag in hop.answer.flags if flag in flags]
+        for hop, flag in odd[:1]:
+            yield finding(kind, hop.ttl, "quote", hop=hop, flag=flag)
+
+
+def check_tos(case, verdict, look):
+    """Where the TOS byte is rewritten: a router that does so may quote the
+    old or the new one.  Linux keeps TCP's ECN bits to itself."""
+    tos = look.options.tos
+    if case.path.aim.method == "tcp":
+        tos &= 0xfc
+    before = None
+    hops = [hop for hop in case.path.shown if hop.quoted.tos is not None]
+    seen = [hop.quoted.tos for hop in hops]
+    for place, hop in enumerate(hops):
+        if tos not in seen[place:]:
+            yield finding("tos", hop.ttl, "tos", old=tos, new=seen[place],
+                          hop=hop, before=before)
+            tos = seen[place]
+        before = hop
+
+
+def lone_hops(path):
+    """Return the hops that answered, but those that did so at two ttls."""
+    seen = [hop.address for hop in path.shown]
+    return [hop for hop in path.shown
+            if hop.address and seen.count(hop.address) == 1]
+
+
+def check_way_back(case, verdict, look):
+    """Is the way back, which is what the reply ttl lost of the initial one,
+    clearly longer or shorter?  From inside an MPLS tunnel it always is."""
+    odd = []
+    for hop in lone_hops(case.path):
+        if hop.reply_ttl is None or hop.labels or hop.more:
+            continue
+        back = min([start - hop.reply_ttl + 1 for start in (32, 64, 128, 255)
+                    if start >= hop.reply_ttl],
+                   key=lambda length: abs(length - hop.ttl))
+        odd = odd + [(hop, back)] if abs(back - hop.ttl) > 3 else []
+    if len(odd) > 1:
+        hop, back = odd[0]
+        yield finding("asymmetric", hop.ttl, "way-back", hop=hop, back=back)
+
+
+def check_loss(case, verdict, look):
+    """A router that limits its ICMP, as against loss: by what the hops
+    behind it answer.  A port-unreachable may be limited, too."""
+    found, sound, behind = [], 0, 0
+    for hop in reversed(lone_hops(case.path)):
+        if hop.lost and not sound or hop.lost > 1 and sound > 4:
+            found.insert(0, hop)
+            behind = sound
+        elif hop.lost or found and not behind:
+            break
+        else:
+            sound += hop.sent
+    if not found:
+        return
+    if behind:
+        yield finding("rate-limit", found[0].ttl, "limited", hops=found,
+                      behind=behind)
+    elif look.options.queries > 2 and len(found) > 1 and \
+            found[-1].reached and \
+            found[-1].outcome != "port-unreachable" and \
+            sum(hop.lost for hop in found) > 2:
+        yield finding("loss", found[0].ttl, "lost", hops=found)
+
+
+def check_deaf(case, verdict, look):
+    """No hop was heard where a raw socket has to hear them."""
+    path = case.path
+    if not look.raw_only or not look.lead or \
+            path.reached and len(path.shown) < 2:
+        return
+    if not any(hop.icmp_type is not None
+               for each in (path,) + tuple(case.controls)
+               for hop in each.shown):
+        for text in SYSTEM.deaf:
+            yield finding("deaf", None, "deaf", text=text)
+
+
+def check_request(case, verdict, look):
+    """What became of a request inside the session."""
+    request = case.request
+    if request is None or request.full is None:
+        return
+    outcome = request.full.outcome
+    if request.shut_out:
+        yield finding("inside", None, "shut-out")
+    yield finding("inside", None, "request", request=request)
+    for session in request.sessions:
+        if session.outcome in ("answered", "acknowledged"):
+            yield finding("proxy", session.limit, "request-nearer",
+                          session=session, path=case.path)
+            break
+    if request.idle_too:
+        yield finding("inside", None, "idle-too")
+        return
+    if outcome in LOST and not verdict.subject:
+        yield finding("inside", None, "request-at-host", path=case.path,
+                      request=request)
+    elif outcome == "answered" and request.tls is None:
+        yield finding(request.kind, None, "answer", data=request.full.reply)
+    elif outcome not in LOST + ("answered",):
+        yield finding("inside", None, "unanswered", outcome=outcome)
+    if request.tls:
+        yield finding("tls", None, "tls", tls=request.tls)
+    if request.varied:
+        yield finding("inside", None, "varied", request=request)
+
+
+def check_mtu(case, verdict, look):
+    """What --mtu asked for."""
+    mtu, path = look.mtu, case.path
+    if not look.lead or mtu is None:
+        return
+    if not mtu.supported:
+        yield finding("mtu", None, "mtu-unsupported")
+        return
+    if mtu.done:
+        kind, hop = "mtu", None
+        if mtu.lost:
+            hop, beyond = mtu.lost
+            if beyond < DEFAULT_TTL:
+                kind = "black-hole"
+        elif mtu.found and mtu.why and mtu.why.address:
+            hop = min([ttl for ttl in mtu.places
+                       if mtu.places[ttl] == mtu.why.address] or [None])
+        yield finding(kind, hop, "mtu", mtu=mtu, path=path, hop=hop)
+    if verdict.word == "open" and mtu.mss:
+        yield finding("mtu", None, "mss", mtu=mtu)
+
+
+# What is looked at, in this order: functions of a case, its verdict and a
+# Look, that yield Findings.
+CHECKS = (check_outside, check_quotes, check_tos, check_way_back, check_loss,
+          check_deaf, check_request, check_mtu)
+
+
+def find_all(case, verdict, look, family=()):
+    """Return the Findings of a case; family: those of all ports together,
+    which stand with the first."""
+    found = list(check_loop(case, verdict, look))
+    found += check_proxy(case, verdict, look)
+    found += family
+    for check in CHECKS:
+        found += check(case, verdict, look)
+    return found
+
+
+# Of several ports or flows together: lists of cases and their verdicts
+
+def check_ports(cases, verdicts):
+    """Silent ports beside others whose refusal is an ICMP error: those may
+    be limited."""
+    pairs = list(zip(cases, verdicts))
+    said = [verdict for case, verdict in pairs
+            if verdict.word in ("refused", "rejected", "unreachable") and
+            case.path.shown and case.path.shown[-1].icmp_type]
+    silent = [case.path.aim.port for case, verdict in pairs
+              if verdict.word in ("dropped", "silent") and
+              not verdict.before]
+    if silent and len(said) > 1:
+        return [finding("limit", None, "limit", word=said[0].word,
+                        ports=silent)]
+    return []
+
+
+def check_flows(cases, verdicts):
+    """Where the paths of several flows part and join."""
+    everyone = [case.path for case in cases]
+    routers = [dict((hop.ttl, hop.address) for hop in path.shown
+                    if hop.outcome == "time-exceeded") for path in everyone]
+    reached = [verdict.reached for verdict in verdicts]
+    lost = [path.aim.flow for path, well in zip(everyone, reached)
+            if not well]
+    complete = all(path.complete for path, well in zip(everyone, reached)
+                   if not well)
+    found, parted, before = [], {}, None
+    for ttl in sorted(set(ttl for known in routers for ttl in known)):
+        ways, going = {}, []
+        for path, known, well in zip(everyone, routers, reached):
+            if ttl in known:
+                ways.setdefault(known[ttl], []).append(path.aim.flow)
+            if well or known and max(known) >= ttl:
+                going.append(path.aim.flow)
+        heard = sum(len(flows) for flows in ways.values())
+        if len(ways) > 1:
+            blamed = ()
+            if not parted and complete and lost in list(ways.values()) and \
+                    heard == len(cases):
+                blamed = lost
+            found.append(finding("flows", ttl, "flows-part", ttl=ttl,
+                                 ways=ways, first=not parted, before=before,
+                                 lost=blamed))
+            parted = ways
+        elif heard == len(going):       # silence would prove nothing
+            before = ttl, list(ways)[0]
+            if sum(1 for flows in parted.values()
+                   if set(flows) & set(going)) > 1:
+                found.append(finding("flows", ttl, "flows-join", ttl=ttl,
+                                     address=before[1], flows=going))
+            parted = {}
+    return found
+
+
+# ---------------------------------------------------------------------------
+# 18 Words (all that is said of a verdict or a finding)
+# ---------------------------------------------------------------------------
+
+SENTENCES = {
+    "open": "{subject} is open: {who} accepted the connection{away}{why}",
+    "answered": "{subject} answered: {what} came from {who}{away}{why}",
+    "refused": "{subject} is closed: {who} refused it{what}{away}{why}",
+    "reset": "{subject} is reset by a device {where}, not by {address}"
+             "{why}",
+    "rejected": "{subject} is rejected by {who}: {what}{why}",
+    "unreachable": "{address} is unreachable: {who} says so, {what}{why}",
+    "dropped": "{subject} is dropped {where}{why}",
+    "silent": "{subject} is open or filtered: nothing came from it, though "
+              "{address} is up{why}",
+    "error": "{subject} could not be probed{why}",
+}
+VERDICTS = tuple(SENTENCES)
+
+# What joins the first clause to these.
+OPENING = {"dropped": ": ", "reset": ": ", "error": ": "}
+
+
+def say_reach(control):
+    """Return how far a control got, as a clause."""
+    if control.reached:
+        return "%s reaches %s%s" % (control.label, control.address,
+                                    say_distance(control))
+    last = control.last_hop
+    if last is None:
+        return "%s gets no answer from any hop" % control.label
+    return "%s gets on to %s, no farther" % (control.label, say_place(last))
+
+
+def say_nearer(ttl, control, place):
+    """Return what shows that a refusal was not the destination's."""
+    if place:
+        return "with ttl %d %s gets to %s only" % (
+            ttl, control.label, place.address or "a router")
+    if control and control.reached:
+        return "with ttl %d nothing else gets there, but %s" % (
+            ttl, say_reach(control))
+    return "with ttl %d other probes get to a router only" % ttl
+
+
+# The clause of each reason: what joins it to those before, and its words or
+# a function that makes them of the reason's facts.  Reasons that are not
+# here are said elsewhere in the sentence.
+CLAUSES = {
+    "reset-at-once": ("; but ", "the connection was reset at once"),
+    "reset-nearer": ("; but ", "a device on the way reset the probe with "
+                               "ttl {ttl}"),
+    "refused-later": ("; but ", "it refused further connections meanwhile"),
+    "refused-from": ("; but ", "from ttl {ttl} on further connections were "
+                               "refused, by it or by a device on the way"),
+    "refused-some": ("; but ", lambda addresses: "%s refused some of the "
+                     "probes" % " and ".join(addresses)),
+    "nearer-than-host": ("; ", say_nearer),
+    "perhaps-icmp": ("; ", "it may be an ICMP error, which is not visible "
+                           "to this user"),
+    "reply-ttl": (", ", "and the reset arrives with ttl {ttl}"),
+    "own-firewall": (" ", "(its own firewall)"),
+    "other-address": (" ", "(perhaps the same host by another address)"),
+    "told": (" ", "(to {control.label})"),
+    "loop": ("; ", lambda first, last: "the path loops between %s and %s" % (
+        say_place(first), say_place(last))),
+    "again": ("; ", "{address} answers as hop {first} and as hop {last}: "
+                    "the path loops, or it answers for others"),
+    "max-hops": ("; ", "the path is longer than that or loops (see -m), and "
+                       "{address} did not answer"),
+    "reaches": ("; ", lambda control: say_reach(control)),
+    "way-back": ("; ", "or its answers are lost on the way back"),
+    "other-routers": (", ", "but by other routers from hop {ttl} on"),
+    "limited": (", ", "but the next hops may limit their ICMP"),
+    "no-farther": ("; ", "{control.label} gets no farther, so the path "
+                         "itself ends there, or the host is down"),
+    "nobody-behind": ("; ", "neither {address} nor any hop behind that one "
+                            "answered"),
+    "no-sight": ("; ", "where is not visible here"),
+    "silent-hops": ("; ", "no hop from {first} to {last} answered: it is "
+                          "dropped before, or they limit their ICMP"),
+    "no-hop": ("; ", "no hop answered at all, not even the first; look at "
+                     "this host's own firewall and gateway first"),
+    "local-firewall": ("; ", "perhaps this host's own firewall drops it"),
+    "no-answer-due": (", ", "or the service says nothing to such a probe"),
+    "is-up": (" ", lambda control: "(%s)" % say_reach(control)),
+    "udp-refused": (" ", "and says that {control.label} is closed"),
+    "udp-dropped": (", ", "but {control.label} is silent too"),
+    "shy": ("; ", "{service} may say nothing to strangers"),
+    "mute": ("; ", "{service} answers no such probe"),
+    "not-sent": ("; ", "{error}"),
+}
+
+
+def fill(words, facts):
+    """Return words with facts, be it a template or a function."""
+    if callable(words):
+        return words(**facts)
+    return words.format(**facts)
+
+
+def say_reasons(verdict):
+    """Return the clauses of a verdict's reasons, joined."""
+    text = ""
+    for name, facts in verdict.reasons:
+        if name in CLAUSES:
+            joint, words = CLAUSES[name]
+            if not text:
+                joint = OPENING.get(verdict.word, joint)
+            text += joint + fill(words, facts)
+    return text
+
+
+def sentence(verdict, path, subject=None):
+    """Return a verdict in words; subject: what to call the port."""
+    if verdict.subject:
+        return say_request_lost(verdict, path)
+    return SENTENCES[verdict.word].format(
+        subject=subject or path.label, address=path.address,
+        who=say_who(verdict, path), what=say_what(verdict, path),
+        where=say_where(verdict), away=say_distance(path),
+        why=say_reasons(verdict))
+
+
+def say_no_verdict(path):
+    """Return what is known of a path that was interrupted."""
+    if path.farthest < path.first:
+        return "No verdict yet: no hop has answered so far"
+    return "No verdict yet: so far hop %d is the last that answered" % (
+        path.farthest)
+
+
+def say_place(place):
+    """Return a Place, or a Hop, in words."""
+    return "hop %d (%s)" % (place.ttl, place.address or "not visible")
+
+
+def say_who(verdict, path):
+    """Return who decided a verdict."""
+    told, nearer = verdict.facts("icmp"), verdict.facts("nearer")
+    if nearer:
+        return "%s, not %s itself," % (say_proxy(nearer["place"]),
+                                       path.address)
+    if not told:
+        return path.address
+    if "in_name" in told:           # forged
+        who = "a device " + say_where(verdict)
+        if told["in_name"]:
+            who += ", in the name of " + path.address
+        return who
+    if verdict.who:
+        return say_address(verdict.who, told["ttl"], path.address)
+    return "a device on the way, or %s" % (
+        "a missing ARP answer" if told["perhaps_arp"] else
+        path.address + " itself")
+
+
+def say_address(address, ttl, destination):
+    """Return an address with its hop, if that is known."""
+    if address == destination:
+        return address + " itself"
+    return "%s at hop %s" % (address, ttl) if ttl else address
+
+
+def say_proxy(place):
+    return "something at %s or just before it" % say_place(place)
+
+
+def say_what(verdict, path):
+    """Return what came: an ICMP error, or the data of a service."""
+    told, answer = verdict.facts("icmp"), path.reached
+    if told:
+        return say_icmp(path.version, told["icmp"])
+    if verdict.word == "answered":
+        if answer.outcome == "echo-reply":
+            return "an echo reply"
+        return describe_data(path.aim.target, answer.data or b"")
+    if verdict.facts("refused-by-whom") is not None:
+        return (", or a router on the way did: who said so is not visible "
+                "to this user")
+    if verdict.word == "refused" and answer.icmp_type is not None:
+        return " (%s)" % format_icmp(path.version, answer)
+    return ""
+
+
+def say_icmp(version, icmp):
+    """Return an ICMP type and code in words."""
+    return format_icmp(version, NO_REPLY._replace(icmp_type=icmp[0],
+                                                  icmp_code=icmp[1]))
+
+
+def say_where(verdict):
+    """Return where something is dropped, or reset."""
+    forged, seen = verdict.facts("nearer-than-host"), \
+        verdict.facts("reply-ttl")
+    if verdict.subject:
+        return say_request_place(verdict)
+    if seen:
+        return "at %s%s" % (say_place(seen["place"]), "" if seen["is_near"]
+                            else " or just before it")
+    if forged:
+        return say_forger(verdict.after, forged["ttl"])
+    if verdict.before:
+        return "between %s and %s" % (say_edge(verdict.after or THIS_HOST),
+                                      say_edge(verdict.before))
+    if verdict.after is None or verdict.facts("loop"):
+        blind = verdict.facts("perhaps-unanswered") is not None
+        return "on the way, or not answered" if blind else "on the way"
+    return "after " + say_edge(verdict.after)
+
+
+def say_edge(place):
+    """Return one of two places between which something is dropped."""
+    if place.ttl == 0:
+        return "this host"
+    if place.reached:
+        return "%s itself, hop %d" % (place.address, place.ttl)
+    return say_place(place)
+
+
+def say_forger(after, ttl):
+    """Return where an answer was forged that comes back with a ttl.  A
+    filter in a router's forward path acts behind its ttl check: it answers
+    from its own ttl + 1 on."""
+    if ttl == 1:
+        return "at hop 1 or by this host's own firewall"
+    if after and after.ttl == ttl - 1:
+        return "at %s or just behind it" % say_place(after)
+    if after:
+        return "before hop %d and behind %s" % (ttl, say_place(after))
+    return "before hop %d" % ttl
+
+
+def say_distance(path):
+    """Return how far the destination is, as far as that is known."""
+    if not path.reached or not path.hops:
+        return ""
+    if path.distance is not None:
+        return ", %s away" % plural(path.distance, "hop")
+    if path.end is not None and not path.lost:
+        return ", at most %d hops away" % path.end
+    if not path.complete:
+        return ""
+    count = path.farthest if path.end is None else path.end
+    if path.end is not None and path.at(path.end).outcome != "reset":
+        count -= 1
+    return ", more than %s away" % plural(count, "hop")
+
+
+# A request inside the session
+
+def say_request_lost(verdict, path):
+    """Return the sentence of a request that is lost."""
+    return "%s is %s %s; %s is open" % (
+        verdict.subject.subject, name_loss(verdict.word),
+        say_request_place(verdict), path.label)
+
+
+def name_loss(word):
+    return "swallowed" if word == "dropped" else word
+
+
+def say_request_place(verdict):
+    """Return where a request is lost."""
+    nowhere, place = verdict.facts("no-place"), verdict.facts("place")
+    if nowhere:
+        return "on the way, or by the host: where is not visible here" \
+            if nowhere["told"] else "on the way"
+    edge = "hop %d" % place["ttl"] if place["ttl"] else "this host"
+    if verdict.after and verdict.after.ttl == place["ttl"]:
+        edge = say_place(verdict.after)
+    if verdict.word != "dropped":
+        return "at %s or just behind it" % edge
+    return "between %s and hop %s (%s)" % (
+        edge, verdict.before.ttl or "?", verdict.before.address)
+
+
+def say_request(request):
+    """Return by ttl what became of a request, equal ones together."""
+    parts, last = [], None
+    for session in request.sessions + [request.full]:
+        ttl = str(session.limit or "full")
+        if session.outcome == last:
+            parts[-1][0].append(ttl)
+        else:
+            parts.append(([ttl], session.outcome))
+        last = session.outcome
+    return "%s: ttl %s" % (request.subject, ", ".join(
+        "%s %s" % (" ".join(ttls), word) for ttls, word in parts))
+
+
+def say_request_at_host(request, path):
+    """Return who resets or rejects what no router's ttl shows lost."""
+    word = request.full.outcome
+    rest = "on the way, with an ICMP error"
+    if word == "reset":
+        rest = "behind hop %d, or one that judges its answers" % len(
+            request.sessions)
+    return "It is %s by %s, or by a device %s" % (word, path.address, rest)
+
+
+def say_unanswered(outcome):
+    """Return what it means that a request has no answer."""
+    if outcome == "acknowledged":
+        return "The request has arrived, but nothing answers it in time " \
+            "(-v looks for a proxy that took it)"
+    if outcome == "unconnected":
+        return "No further connection comes about: only few may be let in"
+    return "No answer"
+
+
+def say_varied(request):
+    """Return what became of a request that was changed."""
+    outcomes, parts = {}, []
+    for which, session in request.varied:
+        outcomes[which] = session.outcome
+        what = {"longer": "with %d bytes more" % PADDING,
+                "other-name": "with the name " + format_text(OTHER_NAME),
+                "cut": "cut in two segments"}[which]
+        if which == "longer" and session.mss and \
+                session.outcome in ("answered", "acknowledged"):
+            what += ", in segments of %d" % session.mss
+        parts.append("%s: %s" % (what, session.outcome))
+    text = "The same " + ", ".join(parts)
+    if outcomes.get("other-name") in ("answered", "acknowledged") and \
+            request.name not in (b"", OTHER_NAME):
+        text += "; the name is filtered"
+    elif request.full.outcome == "answered" and outcomes["longer"] in LOST:
+        text += "; an MTU black hole, or a filter of big requests: try --mtu"
+    return text
+
+
+def say_tls(tls):
+    """Return what a TLS handshake showed."""
+    if tls.version is None:
+        return "TLS handshake failed: %s" % tls.problem
+    trust = "verified"
+    if tls.problem:
+        trust = "not verified: " + tls.problem
+    return "%s, %s; certificate of %s, issued by %s, valid until %s; %s" % (
+        tls.version, tls.cipher, tls.subject, tls.issuer, tls.until, trust)
+
+
+# The path MTU
+
+def say_mtu(mtu, path, hop):
+    """Return the path MTU, and who or what limits it."""
+    text = "path MTU %d" % mtu.low if mtu.found else "path MTU unknown"
+    if mtu.end < DEFAULT_TTL:
+        if mtu.end:
+            text += " as far as " + say_mtu_place(mtu, path, mtu.end)
+        text += ": neither ICMP echo nor a closed UDP port answers"
+    elif not mtu.found:
+        text += ": too many answers are missing; packets of %d bytes get " \
+            "through" % mtu.low
+    if mtu.lost:
+        return text + say_black_hole(mtu, path)
+    if mtu.found and mtu.why and mtu.why.address:
+        return text + ": %s says %s, with MTU %d" % (
+            say_address(mtu.why.address, hop, path.address),
+            format_icmp(path.version, mtu.why), mtu.why.data)
+    if mtu.found and mtu.end == DEFAULT_TTL:
+        text += ", the whole way"
+    return text
+
+
+def say_black_hole(mtu, path):
+    """Return between which hops big packets vanish, and what to do."""
+    hop, beyond = mtu.lost
+    text = ": bigger packets vanish between %s and %s, and nobody says why" \
+        ": a path MTU black hole" % (say_mtu_place(mtu, path, hop),
+                                     say_mtu_place(mtu, path, beyond))
+    if beyond == DEFAULT_TTL:
+        text += ", or the host or the way back drops them"
+    return text + "; connections with an MSS above %d may hang: set it to " \
+        "that or let ICMP pass" % (mtu.low - mtu.header - 12)
+
+
+def say_mtu_place(mtu, path, ttl):
+    if ttl == 0:
+        return "this host"
+    if ttl == DEFAULT_TTL:
+        return path.address + " itself"
+    return say_address(mtu.places.get(ttl, "a router"), ttl, path.address)
+
+
+def say_mss(mtu):
+    more = " or more" if mtu.offers_more else ""
+    return "the server offers an MSS of %d%s (packets of %d bytes)" % (
+        mtu.mss, more, mtu.mss + mtu.header + 12)
+
+
+# Findings
+
+def say_quote(hop, flag):
+    return "%s %s" % (say_place(hop), NOTES[flag].format(hop.answer))
+
+
+def say_tos(old, new, hop, before):
+    """Return where the TOS byte changes."""
+    since = say_place(before) if before else "this host"
+    text = "the TOS byte 0x%02x becomes 0x%02x from %s on: rewritten there " \
+        "or after %s" % (old, new, say_place(hop), since)
+    if before is None and not LINUX:
+        text += ", or never set by this system"
+    return text
+
+
+def say_counts(hops):
+    return ", ".join("%s answered %d of %d probes" % (
+        say_place(hop), hop.sent - hop.lost, hop.sent) for hop in hops)
+
+
+def say_flows_part(ttl, ways, first, before, lost):
+    """Return the routers of a hop, with the flows that pass each."""
+    text = "hop %d is %s" % (ttl, " and ".join(
+        "%s (%s)" % (address, say_flows(ways[address]))
+        for address in sorted(ways)))
+    if first:
+        after = " after hop %d (%s)" % before if before else ""
+        text = "the flows part%s: %s" % (after, text)
+    if lost:
+        text += "; not reached: " + say_flows(lost)
+    return text
+
+
+def say_flows(flows):
+    noun = "flow" if len(flows) == 1 else "flows"
+    return "%s %s" % (noun, format_ports(flows))
+
+
+def say_limit(word, ports):
+    noun = "port" if len(ports) == 1 else "ports"
+    return "who answers by ICMP (%s) may limit how often: if in doubt, " \
+        "probe %s %s alone" % (word, noun, format_ports(ports))
 
 
 def format_ports(ports):
@@ -3865,222 +5713,80 @@ def format_ports(ports):
                     for low, high in runs)
 
 
-# ---------------------------------------------------------------------------
-# 15 Who sent the reset
-# ---------------------------------------------------------------------------
-
-def count_back(reply_ttl):
-    """Return how many routers a reply has passed, if it began with one of
-    the usual ttls."""
-    return min(start - reply_ttl for start in (64, 128, 255)
-               if start >= reply_ttl)
-
-
-def name_forger(traceroute, trace):
-    """Say which of two hops a reset came from, if its ttl can tell."""
-    if trace.verdict != "reset" or not trace.blocked_before:
-        return
-    ttl = trace.blocked_before["ttl"]
-    near, far, reset = [[hop for each in traces for hop in each.hops
-                         if hop.ttl == place and hop.outcome == outcome and
-                         hop.reply_ttl]
-                        for traces, place, outcome in (
-                            ([trace], ttl - 1, "time-exceeded"),
-                            (trace.control, ttl, "time-exceeded"),
-                            ([trace], ttl, "reset"))]
-    if not near or not far or \
-            count_back(near[0].reply_ttl) == count_back(far[0].reply_ttl):
-        return
-    reply_ttl = reset[0].reply_ttl if reset else measure_reset_ttl(
-        traceroute, ttl, 0.2 + 3 * max(hop.rtt or 0 for hop in near + far)) \
-        if trace is traceroute.result else None
-    place = reply_ttl and {
-        count_back(near[0].reply_ttl): "at hop %d (%s)" % (
-            ttl - 1, near[0].address),
-        count_back(far[0].reply_ttl): "at hop %d (%s) or just before it" % (
-            ttl, far[0].address)}.get(count_back(reply_ttl))
-    if place:
-        trace.facts["where"] = place
-        trace.facts["why"] += ", and the reset arrives with ttl %d" % (
-            reply_ttl)
-        trace.summary = VERDICTS["reset"].format(**trace.facts)
-
-
-def measure_reset_ttl(traceroute, ttl, wait):
-    """Return the ttl with which the port's resets arrive, None if they no
-    longer do, or this is not Linux: more and more of them are shut out
-    (ip(7) IP_MINTTL, IPV6_MINHOPCOUNT).  ttl: that of the SYNs, which get as
-    far as the device and not to the host; wait: seconds for a reset."""
-    low, high = 0, 256          # a reset passes the one, not the other
-    for step in (16, 1, 1) * LINUX:     # twice, lest a lost packet misleads
-        passed = resets_above(traceroute, ttl, wait,
-                              range(low + step, high, step))
-        low = max(passed + [low])
-        high = high if step == 1 else min(low + step, high)
-    return low or None
+# By the name of a finding: words, or a function that makes them of its facts.
+FINDINGS = {
+    "loop": CLAUSES["loop"][1],
+    "again": CLAUSES["again"][1],
+    "proxy": lambda place, control, address: "%s answers for %s "
+             "(transparent proxy): %s" % (say_proxy(place), address,
+                                          say_reach(control)),
+    "outside": "NAT on the way: {path.address} sees {path.own_address} as "
+               "{seen}",
+    "quote": say_quote,
+    "tos": say_tos,
+    "way-back": lambda hop, back: "replies from %s on come back over about "
+                "%d hops, not %d: past hidden hops, or by another way with "
+                "other firewalls" % (say_place(hop), back, hop.ttl),
+    "limited": lambda hops, behind: "%s: ICMP is limited there rather than "
+               "lost: all %d probes to what lies behind were answered" % (
+                   say_counts(hops), behind),
+    "lost": lambda hops: "%s: packets are lost on the way (--flows=8 tells "
+            "if on one path only)" % say_counts(hops),
+    "deaf": "{text}",
+    "limit": say_limit,
+    "flows-part": say_flows_part,
+    "flows-join": lambda ttl, address, flows: "%s join at hop %d (%s)" % (
+        say_flows(flows), ttl, address),
+    "shut-out": "Since that request no connection comes about: a device may "
+                "have shut us out",
+    "request": lambda request: say_request(request),
+    "request-nearer": "With ttl {session.limit} already it is "
+                      "{session.outcome}: by a device on the way, or by "
+                      "{path.address} on a shorter path",
+    "idle-too": "A connection without a request is reset, too",
+    "request-at-host": say_request_at_host,
+    "unanswered": say_unanswered,
+    "answer": lambda data: "Answer: " + format_data(data),
+    "varied": say_varied,
+    "tls": say_tls,
+    "mtu-unsupported": "path MTU unknown: this system does not tell MTUs",
+    "mtu": say_mtu,
+    "mss": say_mss,
+}
 
 
-def new_tcp(traceroute):
-    """Return a TCP method for connections of our own."""
-    return METHODS["tcp"](traceroute.target._replace(source_port=None),
-                          Mechanism())
-
-
-def resets_above(traceroute, ttl, wait, limits):
-    """Return those of the limits for a ttl that the port's resets pass."""
-    family = traceroute.target.family
-    method = new_tcp(traceroute)
-    poller, trying, passed = Poller(), {}, []
-    until = monotonic() + wait
-    try:
-        for limit in limits:
-            sock = method.open_socket(socket.SOCK_STREAM)
-            trying[sock.fileno()] = sock, limit
-            method.set_ttl(sock, ttl)
-            sock.setsockopt(family.level, 21 if family.version == 4 else 73,
-                            limit)
-            if sock.connect_ex(traceroute.target.sockaddr) == \
-                    errno.ECONNREFUSED:
-                passed.append(limit)
-            else:
-                poller.add(sock.fileno(), write=True)
-        while len(passed) < len(trying) and monotonic() < until:
-            for number in (traceroute.guard or wait_for)(
-                    poller.wait, until - monotonic()):
-                poller.remove(number)
-                sock, limit = trying[number]
-                if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == \
-                        errno.ECONNREFUSED:
-                    passed.append(limit)
-    except socket.error:
-        pass                    # as far as we have come
-    finally:
-        for sock, _ in trying.values():
-            sock.close()
-    return passed
+def say_finding(found):
+    """Return a Finding in words."""
+    return fill(FINDINGS[found.name], found.facts)
 
 
 # ---------------------------------------------------------------------------
-# 16 What changed on the way
+# 19 Names and lines
 # ---------------------------------------------------------------------------
 
-def note_quote(answer, target):
-    """Return an Answer with notes on what is odd in its quote."""
-    quoted, notes = answer.quoted or NOTHING_QUOTED, answer.notes
-    if quoted.source not in (None, target.own_address):
-        notes += ("quotes %s as the source: NAT on the way" % quoted.source,)
-    if quoted.ttl not in (None, 1) and answer.outcome == "time-exceeded":
-        notes += ("quotes a ttl of %d, not 1: MPLS hides hops there, "
-                  "or a router miscounts" % quoted.ttl,)
-    return answer._replace(notes=notes)
+class Beside(object):
+    """A blocking function that runs in a daemon thread.
 
-
-def check_quotes(traceroute, trace):
-    """What the hops' notes say of NAT, and of hops that are not counted."""
-    for kind, word in (("nat", "NAT"), ("quoted-ttl", "a ttl of")):
-        for hop, note in [(hop, note) for hop in trace.hops
-                          for note in hop.answer.notes if word in note][:1]:
-            trace.find(kind, format_hop(hop) + " " + note, hop.ttl)
-
-
-def check_tos(traceroute, trace):
-    """Where the TOS byte is rewritten: a router that does so may quote the
-    old or the new one.  Linux keeps TCP's ECN bits to itself."""
-    tos = traceroute.options.tos & (252 if trace.method == "tcp" else 255)
-    before, hops = "this host", [hop for hop in trace.hops if
-                                 hop.quoted.tos is not None]
-    seen = [hop.quoted.tos for hop in hops]
-    for place, hop in enumerate(hops):
-        if tos not in seen[place:]:
-            trace.find("tos", "the TOS byte 0x%02x becomes 0x%02x from %s "
-                       "on: rewritten there or after %s%s" % (
-                           tos, seen[place], format_hop(hop), before,
-                           ", or never set by this system" * (not (
-                               place or LINUX))), hop.ttl)
-            tos = seen[place]
-        before = format_hop(hop)
-
-
-def lone_hops(trace):
-    """Return the hops that answered, but those that did so at two ttls."""
-    seen = [hop.address for hop in trace.hops]
-    return [hop for hop in trace.hops if hop.address and
-            seen.count(hop.address) == 1]
-
-
-def check_way_back(traceroute, trace):
-    """Is the way back, which is what the reply ttl lost of the initial one,
-    clearly longer or shorter?  From inside an MPLS tunnel it always is."""
-    odd = []
-    for hop in lone_hops(trace):
-        if hop.reply_ttl is not None and not (hop.labels or hop.more):
-            back = min((start - hop.reply_ttl + 1 for start in
-                        (32, 64, 128, 255) if start >= hop.reply_ttl),
-                       key=lambda length: abs(length - hop.ttl))
-            odd = odd + [(hop, back)] if abs(back - hop.ttl) > 3 else []
-    for hop, back in odd[:-1][:1]:
-        trace.find("asymmetric", "replies from %s on come back over about "
-                   "%d hops, not %d: past hidden hops, or by another way "
-                   "with other firewalls" % (format_hop(hop), back, hop.ttl),
-                   hop.ttl)
-
-
-def check_loss(traceroute, trace):
-    """A router that limits its ICMP, as against loss: by what the hops
-    behind it answer.  A port-unreachable may be limited, too."""
-    found, sound, behind = [], 0, 0
-    for hop in reversed(lone_hops(trace)):
-        if hop.lost and not sound or hop.lost > 1 and sound > 4:
-            found.insert(0, hop)
-            behind = sound
-        elif hop.lost or found and not behind:
-            break
-        else:
-            sound += hop.sent
-    if not found or not behind and (
-            traceroute.options.queries < 3 or len(found) < 2 or
-            not found[-1].reached or found[-1].outcome[:4] == "port" or
-            sum(hop.lost for hop in found) < 3):
-        return
-    trace.find("rate-limit" if behind else "loss", "%s: %s" % (
-        ", ".join("%s answered %d of %d probes" % (
-            format_hop(hop), hop.sent - hop.lost, hop.sent)
-            for hop in found), "ICMP is limited there rather than lost: "
-        "all %d probes to what lies behind were answered" % behind
-        if behind else "packets are lost on the way (--flows=8 tells if on "
-        "one path only)"), found[0].ttl)
-
-
-def find_nat(traceroute, result):
-    """Tell of the address that a STUN server sees, if it is not ours."""
-    seen = decode_outside(traceroute.target, result.banner or b"")
-    if seen and seen[0] != result.source_address:
-        result.find("nat", "NAT on the way: %s sees %s as %s" % (
-            result.address, result.source_address, seen[0]))
-
-
-# ---------------------------------------------------------------------------
-# 17 Names and lines
-# ---------------------------------------------------------------------------
-
-def run_beside(function, *args):
-    """Run a blocking function in a daemon thread.
-
-    Returns a list that will hold its result, or the exception it raised.
+    result: a list that will hold what it returned, or the exception that
+    it raised.
     """
-    import threading
-    result = []
 
-    def work():
+    def __init__(self, function, *args):
+        import threading
+        self.result = []
+        self.thread = threading.Thread(target=self.work,
+                                       args=(function, args))
+        self.thread.daemon = True
+        self.thread.start()
+
+    def work(self, function, args):
         try:
-            result.append(function(*args))
+            self.result.append(function(*args))
         except Exception as error:
-            result.append(error)
+            self.result.append(error)
 
-    thread = threading.Thread(target=work)
-    thread.daemon = True
-    thread.start()
-    return result
+    def wait(self, seconds):
+        self.thread.join(seconds)
 
 
 def reverse_lookup(address):
@@ -4103,21 +5809,22 @@ class Names(object):
     def __init__(self, lookup=reverse_lookup, clock=monotonic):
         self.lookup = lookup
         self.clock = clock
-        self.asked = {}         # address -> (when, result list)
+        self.asked = {}         # address -> (when, Beside)
         self.answered = self.dead = False
 
     def ask(self, address):
-        if address and address not in self.asked:
-            self.asked[address] = self.clock(), \
-                [None] if self.dead else run_beside(self.lookup, address)
+        if address and address not in self.asked and not self.dead:
+            self.asked[address] = self.clock(), Beside(self.lookup, address)
 
     def known(self, address):
         """Return True if there is nothing left to wait for."""
         if not address:
             return True
         self.ask(address)
-        when, result = self.asked[address]
-        if result:
+        if address not in self.asked:
+            return True
+        when, task = self.asked[address]
+        if task.result:
             self.answered = self.answered or not self.dead
             return True
         if self.clock() >= when + self.LIMIT:
@@ -4125,11 +5832,17 @@ class Names(object):
             return True
         return self.dead
 
+    def wait(self, address):
+        """Wait until the name is known, or given up."""
+        while not self.known(address):
+            self.asked[address][1].wait(0.05)
+
     def get(self, address):
         """Return the name, or None."""
-        result = self.asked.get(address, (0, ()))[1]
-        if result and not isinstance(result[0], Exception):
-            return result[0]
+        if address in self.asked:
+            for result in self.asked[address][1].result:
+                if not isinstance(result, Exception):
+                    return result
         return None
 
 
@@ -4157,623 +5870,144 @@ class Writer(object):
 
 
 # ---------------------------------------------------------------------------
-# 18 Inside the session (what becomes of a request)
-# ---------------------------------------------------------------------------
-
-LOST = ("reset", "silent", "rejected")
-PADDING = 1450          # octets with which a request needs two packets
-# Ciphers; extensions: groups, signatures, ALPN, versions, key share
-HELLO = ("000e130113021303c02bc02fc030009c0100",
-         "000a00060004001d0017000d000a000804030804040105010010000e000c0268"
-         "3208687474702f312e31002b00050403040303003300260024001d0020")
-
-
-def encode_hello(name, padding=0):
-    """Return a TLS ClientHello (RFC 8446 4.1.2, 6066 3, 7685)."""
-    def vector(data):
-        return struct.pack("!H", len(data)) + data
-    ciphers, extensions = [bytes(bytearray.fromhex(text)) for text in HELLO]
-    extensions += os.urandom(32) + b"\0\x15" + vector(b"\0" * padding)
-    if name:
-        extensions = b"\0\0" + vector(vector(b"\0" + vector(name))) + \
-            extensions
-    return b"\x16\3\1" + vector(b"\1\0" + vector(
-        b"\3\3" + os.urandom(32) + b" " + os.urandom(32) + ciphers +
-        vector(extensions)))
-
-
-def encode_get(name, padding=0):
-    """Return an HTTP request (RFC 9112 3)."""
-    return b"GET / HTTP/1.1\r\nHost: " + name + b"\r\nConnection: close" \
-        b"\r\nAccept: */*" + b" " * padding + b"\r\n\r\n"
-
-
-REQUESTS = {"payload": ("Data of -P", None),
-            "http": ("HTTP request", encode_get),
-            "tls": ("TLS ClientHello", encode_hello)}
-
-
-def choose_request(options, method, host="host"):
-    """Return (a key of REQUESTS or None, the name to ask for)."""
-    chosen = [kind for kind in ("payload", "http", "tls")
-              if getattr(options, kind) not in (None, False)] or [None]
-    kind, name = chosen[-1], b""
-    if kind in ("tls", "http"):
-        if chosen[1:] or method != "tcp" or options.source_port:
-            raise OptionError("--%s does not go with -P, -S, -U, -I or "
-                              "another request: choose one" % kind)
-        text = getattr(options, kind)
-        try:
-            name = (host if text in ("", True) else text).rstrip(
-                ".").encode("idna")
-            if name[253:]:
-                raise ValueError
-        except (ValueError, AttributeError, TypeError):
-            raise OptionError("--%s %s: not a host name" % (kind,
-                                                            quote(text)))
-        if kind == "tls" and (
-                b":" in name or name.rpartition(b".")[2].isdigit()):
-            name = b""                  # an address
-    return kind, name
-
-
-class Session(Probe):
-    """A request with a ttl (0: the system's own) on a connection of its
-    own; parts: its segments.
-
-    outcome  answered, closed, reset, silent, unconnected; acknowledged and
-             no more; greeted before; expired or rejected by an ICMP error
-    """
-
-    GRACE = 0.3         # seconds in which a nearer device has answered, too
-    outcome = seen = ready = None
-    mss = 0             # octets of a segment, as last sent (tcpi_snd_mss)
-
-    def __init__(self, limit, parts, greets=False):
-        Probe.__init__(self, 0, True)
-        self.limit, self.parts, self.greets = limit, parts, greets
-
-    def connect(self, method):
-        """Return True once that is settled."""
-        try:
-            if self.sent is None:
-                method.send(self)
-            if not self.ready and not self.outcome:
-                for reply in method.receive(self.sock, self):
-                    self.ready = reply.kind == "accepted"
-                    self.outcome = None if self.ready else "reset" if \
-                        reply.error == errno.ECONNRESET else "unconnected"
-        except socket.error:
-            self.outcome = "unconnected"
-        return self.ready or self.outcome
-
-    def look(self, method):
-        """Return True once the outcome is settled.  An ICMP error ends no
-        connection: the kernel notes it and sends again, with this ttl."""
-        if not self.ready or self.outcome:
-            return True
-        data, number = None, 0
-        try:
-            if self.greets:     # a later one would feign an answer
-                self.outcome = None if self.sock.recv(BUFFER) else "closed"
-                self.greets = False
-                return self.outcome
-            while self.parts:
-                method.set_ttl(self.sock, self.limit or DEFAULT_TTL)
-                self.sock.send(self.parts.pop(0))
-            data = self.sock.recv(BUFFER)
-        except socket.error as error:
-            number = error.errno
-            if number in (errno.EAGAIN, errno.EWOULDBLOCK):
-                number = self.sock.getsockopt(socket.SOL_SOCKET,
-                                              socket.SO_ERROR)
-        if number in (errno.ECONNRESET, errno.EPIPE):
-            self.outcome = "reset"
-        elif data == b"":
-            self.outcome = "closed"
-        elif data and self.acknowledged(method) is not False:
-            self.outcome, self.payload = "answered", data
-        elif (data or number) and not self.seen:
-            # What acknowledges a greeting expires, too: no proof.
-            self.seen = self.limit and "greeted" if data else \
-                "expired" if self.limit and number == errno.EHOSTUNREACH \
-                else "rejected"
-            self.heard = monotonic()
-        return self.outcome or self.limit and self.seen and \
-            monotonic() > self.heard + self.GRACE
-
-    def acknowledged(self, method):
-        """Return True if what was sent is (tcpi_unacked); None if that is
-        not known."""
-        info = method.read_info(self.sock)
-        return info.unacked == 0 if info else None
-
-    def close(self, method):
-        """Close by a reset, with a ttl that gets it to the server."""
-        if self.sock:
-            self.outcome = self.outcome or (
-                "unconnected" if self.parts else "acknowledged"
-                if self.acknowledged(method) else self.seen or "silent")
-            info = method.read_info(self.sock)
-            self.mss = info.snd_mss if info else 0
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                                 LINGER)
-        self.real = False
-        method.release(self)
-
-
-def exchange(traceroute, requests, greets):
-    """Return the Sessions of requests, (ttl, segments) each, to a service
-    that speaks first or not.  All connect first: a device that saw a bad one
-    may refuse what comes next."""
-    method = new_tcp(traceroute)
-    guard = traceroute.guard or wait_for
-    options = traceroute.options
-    sessions = [Session(*request, greets=greets) for request in requests]
-    for start in range(0, len(sessions), options.parallel):
-        # The full ttl first: some servers serve one at a time.
-        group = sessions[start:start + options.parallel][::-1]
-        try:
-            for step in Session.connect, Session.look:
-                end = monotonic() + options.wait_time
-                while not all([step(session, method) for session in group]) \
-                        and monotonic() < end:
-                    guard(time.sleep, 0.01)
-                    if group[-1].limit and group[0].outcome:
-                        end = min(end, monotonic() + Session.GRACE)
-        finally:
-            for session in group:
-                session.close(method)
-    return sessions
-
-
-def ask_each_ttl(traceroute, trace, octets, last):
-    """Return the Sessions by ttls below `last`, one that sends nothing, and
-    one with the full ttl."""
-    before = None
-    for _ in range(2):                  # once more, lest it be mere loss
-        sessions = exchange(traceroute, [
-            (ttl, [octets]) for ttl in range(1, last)] + [
-                (0, []), (0, [octets])], trace.banner is not None)
-        outcome = sessions[-1].outcome
-        if before and outcome == "unconnected":
-            trace.find("inside", "Since that request no connection comes "
-                       "about: a device may have shut us out")
-            sessions = before
-        if outcome not in ("silent", "unconnected"):
-            break
-        before = outcome == "silent" and sessions
-    return sessions[:-2], sessions[-2], sessions[-1]
-
-
-def tells_segments(traceroute):
-    """Return True if the kernel tells what is acknowledged."""
-    method = new_tcp(traceroute)
-    try:
-        sock = method.open_socket(socket.SOCK_STREAM)
-    except socket.error:        # no file is free
-        return False
-    try:
-        return method.read_info(sock) is not None
-    finally:
-        sock.close()
-
-
-def look_inside(traceroute, trace):
-    """Say where a request is reset or swallowed, or what answers it."""
-    from itertools import groupby
-    kind, name = choose_request(traceroute.options, trace.method,
-                                traceroute.destination)
-    if trace.verdict != "open" or not kind or kind == "payload" and (
-            traceroute.options.source_port or
-            DATA_LOST not in trace.hops[-1].answer.notes):
-        return
-    what, encode = REQUESTS[kind]
-    octets = encode(name) if encode else traceroute.target.payload
-    what += " for " + format_text(name) if name else ""
-    hops = [hop for hop in trace.hops if hop.outcome == "time-exceeded"]
-    last = trace.distance or 1 + max([0] + [hop.ttl for hop in hops])
-    if not tells_segments(traceroute):
-        last = 0                # only the full ttl says something
-    sessions, idle, full = ask_each_ttl(traceroute, trace, octets, last)
-    outcome = full.outcome
-    trace.find("inside", "%s: ttl %s" % (what, ", ".join(
-        "%s %s" % (" ".join(str(session.limit or "full")
-                            for session in group), word)
-        for word, group in groupby(sessions + [full],
-                                   lambda one: one.outcome))))
-    for session in sessions:
-        if session.outcome in ("answered", "acknowledged"):
-            trace.find("proxy", "With ttl %d already it is %s: by a device "
-                       "on the way, or by %s on a shorter path" % (
-                           session.limit, session.outcome, trace.address),
-                       session.limit)
-            break
-    if outcome == idle.outcome == "reset":
-        trace.find("inside", "A connection without a request is reset, too")
-        return
-    if outcome in LOST:
-        blame(trace, what, outcome, sessions, hops, last)
-    elif outcome != "answered":
-        trace.find("inside", {
-            "acknowledged": "The request has arrived, but nothing answers "
-            "it in time (-v looks for a proxy that took it)",
-            "unconnected": "No further connection comes about: only few may "
-            "be let in"}.get(outcome, "No answer"))
-        return
-    elif kind == "tls" and full.payload[:1] in (b"\x15", b"\x16"):
-        shake_hands(traceroute, trace, name)
-    else:
-        trace.find(kind, "Answer: " + format_data(full.payload))
-    if encode:
-        vary_request(traceroute, trace, encode, name, outcome)
-
-
-def blame(trace, what, outcome, sessions, hops, last=True):
-    """Turn the verdict of the port into that of the request."""
-    silent = outcome == "silent"
-    word = "swallowed" if silent else outcome
-    ttls = [session.limit for session in sessions
-            if session.outcome == ("expired" if silent else outcome)]
-    if not silent and not ttls and last:
-        trace.find("inside", "It is %s by %s, or by a device %s" % (
-            word, trace.address, "behind hop %d, or one that judges its "
-            "answers" % len(sessions) if outcome == "reset" else
-            "on the way, with an ICMP error"))
-        return
-    after = max([0] + ttls) if silent else (ttls or [1])[0] - 1
-    trace.verdict, trace.reached = "dropped" if silent else outcome, False
-    if not last or any(
-            session.limit == after + silent and
-            session.outcome == "unconnected" for session in sessions):
-        trace.summary = "%s is %s on the way%s; %s is open" % (
-            what, word, "" if last else ", or by the host: where is not "
-            "visible here", trace.label)
-        return
-    known = [session.limit for session in sessions if not silent or
-             session.outcome in ("expired", outcome)]   # not "greeted"
-    hops = [{"ttl": hop.ttl, "address": hop.address} for hop in hops
-            if hop.ttl in known] + [
-                {"ttl": trace.distance, "address": trace.address}]
-    before = [hop for hop in hops[:-1] if hop["ttl"] <= after]
-    behind = hops[len(before)]
-    place = "hop %d" % after if after else "this host"
-    if before and before[-1]["ttl"] == after:
-        place += " (%s)" % before[-1]["address"]
-    trace.blocked_after = (before or [None])[-1]
-    trace.blocked_before = behind
-    trace.summary = "%s is %s %s; %s is open" % (
-        what, word, "between %s and hop %s (%s)" % (
-            place, behind["ttl"] or "?", behind["address"]) if silent else
-        "at %s or just behind it" % place, trace.label)
-
-
-def vary_request(traceroute, trace, encode, name, outcome):
-    """Say whether it is the size, or the name."""
-    other = b"example.com"
-    octets = encode(name)
-    cut = octets.find(name) + len(name) // 2 or 60
-    passes = outcome == "answered"
-    rows = [("with %d octets more" % PADDING, [encode(name, PADDING)]),
-            ("with the name " + format_text(other), [encode(other)]),
-            ("cut in two segments", [octets[:cut], octets[cut:]])]
-    sessions = exchange(
-        traceroute, [(0, row[1]) for row in rows[:1 if passes else 3]],
-        trace.banner is not None)
-    outcomes = [session.outcome for session in sessions]
-    if outcomes[0] in ("answered", "acknowledged") and sessions[0].mss:
-        rows[0] = rows[0][0] + ", in segments of %d" % sessions[0].mss,
-    trace.find("inside", "The same " + ", ".join(
-        "%s: %s" % (row[0], word) for row, word in zip(rows, outcomes)) + (
-            "; the name is filtered" if name not in
-            (b"", other) and "".join(outcomes[1:])[:1] == "a" else
-            "; an MTU black hole, or a filter of big requests: try --mtu"
-            if passes and outcomes[0] in LOST else ""))
-
-
-def shake_hands(traceroute, trace, name):
-    """Say what a TLS handshake shows, be the certificate good or not."""
-    guard = traceroute.guard or wait_for
-    problem, sock = "", None
-    for strict in (True, False):
-        try:
-            import ssl
-            context = ssl.create_default_context()  # novm: may be missing
-            context.check_hostname = bool(strict and name)
-            if not strict:
-                context.verify_mode = ssl.CERT_NONE
-            sock = new_tcp(traceroute).open_socket(socket.SOCK_STREAM)
-            sock.settimeout(traceroute.options.wait_time)
-            until = monotonic() + traceroute.options.wait_time
-            guard(sock.connect, traceroute.target.sockaddr)
-            sock = context.wrap_socket(
-                sock, server_hostname=name.decode("ascii") or None,
-                do_handshake_on_connect=False)
-            sock.settimeout(0)      # Python 2.7 has no limit for all of it
-            while True:
-                try:
-                    sock.do_handshake()
-                    break
-                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                    if monotonic() > until:
-                        raise socket.error("timed out")
-                    guard(time.sleep, 0.005)
-            trace.find("tls", "%s, %s; certificate of %s, issued by %s, valid"
-                       " until %s; %sverified" % (
-                           (sock.version(), sock.cipher()[0]) +
-                           decode_certificate(sock.getpeercert(True)) +
-                           ("not " * bool(problem),)) + problem)
-            return
-        except (ImportError, AttributeError):
-            problem = ": no module ssl, or too old a one"
-        except (socket.error, ValueError) as error:
-            problem = problem or ": " + format_text(
-                getattr(error, "verify_message", "") or str(error))
-        finally:
-            if sock:
-                sock.close()
-    trace.find("tls", "TLS handshake failed" + problem)
-
-
-def decode_certificate(data):
-    """Return the words (subject, issuer, last day) of a certificate in DER
-    (RFC 5280 4.1): the names stand around the validity."""
-    import re
-    found = re.split(b"Z[\x17\x18].(\\d{6,8})\\d{6}Z", data or b"",
-                     maxsplit=1)
-    if len(found) < 3:
-        return "?", "?", "?"
-    day = format_text(found[1])
-    if len(day) == 6:                   # UTCTime, from 1950 on
-        day = ("20" if day < "5" else "19") + day
-    return tuple("'%s'" % format_text(b", ".join(   # organization and name
-        part[item.end():][:ord(item.group(1))] for item in re.finditer(
-            b"(?s)U\4[\3\n][\x0c\x13\x14\x16](.)", part))[:DATA_SHOWN])
-                 for part in (found[2].split(b"*\x86H")[0], found[0])) + (
-        "%s-%s-%s" % (day[:4], day[4:6], day[6:]),)
-
-
-# ---------------------------------------------------------------------------
-# 19 Path MTU
-# ---------------------------------------------------------------------------
-
-class SizeQueue(ErrorQueue):
-    """For sockets that never fragment and pay no heed to an MTU the kernel
-    has learned; Reply.data is the MTU an ICMP error tells."""
-
-    def prepare(self, sock, version):
-        ErrorQueue.prepare(self, sock, version)
-        # IP_MTU_DISCOVER, IPV6_MTU_DISCOVER: PROBE
-        sock.setsockopt(*{4: (0, 10, 3), 6: (41, 23, 3)}[version])
-
-    def receive(self, sock, flags=0):
-        heard = ErrorQueue.receive(self, sock, flags)
-        if not flags and sock.type & 15 == socket.SOCK_RAW and \
-                sock.family == socket.AF_INET:
-            return (decode_ip(heard[0])[1],) + heard[1:]
-        return heard
-
-    @staticmethod
-    def decode_error(value, version, quoted, facts):
-        reply = ErrorQueue.decode_error(value, version, quoted, facts)
-        return reply and reply._replace(
-            data=struct.unpack_from("=I", value, 8)[0])
-
-
-class PathMtu(object):
-    """Finds the largest packet that gets to the destination, in octets.
-
-    Who finds one too big tells the MTU (RFC 1191, RFC 8201); where nobody
-    does, 16 sizes at once narrow it down.
-
-    low, high  the largest that gets there, the smallest that does not
-    why        Answer that refused `high`, None if nothing came
-    end        ttl asked at; if the destination is silent, the last hop's
-    """
-
-    def __init__(self, traceroute, trace):
-        self.traceroute, self.target = traceroute, traceroute.target
-        version = self.target.family.version
-        self.too_big = TOO_BIG[version]
-        self.least, self.header = {     # RFC 791 3.2, RFC 8200 5
-            4: (68, 28), 6: (1280, 48)}[version]
-        hops = [hop for one in [trace] + trace.control for hop in one.hops]
-        self.places = dict((hop.ttl, hop.address) for hop in hops
-                           if hop.address)
-        self.last = trace.distance or max(self.places or [0]) + 1
-        self.places[0] = "this host"
-        self.places[DEFAULT_TTL] = self.target.address
-        self.wait = min(traceroute.options.wait_time, max(
-            [0.6] + [4 * hop.rtt for hop in hops if hop.rtt]))
-
-    def ask(self, sizes, last=0, wait=None):
-        """Send packets of some sizes with the ttl `end`, and with 1 to
-        `last`; return {size: list of Plan}.  The big ones go first, lest
-        the small use up what a router may answer."""
-        found = dict((size, []) for size in sizes)
-        mechanism = SizeQueue()
-        engine = Engine(self.target, None, 0, self.traceroute.debug,
-                        guard=self.traceroute.guard)
-        try:
-            for size in sorted(found, reverse=True):
-                for name, port in ("icmp", None), ("udp", 33434):
-                    try:
-                        method = METHODS[name](self.traceroute.sibling(
-                            name, port, source_port=None, payload=(
-                                b"\0" * 64 + os.urandom(size))[
-                                    :size - self.header]).target,
-                            mechanism)
-                    except RunError:    # no ICMP echo for this user
-                        continue
-                    method.by_ping = True       # see SizeQueue.receive()
-                    plan = Plan(1, last, wait or self.wait, gap=0,
-                                parallel=64)
-                    plan.full = State(self.end)
-                    engine.add(method, plan)
-                    found[size].append(plan)
-            while not engine.done and not all(map(self.fate,
-                                                  found.values())):
-                engine.turn()
-        finally:
-            engine.close()
-        return found
-
-    @staticmethod
-    def reach(plans):
-        """Return the ttls at which an answer shows the arrival."""
-        return [DEFAULT_TTL if state.reached else state.ttl
-                for plan in plans for state in [plan.full] + plan.states
-                if state.reached or state.outcome == "time-exceeded" and
-                state.ttl < DEFAULT_TTL]        # else it is a loop
-
-    def fate(self, plans):
-        """Return True if a packet arrived, else the Answer of who found it
-        too big, else None."""
-        if self.end in self.reach(plans):
-            return True
-        for plan in plans:
-            for answer in [state.answer for state in
-                           [plan.full] + plan.states]:
-                if answer.error == format_errno(errno.EMSGSIZE) or \
-                        self.too_big == (answer.icmp_type, answer.icmp_code):
-                    return answer
-
-    def search(self):
-        """Find end, low, high and why; return False if that fails."""
-        self.end, self.low, self.high = DEFAULT_TTL, self.least, 65536
-        found = self.ask([self.low], self.last)
-        self.end = max(self.reach(found[self.low]) or [0])
-        self.why, sizes, count = NO_ANSWER, [1500, 1501, 9000, 9001, 65535], 0
-        while self.end:
-            found = self.ask(sizes + [self.low])
-            passed = [size for size in found
-                      if self.fate(found[size]) is True]
-            if not passed:
-                return False
-            self.low = max(passed)
-            bad = [size for size in sizes if size > self.low]
-            if bad:
-                self.high = min(bad)
-                self.why = self.fate(found[self.high])
-            mtu = self.why and self.why.data or 0
-            if mtu == self.low or self.high - self.low < 2:
-                break
-            step = (self.high - self.low - 2) // 16 + 1
-            sizes = list(range(self.low + step, self.high, step))
-            if self.low < mtu < self.high and count < 8:
-                sizes, count = [mtu], count + 1
-        return self.end
-
-    def confirm(self):
-        """Look where `high` gets lost; return (last ttl it gets to, next
-        ttl that `low` gets to), None if it does not or can not be seen."""
-        found = self.ask([self.low, self.high], self.last,
-                         max(2, self.wait))
-        here = max(self.reach(found[self.high]) or [0])
-        beyond = [ttl for ttl in self.reach(found[self.low]) if ttl > here]
-        if beyond and not self.fate(found[self.high]):
-            return here, min(beyond)
-
-    def run(self):
-        """Return the kind, text and ttl of a finding, and the path MTU."""
-        for _ in range(3):              # what is lost has to stay lost
-            found, lost = self.search(), None
-            if found and not self.why:
-                found = lost = self.confirm()
-            if found or not self.end:
-                break
-        kind, hop, who = "mtu", None, self.why and self.why.address
-        text = "path MTU %d" % self.low if found else "path MTU unknown"
-        if self.end < DEFAULT_TTL:
-            text += "%s: neither ICMP echo nor a closed UDP port answers" % (
-                self.end and " as far as " + self.place(self.end) or "")
-        elif not found:
-            text += ": too many answers are missing; packets of %d octets " \
-                "get through" % self.low
-        if lost:
-            hop, beyond = lost
-            kind = "black-hole" if beyond < DEFAULT_TTL else kind
-            text += ": bigger packets vanish between %s and %s, and nobody " \
-                "says why: a path MTU black hole%s; connections with an MSS " \
-                "above %d may hang: set it to that or let ICMP pass" % (
-                    self.place(hop), self.place(beyond),
-                    ", or the host or the way back drops them" *
-                    (kind == "mtu"),
-                    self.low - self.header - 12)
-        elif found and who:
-            hop = min([ttl for ttl in self.places if self.places[ttl] == who]
-                      or [None])
-            text += ": %s says %s, with MTU %d" % (
-                format_who(who, hop, self.target), format_icmp(
-                    self.target.family.version, self.why), self.why.data)
-        elif found and self.end == DEFAULT_TTL:
-            text += ", the whole way"
-        return kind, text, hop, self.low if found and \
-            self.end == DEFAULT_TTL else None
-
-    def place(self, ttl):
-        return format_who(self.places.get(ttl, "a router"), ttl, self.target)
-
-
-def check_deaf(traceroute, trace):
-    """Say why no hop was heard, where a raw socket has to hear them."""
-    if traceroute.raw_only and trace is traceroute.result and not any(
-            hop.icmp_type is not None for each in [trace] + trace.control
-            for hop in each.hops) and (
-                trace.hops[1:] or not trace.reached):
-        for text in SYSTEM.deaf:
-            trace.find("deaf", text)
-
-
-def check_mtu(traceroute, trace):
-    """Do what --mtu asks for."""
-    if not traceroute.options.mtu or trace.verdict == "error" or \
-            trace is not traceroute.result:     # one of several ports
-        return
-    if not ErrorQueue.available():
-        trace.find("mtu", "path MTU unknown: this system does not tell MTUs")
-        return
-    search, info = PathMtu(traceroute, trace), traceroute.tcp_info
-    kind, text, hop, trace.path_mtu = search.run()
-    trace.find(kind, text, hop)
-    if trace.verdict == "open" and info:
-        # tcpi_snd_mss, less 12 octets if tcpi_options has timestamps
-        mss = info.snd_mss + 12 * (info.options & 1)
-        size = mss + search.header + 12
-        trace.find("mtu", "the server offers an MSS of %d%s (packets of %d "
-                   "octets)" % (mss, " or more" * (size >= info.pmtu), size))
-
-
-# What is looked at once the trace is done: functions of the Traceroute and
-# its Trace, to which they add; each looks at the options first.
-CHECKS = [
-    name_forger,
-    find_nat,
-    check_quotes,
-    check_tos,
-    check_way_back,
-    check_loss,
-    check_deaf,
-    look_inside,
-    check_mtu,
-]
-
-
-# ---------------------------------------------------------------------------
 # 20 Traceroute (the module's interface)
 # ---------------------------------------------------------------------------
 
-def resolve(hostname, version=None, guard=None):
+class Trace(namedtuple("Trace", "destination path mechanism privileged "
+                                "judged summary hops findings control "
+                                "path_mtu why")):
+    """The result of a whole trace: a record, built once.
+
+    destination  the host, as the user typed it
+    path         the Path: facts; judged: the Verdict: their meaning
+    mechanism    how answers reached us; why: what that does not show
+    summary      the verdict as a sentence
+    hops         list of Hop
+    findings     list of {"kind", "hop", "text"}: what else was noticed; hop
+                 is a ttl, or None
+    control      list of Trace: what this one was compared with
+    path_mtu     bytes of the largest packet that gets to the destination;
+                 None if that was not asked (--mtu) or is not known
+    """
+
+    __slots__ = ()
+
+    address = property(lambda self: self.path.address)
+    version = property(lambda self: self.path.version)
+    method = property(lambda self: self.path.aim.method)
+    port = property(lambda self: self.path.aim.port)
+    flow = property(lambda self: self.path.aim.flow)
+    label = property(lambda self: self.path.label)
+    source_address = property(lambda self: self.path.own_address)
+    source_port = property(lambda self: self.path.aim.target.source_port)
+    complete = property(lambda self: self.path.complete)
+    elapsed = property(lambda self: self.path.elapsed)
+
+    @property
+    def verdict(self):
+        """A key of SENTENCES; None if the trace was interrupted before one
+        was due."""
+        if self.complete or self.reached:
+            return self.judged.word
+        return None
+
+    @property
+    def reached(self):
+        """True if the destination accepted, refused or replied."""
+        return self.judged.reached
+
+    @property
+    def distance(self):
+        """Hops to the destination, None if not known."""
+        return self.path.distance if self.path.reached else None
+
+    @property
+    def answer(self):
+        """The Reply of the destination, silence if there is none."""
+        path = self.path
+        hop = path.full
+        if not hop.answers and self.hops:
+            hop = self.hops[-1]
+        for answer in hop.answers:
+            if OUTCOMES[answer.outcome].reached:
+                return answer
+        return NO_REPLY
+
+    rtt = property(lambda self: self.answer.rtt)
+    banner = property(lambda self: self.answer.data)
+
+    @property
+    def responder(self):
+        """Address that decided the verdict, or None."""
+        return self.judged.who
+
+    @property
+    def blocked_after(self):
+        """{"ttl": 4, "address": "10.1.4.1"} or None."""
+        return self.place_dict(self.judged.after)
+
+    @property
+    def blocked_before(self):
+        """As blocked_after: the next hop, which is not reached."""
+        return self.place_dict(self.judged.before)
+
+    def place_dict(self, place):
+        if place is None or place is THIS_HOST or not self.verdict:
+            return None
+        return {"ttl": place.ttl, "address": place.address}
+
+    @property
+    def error(self):
+        """Why nothing could be sent, or None."""
+        facts = self.judged.facts("not-sent")
+        return facts["error"] if facts else None
+
+    @property
+    def exit_status(self):
+        """0 reached, 1 not reached, 2 nothing could be sent."""
+        if self.reached:
+            return 0
+        return 2 if self.verdict == "error" else 1
+
+    def __repr__(self):
+        return "<Trace of %s to %s: %s>" % (
+            self.label, format_text(self.destination), self.verdict)
+
+    def __str__(self):
+        return self.summary
+
+    def as_dict(self):
+        """Return the trace as plain data for JSON."""
+        return {
+            "destination": format_text(self.destination),
+            "address": self.address, "family": self.version,
+            "method": self.method, "port": self.port,
+            "source_address": self.source_address,
+            "source_port": self.source_port,
+            "mechanism": self.mechanism, "privileged": self.privileged,
+            "reached": self.reached, "verdict": self.verdict,
+            "summary": self.summary, "distance": self.distance,
+            "rtt_ms": format_ms(self.rtt), "responder": self.responder,
+            "blocked_after": self.blocked_after,
+            "blocked_before": self.blocked_before,
+            "banner": self.banner and self.banner.decode("latin-1"),
+            "elapsed_ms": format_ms(self.elapsed), "error": self.error,
+            "hops": [hop.as_dict() for hop in self.hops],
+            "control": [other.as_dict() for other in self.control],
+            "findings": list(self.findings), "path_mtu": self.path_mtu}
+
+
+def resolve(hostname, version=None, guard=wait_for):
     """Return a list of (version, sockaddr) for a host name or address.
 
     Raises RunError if there is none.
     """
     family = FAMILIES[version].af if version else 0
-    call = socket.getaddrinfo
 
     def find(flags):
         found = []
-        for entry in call(hostname, 0, family, socket.SOCK_DGRAM, 0, flags):
+        for entry in socket.getaddrinfo(hostname, 0, family,
+                                        socket.SOCK_DGRAM, 0, flags):
             sockaddr = entry[4]
             if entry[0] == socket.AF_INET:
                 found.append((4, sockaddr))
@@ -4782,61 +6016,78 @@ def resolve(hostname, version=None, guard=None):
                 found.append((4, (sockaddr[0][7:], 0)) if mapped
                              else (6, sockaddr))
         return [entry for entry in found if version in (None, entry[0])]
+
     try:
         try:
             found = find(socket.AI_NUMERICHOST)
-            if found:
-                return found
         except socket.gaierror:
-            pass
-        result = run_beside(find, 0)
-        while not result:       # so that Ctrl-C is heard meanwhile
-            (guard or wait_for)(time.sleep, 0.002)
-        if isinstance(result[0], Exception):
-            raise result[0]
-        if result[0]:
-            return result[0]
-        reason = "it has no usable address"
+            found = []
+        found = found or find_beside(find, guard)
     except socket.gaierror as error:
-        reason = error.args[-1]
+        raise no_address(hostname, version, error.args[-1])
     except (UnicodeError, ValueError, TypeError):
-        reason = "not a host name"
+        raise no_address(hostname, version, "not a host name")
+    if not found:
+        raise no_address(hostname, version, "it has no usable address")
+    return found
+
+
+def find_beside(find, guard):
+    """Return find(0), in a thread so that Ctrl-C is heard meanwhile."""
+    task = Beside(find, 0)
+    while not task.result:
+        guard(task.wait, 0.1)
+    if isinstance(task.result[0], Exception):
+        raise task.result[0]
+    return task.result[0]
+
+
+def no_address(hostname, version, problem):
+    """Return the RunError for a host without an address."""
     name, _, port = hostname.rpartition(":")
-    cure = "give the port by -p %s" % port if name and port.isdigit() else \
-        "check the name, the resolver, or give an IP address"
-    raise RunError("can not find the address of host %s%s: %s; %s" % (
-        quote(hostname), " for IPv%d" % version if version else "", reason,
-        cure))
+    cure = "check the name, the resolver, or give an IP address"
+    if name and port.isdigit():
+        cure = "give the port by -p %s" % port
+    family = " for IPv%d" % version if version else ""
+    return RunError("cannot find the address of host %s%s: %s; %s" % (
+        quote(hostname), family, problem, cure))
 
 
-def check_number(options, name, flag, low, high):
-    """Return a number option, or raise OptionError."""
-    value = getattr(options, name)
+# Options that are numbers: their flag, smallest and largest value, and
+# whether they may have decimals.
+Number = namedtuple("Number", "name flag low high decimals")
+NUMBERS = (
+    Number("first_hop", "-f", 1, 255, False),
+    Number("max_hops", "-m", 1, 255, False),
+    Number("wait_time", "-w", 0.001, 3600, True),
+    Number("banner_wait", "--banner-wait", 0, 3600, True),
+    Number("queries", "-q", 1, 100, False),
+    Number("retries", "-r", 0, 100, False),
+    Number("gap_limit", "-g", 0, 255, False),
+    Number("parallel", "-N", 1, 512, False),
+    Number("tos", "-t", 0, 255, False),
+    Number("flows", "--flows", 1, 64, False))
+
+
+def check_number(value, number):
+    """Return the value of a Number, or raise OptionError."""
     try:
-        if not low <= value <= high or value != int(value) and \
-                name not in ("wait_time", "banner_wait"):
-            raise ValueError
+        if number.low <= value <= number.high:
+            if number.decimals:
+                return value
+            if value == int(value):
+                return int(value)
     except (ValueError, TypeError):
-        raise OptionError("%s %s: must be a number from %g to %g" % (
-            flag, quote(value), low, high))
-    return value
-
-
-NUMBERS = (                     # option, flag, smallest, largest
-    ("first_hop", "-f", 1, 255), ("max_hops", "-m", 1, 255),
-    ("wait_time", "-w", 0.001, 3600), ("banner_wait", "--banner-wait", 0,
-                                       3600),
-    ("queries", "-q", 1, 100), ("retries", "-r", 0, 100),
-    ("gap_limit", "-g", 0, 255), ("parallel", "-N", 1, 512),
-    ("tos", "-t", 0, 255), ("flows", "--flows", 1, 64))
+        pass
+    raise OptionError("%s %s: must be a number from %g to %g" % (
+        number.flag, quote(value), number.low, number.high))
 
 
 def check_options(options):
     """Return the name of the method; raise OptionError for bad options."""
-    for row in NUMBERS:
-        value = check_number(options, *row)
-        setattr(options, row[0], value if row[0][-5:] in (
-            "_time", "_wait") else int(value))
+    for number in NUMBERS:
+        setattr(options, number.name,
+                check_number(getattr(options, number.name), number))
     if options.first_hop > options.max_hops:
         raise OptionError("-f %d is beyond -m %d: no hop would be probed" %
                           (options.first_hop, options.max_hops))
@@ -4858,20 +6109,8 @@ def check_options(options):
     return method
 
 
-def decode_control(text):
-    """Return (word, port or None) of --control."""
-    word, colon, port = quote(text).strip("'").partition(":")
-    known = ("auto", "none", "icmp", "udp", "tcp")
-    if word not in known or colon and (
-            word not in ("udp", "tcp") or not port or
-            port.strip("0123456789") or not 1 <= int(port) <= 65535):
-        raise OptionError("--control %s: must be one of auto, none, icmp, "
-                          "udp[:PORT], tcp[:PORT]" % quote(text))
-    return word, int(port) if colon else None
-
-
 def decode_payload(text):
-    """Return the octets of -P, None for none given."""
+    """Return the bytes of -P, None for none given."""
     import binascii
     if text is None:
         return None
@@ -4880,7 +6119,7 @@ def decode_payload(text):
         return binascii.unhexlify(b"".join(digits.split()))
     except (TypeError, ValueError, AttributeError):
         raise OptionError("-P %s: not hexadecimal; give two digits for each "
-                          "octet, like 68690a" % quote(text))
+                          "byte, like 68690a" % quote(text))
 
 
 def check_address(text):
@@ -4893,15 +6132,20 @@ def check_address(text):
 
 
 def check_destination(sockaddr):
-    """Raise RunError for an address that can not be probed."""
+    """Raise RunError for an address that cannot be probed."""
     address = sockaddr[0]
     if address in ("0.0.0.0", "::"):
         raise RunError("host %s is not the address of any host; did you "
                        "mean 127.0.0.1 or ::1?" % quote(address))
-    if address[:4].lower() == "fe80" and not (sockaddr[2:] and sockaddr[3]):
+    if address.lower().startswith("fe80") and not any(sockaddr[3:]):
         raise RunError("host %s is a link-local address: give its "
                        "interface too, like %s%%eth0" % (quote(address),
                                                          address))
+
+
+def random_port():
+    """Return a port from which up to 64 more are likely to be free."""
+    return 33000 + struct.unpack("!H", os.urandom(2))[0] % 20000
 
 
 class Traceroute(object):
@@ -4910,11 +6154,12 @@ class Traceroute(object):
     the options' names as keywords, and method="udp" or "icmp".
 
     Iterate for the hops as they become known, or call run(); either way
-    `result` then holds the Trace.  probe(ttl) asks a single hop.
+    `result` then holds the Trace, and `results` those of all ports or
+    flows.  probe(ttl) asks a single hop.
 
     Raises OptionError (a ValueError) for options that are bad or do not go
     together, PortError (also an OSError) for a bad port, RunError (an
-    OSError) if the host or the source address is not to be had.
+    OSError) if the host or the source address is unavailable.
     """
 
     def __init__(self, options=None, destination=None, method=None,
@@ -4940,26 +6185,17 @@ class Traceroute(object):
         self.proto = check_options(options)
         self.wanted_mechanism = mechanism
         self.destination = destination
-        self.guard = guard
-        self.route_error = None
+        self.guard = guard or wait_for
         self.stderr = Writer(sys.stderr)
-        self.names = None
-        self.result = None
+        self.names = self.result = self.route_error = None
         self.results = []
         self.ports = self.choose_ports()
         self.port = self.ports[0]
         self.target = self.choose_target()
         self.destination_addr = self.target.address
-        self.label = self.format_label(self.proto, self.port)
-        self.flow, self.flows = None, self.choose_flows()
-        if len(self.flows) > 1:
-            self.target = self.target._replace(source_port=self.flows[0])
-            self.set_flow(self.flows[0] or 1)
-        self.header = "%s traceroute to %s [%s]%s" % (
-            self.proto.upper(), format_text(destination),
-            self.destination_addr,
-            "" if self.port is None else " port%s %s" % (
-                "s"[:len(self.ports) > 1], format_ports(self.ports)))
+        self.flows = self.choose_flows()
+        self.aims = self.choose_aims()
+        self.header = self.format_header()
         self.mechanism_name, self.why = "none", ""
         self.privileged = False
 
@@ -4975,17 +6211,16 @@ class Traceroute(object):
     def __repr__(self):
         return "<Traceroute %s>" % self.header
 
-    @staticmethod
-    def format_label(proto, port):
-        return "ICMP echo" if port is None else "%s port %d" % (
-            proto.upper(), port)
+    def format_header(self):
+        header = "%s traceroute to %s [%s]" % (
+            self.proto.upper(), format_text(self.destination),
+            self.destination_addr)
+        if self.port is None:
+            return header
+        noun = "port" if len(self.ports) == 1 else "ports"
+        return "%s %s %s" % (header, noun, format_ports(self.ports))
 
-    def set_flow(self, flow):
-        """Make this one of several flows, told by its source port or, if it
-        has none, its number."""
-        self.flow = flow
-        self.label = self.format_label(self.proto, self.port) + (
-            " from source port %d" if self.port else " by flow %d") % flow
+    # Choosing
 
     def choose_flows(self):
         """Return the source port of each flow, [None] * n without ports.
@@ -5002,37 +6237,32 @@ class Traceroute(object):
                               "give one by -p" % first)
         if count == 1 or self.proto == "icmp":
             return [first] * count
-        if first:
-            if first + count > 65536:
-                raise PortError("-S %d with --flows %d: there are no ports "
-                                "above 65535" % (first, count))
-            return list(range(first, first + count))
         # Neighbours: a balancer may look at the last bits only.
-        first = struct.unpack("!H", os.urandom(2))[0] % 20000 + 33000
+        first = first or random_port()
+        if first + count > 65536:
+            raise PortError("-S %d with --flows %d: there are no ports "
+                            "above 65535" % (first, count))
         return list(range(first, first + count))
 
-    def sibling(self, proto, port, **target):
-        """Return a Traceroute to another port of the same address."""
-        import copy
-        other = copy.copy(self)
-        other.proto, other.port, other.result = proto, port, None
-        other.label = self.format_label(proto, port)
-        sockaddr = self.target.sockaddr
-        other.target = self.target._replace(
-            port=port, sockaddr=(sockaddr[0], port or 0) + sockaddr[2:],
-            **target)
-        return other
-
-    # Choosing
+    def choose_aims(self):
+        """Return the Aim of each port, or of each flow."""
+        lead = Aim(self.proto, self.target, None)
+        if len(self.flows) > 1:
+            return [lead.other(self.proto, self.port, port,
+                               self.target.payload, port or number)
+                    for number, port in enumerate(self.flows, 1)]
+        return [lead.other(self.proto, port, self.target.source_port,
+                           self.target.payload) for port in self.ports]
 
     def portnumber_of(self, port, flag="port"):
         """Return the number of a port or service name.
 
         Raises PortError if there is none.
         """
-        text = (format_text(port) if isinstance(port, (bytes, text_type))
-                else str(port)).strip()
-        number = None
+        text = str(port)
+        if isinstance(port, (bytes, text_type)):
+            text = format_text(port)
+        text = text.strip()
         if text.isdigit():
             number = int(text)
         else:
@@ -5049,37 +6279,44 @@ class Traceroute(object):
 
     def choose_ports(self):
         """Return the list of ports to probe, in the order asked for."""
-        if self.options.source_port is not None:
-            self.options.source_port = self.portnumber_of(
-                self.options.source_port, "-S")
-        asked, ports = self.options.port, []
+        options = self.options
+        if options.source_port is not None:
+            options.source_port = self.portnumber_of(options.source_port,
+                                                     "-S")
+        asked, ports = options.port, []
         if asked is None:
-            return [METHODS[self.proto].default_port
-                    if self.options.tls in (None, False) else 443]
+            if options.tls not in (None, False):
+                return [443]
+            return [METHODS[self.proto].default_port]
         asked = asked if isinstance(asked, (list, tuple)) else [asked]
         for word in ",".join(quote(word).strip("'")
                              for word in asked).split(","):
-            low, _, high = word.partition("-")
-            if low.strip().isdigit() and high.strip().isdigit():
-                low, high = map(self.portnumber_of, (low, high))
-                if low > high:
-                    raise PortError("port %s: give the smaller one of a "
-                                    "range first" % quote(word))
-                ports += range(low, high + 1)
-            else:
-                ports.append(self.portnumber_of(word))
+            ports += self.decode_ports(word)
         count = len(set(ports))
         if count > MOST_PORTS:
             raise PortError("-p %s: %d ports, but at most %d at once" % (
                 format_ports(ports), count, MOST_PORTS))
         return sorted(set(ports), key=ports.index)
 
+    def decode_ports(self, word):
+        """Return the list of ports of one element of -p."""
+        low, _, high = word.partition("-")
+        if not (low.strip().isdigit() and high.strip().isdigit()):
+            return [self.portnumber_of(word)]
+        low, high = self.portnumber_of(low), self.portnumber_of(high)
+        if low > high:
+            raise PortError("port %s: give the smaller one of a range first"
+                            % quote(word))
+        return list(range(low, high + 1))
+
     def choose_target(self):
         """Return the Target: the first address of the host that this host
         has a route to, else the first."""
         options = self.options
         payload = decode_payload(options.payload)
-        version = 4 if options.ipv4 else 6 if options.ipv6 else None
+        version = None
+        if options.ipv4 or options.ipv6:
+            version = 4 if options.ipv4 else 6
         if options.source_ip:
             check_address(options.source_ip)
             version = version or (6 if ":" in options.source_ip else 4)
@@ -5100,12 +6337,13 @@ class Traceroute(object):
 
     def find_own_address(self, family, sockaddr):
         """Return the address that probes will come from, None if there is
-        no route.  Raises RunError if -s or -S can not be had."""
+        no route.  Raises RunError if -s or -S is unavailable."""
         options = self.options
+        kind = socket.SOCK_DGRAM
+        if self.proto == "tcp":
+            kind = socket.SOCK_STREAM
         sock = None
         try:
-            kind = socket.SOCK_STREAM if self.proto == "tcp" else \
-                socket.SOCK_DGRAM
             sock = socket.socket(family.af, kind)
             sock.setsockopt(socket.SOL_SOCKET, REUSE, 1)
             try:
@@ -5129,12 +6367,14 @@ class Traceroute(object):
                 sock.close()
 
     def refuse_source(self, error):
+        """Raise the RunError for a source address or port that cannot be
+        bound."""
         options, number = self.options, getattr(error, "errno", None)
         if number == errno.EADDRINUSE:
             raise RunError("-S %s: the port is in use; choose another" %
                            options.source_port)
         if number in (errno.EACCES, 10013):     # Python 2.7 on Windows
-            raise RunError("-S %s: this user may not have it, as most ports "
+            raise RunError("-S %s: this user may not use it, as most ports "
                            "below 1024; choose another" %
                            options.source_port)
         raise RunError(
@@ -5145,83 +6385,61 @@ class Traceroute(object):
     # Running
 
     def open_engine(self):
-        """Return (engine, method) with all sockets they share."""
-        target = self.target
-        mechanism = self.choose_mechanism()
-        raw = open_witness(self.wanted_mechanism, mechanism, target,
+        """Return the Engine, with the sockets that all share."""
+        mechanism = self.choose_mechanism(self.proto)
+        raw = open_witness(self.wanted_mechanism, mechanism, self.target,
                            self.proto)
         self.privileged = bool(raw) and raw.kind == socket.SOCK_RAW
-        shown = mechanism
-        if raw and mechanism.sight != "addresses":
-            shown = raw
+        self.raw_only = bool(raw) and mechanism.sight != "addresses"
+        shown = raw if self.raw_only else mechanism
         self.mechanism_name, self.why = shown.name, shown.why
-        self.raw_only = shown is raw
-        self.blind = shown.sight != "addresses"
-        engine = Engine(target, raw, self.options.banner_wait, self.debug,
-                        guard=self.guard)
         if raw and self.options.debug:
             raw.debug = self.debug
-        try:
-            return engine, METHODS[self.proto](target, mechanism, raw)
-        except Exception:
-            engine.close()
-            raise
+        return Engine(raw, self.options.banner_wait, self.debug,
+                      guard=self.guard)
 
-    def choose_mechanism(self):
-        mechanism = select_mechanism(self.wanted_mechanism, self.proto)
+    def choose_mechanism(self, method):
+        mechanism = select_mechanism(self.wanted_mechanism, method)
         mechanism.wait = self.options.wait_time
         if self.options.debug:
             mechanism.debug = self.debug
         return mechanism
 
-    def new_method(self, engine):
-        """Return one more method for an engine that runs."""
-        return METHODS[self.proto](self.target, self.choose_mechanism(),
-                                   engine.raw)
+    def open_method(self, engine, aim):
+        """Return a method to probe an Aim; raises RunError if this user
+        may not."""
+        return METHODS[aim.method](
+            aim.target, self.choose_mechanism(aim.method), engine.raw)
 
     def debug(self, text):
         if self.options.debug:
             self.stderr.line("debug: " + format_text(text))
 
-    def new_plan(self, first=1, last=0, wait=None):
-        options = self.options
-        full = 0 if METHODS[self.proto].connects else None
-        one_flow = self.target.source_port is not None
-        patient = one_flow and self.proto == "tcp" and \
-            not ErrorQueue.available()
-        plan = Plan(first, last, wait or options.wait_time, options.queries,
-                    0 if patient else options.retries, options.gap_limit,
-                    1 if one_flow else options.parallel, full, one_flow)
-        plan.most, plan.patient = METHODS[self.proto].most, patient
-        return plan
+    def how_to_show(self):
+        if not self.options.no_dns and self.names is None:
+            self.names = Names()
+        return Show(self.destination, self.options.verbose,
+                    self.options.queries, self.names)
 
     def probe(self, ttl):
         """Return the Hop at one ttl, after at most wait_time seconds (and
         banner_wait, if a connection comes about)."""
-        check_ttl = check_number(default_options(max_hops=ttl), "max_hops",
-                                 "ttl", 1, 255)
-        plan = self.new_plan()
-        plan.full = State(check_ttl)
-        engine, method = self.open_engine()
-        keeper = open_keeper()
+        ttl = check_number(ttl, Number("", "ttl", 1, 255, False))
+        show, aim = self.how_to_show(), self.aims[0]
+        engine, keeper = self.open_engine(), open_keeper()
         try:
-            engine.add(method, plan)
+            series = new_series(self.options, aim,
+                                self.open_method(engine, aim), 1, 0, ttl)
+            engine.add(series)
             while not engine.done:
                 engine.turn()
         finally:
             engine.close()
             if keeper:
                 keeper.close()
-        names = self.look_up_names()
-        if names:
-            while not names.known(plan.full.answer.address):
-                time.sleep(0.002)
-        return self.make_hop(plan.full)
-
-    def look_up_names(self):
-        if not self.options.no_dns and self.names is None:
-            self.names = Names()
-        return self.names
+        if self.names:
+            self.names.wait(series.full.answer.address)
+        return make_hop(series, series.full, show)
 
     def __iter__(self):
         return self.hops_as_known()
@@ -5235,127 +6453,98 @@ class Traceroute(object):
     def hops_as_known(self):
         """Yield each Hop as it becomes known, in ttl order; silent ones once
         it is known that they are not just the end of the list."""
-        began = monotonic()
-        plan = self.new_plan(self.options.first_hop, self.options.max_hops)
-        hops, control, done, rest = [], Control(self), False, True
-        shown = False
-        others = (Flows if self.options.flows > 1 else Ports)(self)
+        show, shown = self.how_to_show(), []
         if not self.target.own_address:
-            plan.full.answers.append(NO_ANSWER._replace(
-                outcome="send-failed", error="this host has no route to %s "
-                "(%s)" % (self.target.address, self.route_error)))
-            self.results = [Trace(other, plan, hops, monotonic() - began)
-                            for other in [self] + others.waiting]
-            self.result = self.results[0]
+            self.conclude([Case(path) for path in self.pathless(show)])
             return
-        names = self.look_up_names()
-        engine, method = self.open_engine()
-        keeper = open_keeper()
+        engine, keeper = self.open_engine(), open_keeper()
+        run = None
         try:
-            engine.add(method, plan)
-            while not shown or rest:
-                # Names and Control are looked after between turns.
-                engine.turn(0.01 if names and names.asked else 0.1)
-                for state in plan.states if names else ():
-                    names.ask(state.answer.address)
-                done = not control.consider(engine, plan) and plan.done
-                rest = others.consider(engine, plan, control, done)
-                ready = [] if shown else self.ready_states(
-                    plan, len(hops), done)
-                shown = shown or done
-                for state in ready:
-                    if names and not names.known(state.answer.address):
-                        shown = False
-                        break
-                    hops.append(self.make_hop(state, plan))
-                    yield hops[-1]
+            run = Run(engine, self.aims, self.options, show,
+                      lambda aim: self.open_method(engine, aim),
+                      self.raw_only)
+            run.ask(trace_all(run, trace_flow if len(self.flows) > 1
+                              else trace_port))
+            while not run.done or not run.all_shown:
+                asked = self.names and self.names.asked
+                run.turn(0.01 if asked else 0.1)
+                for hop in run.ready_hops(len(shown)):
+                    shown.append(hop)
+                    yield hop
         finally:
-            engine.close()
+            if run:
+                run.close()
+            else:
+                engine.close()
             if keeper:
                 keeper.close()
-            self.tcp_info = method.tcp_info
-            if method.sight != "addresses":
-                self.mechanism_name, self.blind = Mechanism.name, True
-                self.why = Mechanism.why + SYSTEM.cure
-            self.conclude(plan, hops, shown, control, others)
-        for each in self.results:
-            first = each is self.result
-            for check in CHECKS:
-                check(self if first else self.sibling(
-                    self.proto, each.port), each)
-            if not first:
-                each.control = []       # they stand with the first
+            if run:
+                self.note_sight(run)
+                self.conclude(run.cases(shown), run)
 
-    def conclude(self, plan, hops, shown, control, others):
-        """Set the results, of all that is known if it was interrupted."""
-        if not shown:
-            hops += [self.make_hop(state, plan)
-                     for state in plan.states[len(hops):]
-                     if state.answers or state.ttl <= plan.heard]
-        elapsed = monotonic() - control.began
-        controls = control.results(elapsed)
-        plan.blind = self.blind or self.raw_only and \
-            plan.heard < plan.first and not any(
-                each.last_heard for each in controls)
-        self.result = Trace(self, plan, hops, elapsed, shown, controls)
-        self.results = [self.result] + others.results(
-            [self.result] * self.result.reached + controls)
-        far = [each for each in self.results[1:] if self.result.distance
-               and (each.distance or 0) > self.result.distance + 1]
-        if far and self.result.reached:     # by something before it?
-            self.result = self.results[0] = Trace(
-                self, plan, hops, elapsed, shown, controls + far[:1])
-        others.compare(self.results)
+    def note_sight(self, run):
+        """Say what the system did not show after all."""
+        if run.lead.series.method.sight != "addresses" and \
+                self.mechanism_name == ErrorQueue.name:
+            self.mechanism_name = Mechanism.name
+            self.why = Mechanism.why + SYSTEM.cure
 
-    @staticmethod
-    def ready_states(plan, count, done):
-        """Return the states behind the first `count` that can be shown."""
-        ready = []
-        lost = plan.lost
-        last, end, heard = plan.horizon, plan.end, plan.heard
-        for state in plan.states[count:]:
-            if state.ttl > last or not state.settled or (
-                    state.ttl > heard and (lost or not done)) or (
-                    state.ttl == end and not done):
-                break
-            ready.append(state)
-        if done and lost:
-            ready.append(plan.full)
-        return ready
+    def pathless(self, show):
+        """Return a Path for each Aim of a host to which there is no
+        route."""
+        paths = []
+        for aim in self.aims:
+            series, probe = Series(1, 0, aim=aim), Probe(0, True)
+            probe.answer = NO_REPLY._replace(
+                outcome="send-failed", error="this host has no route to %s "
+                "(%s)" % (self.target.address, self.route_error))
+            series.full.answered.append(probe)
+            paths.append(freeze(series, show, elapsed=0.0))
+        return paths
 
-    def make_hops(self, plan):
-        """Return the Hops of a plan, up to its end or the last heard."""
-        return [self.make_hop(state, plan) for state in plan.states + [
-            plan.full] * plan.lost if state is plan.full or state.probes and
-            state.ttl <= (plan.end or plan.heard)]
+    def conclude(self, cases, run=None):
+        """Build the Traces, of all that is known if it was interrupted."""
+        verdicts = [judge(case) for case in cases]
+        family = []
+        if len(self.flows) > 1:
+            family = check_flows(cases, verdicts)
+        elif len(cases) > 1:
+            family = check_ports(cases, verdicts)
+        for number, case in enumerate(cases):
+            look = Look(self.options, run is not None and self.raw_only,
+                        number == 0, run.lead.mtu if run else None)
+            found = find_all(case, verdicts[number], look,
+                             [] if number else family)
+            # What all are compared with stands with the first.
+            controls = () if number else case.controls
+            self.results.append(self.make_trace(
+                case, verdicts[number], found, controls))
+        self.result = self.results[0]
 
-    def make_hop(self, state, plan=None):
-        """Return the Hop of a state; the destination's line says what the
-        full-ttl probe found."""
-        answers, ttl, more = list(state.answers), state.ttl, False
-        del answers[self.options.queries:]
-        if plan and plan.full.final:
-            if state is plan.full:
-                ttl, more = plan.end or plan.heard, True
-            elif plan.lost:
-                pass
-            elif state.reached:
-                full, near = plan.full.answers[0], answers[0]
-                if full.reply_ttl is None:
-                    full = full._replace(reply_ttl=near.reply_ttl)
-                answers = [full] + [answer for answer in answers[1:]
-                                    if answer.outcome == full.outcome]
-        # One that was sent just now may be answered yet.
-        limit = monotonic() - 0.3 - 2 * (plan and plan.slowest or 0)
-        probes = [probe for probe in state.probes if not probe.gone and
-                  (probe.answer or probe.sent < limit)]
-        name = self.names.get(state.answer.address) if self.names else None
-        return Hop(ttl, self.proto, self.port, self.target.address,
-                   tuple(note_quote(answer, self.target)
-                         for answer in answers), name, self.destination,
-                   self.target.family.version, bool(self.options.verbose),
-                   more, len(probes),
-                   sum(not probe.answer for probe in probes))
+    def make_trace(self, case, verdict, found, controls=()):
+        """Return the Trace of a case that has been judged."""
+        path = case.path
+        summary = say_no_verdict(path)
+        if path.complete or verdict.reached:
+            summary = sentence(verdict, path)
+        path_mtu = None
+        for each in found:
+            if each.name == "mtu":
+                path_mtu = each.facts["mtu"].size
+        return Trace(
+            self.destination, path, self.mechanism_name, self.privileged,
+            verdict, summary, list(path.shown),
+            [{"kind": each.kind, "hop": each.hop, "text": say_finding(each)}
+             for each in found],
+            [self.make_control(each) for each in controls], path_mtu,
+            self.why)
+
+    def make_control(self, path):
+        """Return the Trace of a path that another is compared with."""
+        case = Case(path)
+        verdict = judge(case)
+        return self.make_trace(case, verdict,
+                               list(check_loop(case, verdict, None)))
 
 
 def trace(host, port=None, method="tcp", **keywords):
@@ -5400,63 +6589,87 @@ class TextReport(object):
         self.silent = []
         self.writer.line(hop.format_line())
 
-    def end(self, traceroute, result):
+    def end(self, results):
+        """Print what is known once all of it is: the Traces of all ports
+        or flows."""
+        first = results[0]
+        self.end_hops()
+        if self.verbose:
+            rights = "privileged" if first.privileged else "unprivileged"
+            self.writer.line("mechanism: %s, %s" % (first.mechanism, rights))
+        if not all(each.complete for each in results):
+            self.writer.line("Interrupted: not all hops are known")
+        for each in results:
+            about = "" if each is first else each.label + ": "
+            for entry in each.findings:
+                self.writer.line("Finding: %s%s" % (about, entry["text"]))
+        if len(results) > 1:
+            self.lines(format_table(results))
+        if all(each.verdict for each in results):
+            self.writer.line(format_success(results))
+        if first.why and first.verdict != "error":
+            self.writer.line("Note: " + first.why)
+        self.lines(format_summaries(results))
+
+    def end_hops(self):
         if len(self.silent) > 1:
             self.writer.line("%d-%d\t*\ttimed out" % (
                 self.silent[0].ttl, self.silent[-1].ttl))
         elif self.silent:
             self.writer.line(self.silent[0].format_line())
         self.silent = []
-        if self.verbose:
-            self.writer.line("mechanism: %s, %sprivileged" % (
-                result.mechanism, "" if result.privileged else "un"))
-        results = traceroute.results
-        if not all(each.complete for each in results):
-            self.writer.line("Interrupted: not all hops are known")
-        for each in results:
-            for finding in each.findings:
-                self.writer.line("Finding: %s%s" % (
-                    "" if each is result else each.label + ": ",
-                    finding["text"]))
-        for line in format_table(results) if len(results) > 1 else ():
+
+    def lines(self, lines):
+        for line in lines:
             self.writer.line(line)
-        missed = sum(not each.reached for each in results)
-        if all(each.verdict for each in results):
-            self.writer.line(
-                "Could not reach destination" + " by %d of %d %s" % (
-                    missed, len(results), "flows" if result.flow else
-                    "ports") * (missed < len(results))
-                if missed else "Successfully reached destination")
-        if traceroute.why and result.verdict != "error":
-            self.writer.line("Note: " + traceroute.why)
-        for line in format_summaries(results):
-            self.writer.line(line)
+
+
+def format_success(results):
+    """Return the line that says whether all, some or none were reached."""
+    missed = [each for each in results if not each.reached]
+    if not missed:
+        return "Successfully reached destination"
+    if len(missed) == len(results):
+        return "Could not reach destination"
+    return "Could not reach destination by %d of %d %s" % (
+        len(missed), len(results), "flows" if results[0].flow else "ports")
 
 
 def format_table(results):
     """Return the lines of a table, one row a port or flow."""
-    flows = results[0].flow
-    rows = [("Flow" if flows else "Port", "Service", "Verdict", "Hops",
-             "Time", "Who or where")]
+    first = "Flow" if results[0].flow else "Port"
+    rows = [(first, "Service", "Verdict", "Hops", "Time", "Who or where")]
     for each in results:
         try:
             service = socket.getservbyport(each.port, each.method)
         except (socket.error, OverflowError, TypeError):
             service = "-"
-        who = each.error or each.verdict and each.facts.get("where") or \
-            each.responder or (
-                "not visible" if each.verdict == "refused" else "-")
+        time_taken = "-"
+        if each.rtt is not None:
+            time_taken = "%.3f ms" % (each.rtt * 1e3)
+        who = format_culprit(each)
         if each.banner:
             who += "  " + format_data(each.banner)
-        rows.append((
-            str(each.flow or each.port), format_text(service),
-            each.verdict or "?", str(each.distance or "-"),
-            "-" if each.rtt is None else "%.3f ms" % (each.rtt * 1e3), who))
+        rows.append((str(each.flow or each.port), format_text(service),
+                     each.verdict or "?", str(each.distance or "-"),
+                     time_taken, who))
     return format_columns(rows)
 
 
+def format_culprit(trace_):
+    """Return who decided a verdict, or where something is lost."""
+    if trace_.error:
+        return trace_.error
+    if trace_.verdict in ("dropped", "reset") or \
+            trace_.verdict and trace_.judged.subject:
+        return say_where(trace_.judged)
+    if trace_.responder:
+        return trace_.responder
+    return "not visible" if trace_.verdict == "refused" else "-"
+
+
 def format_columns(rows):
-    widths = [max(map(len, column)) for column in zip(*rows)]
+    widths = [max(len(word) for word in column) for column in zip(*rows)]
     return ["  ".join(word.ljust(width) for word, width in
                       zip(row, widths)).rstrip() for row in rows]
 
@@ -5468,26 +6681,37 @@ def format_summaries(results):
         return [results[0].summary]
     groups = []
     for each in results:
-        text = each.summary.replace(each.label, "each", 1)
-        group = [members for members, other in groups if other == text]
-        if group:
-            group[0].append(each)
+        if each.reached:
+            continue
+        for members in groups:
+            if (members[0].judged, members[0].verdict) == (each.judged,
+                                                           each.verdict):
+                members.append(each)
+                break
         else:
-            groups.append(([each], text))
-    lines = []
-    for members, text in groups:
-        if not members[0].reached:
-            lines.append(members[0].summary if len(members) == 1 else
-                         "%s: %s" % (format_flows(members).capitalize() if
-                                     members[0].flow else "%s ports %s" % (
-                                         members[0].method.upper(),
-                                         format_ports(each.port for each in
-                                                      members)), text))
-    count = sum(each.reached for each in results)
-    return lines + ["%d of %d %s %s were reached%s" % (
-        count, len(results), "flows to" if results[0].flow else "ports of",
-        results[0].address,
-        "" if all(each.verdict for each in results) else " so far")]
+            groups.append([each])
+    count = sum(1 for each in results if each.reached)
+    what = "flows to" if results[0].flow else "ports of"
+    so_far = "" if all(each.verdict for each in results) else " so far"
+    return [format_group(members) for members in groups] + [
+        "%d of %d %s %s were reached%s" % (count, len(results), what,
+                                           results[0].address, so_far)]
+
+
+def format_group(members):
+    """Return one sentence for all Traces with the same verdict."""
+    first = members[0]
+    if len(members) == 1:
+        return first.summary
+    text = say_no_verdict(first.path)
+    if first.verdict:
+        text = sentence(first.judged, first.path, "each")
+    if first.flow:
+        label = say_flows([each.flow for each in members]).capitalize()
+    else:
+        label = "%s ports %s" % (first.method.upper(), format_ports(
+            each.port for each in members))
+    return "%s: %s" % (label, text)
 
 
 class JsonReport(object):
@@ -5504,17 +6728,16 @@ class JsonReport(object):
                      "system": sys.platform,
                      "python": sys.version.split()[0]},
             "traces": []}
-
         self.shown = 0
 
     def begin(self, traceroute):
         pass
 
-    hop = begin
+    def hop(self, hop):
+        pass
 
-    def end(self, traceroute, result):
-        self.document["traces"] += [each.as_dict()
-                                    for each in traceroute.results]
+    def end(self, results):
+        self.document["traces"] += [each.as_dict() for each in results]
 
     def close(self, status, error=None):
         import json
@@ -6047,7 +7270,7 @@ class Command(object):
                            self.traceroute.why != "")
         for hop in result.hops[report.shown:]:
             report.hop(hop)
-        report.end(self.traceroute, result)
+        report.end(self.traceroute.results)
         return status, message or explain_unsent(self.traceroute.results)
 
 
@@ -6080,7 +7303,7 @@ def main(argv=None):
 # qpython-android/qpysl4a copies.  None of this has run on a real phone yet.
 # A dialog that is canceled has no text, or no item: what asks raises then.
 
-class Question(namedtuple("Question", "flag title default")):
+class TextDialog(namedtuple("TextDialog", "flag title default")):
     """A dialog that asks for a text."""
 
     __slots__ = ()
@@ -6094,7 +7317,7 @@ class Question(namedtuple("Question", "flag title default")):
         return self.flag + answer
 
 
-class Menu(namedtuple("Menu", "title items")):
+class MenuDialog(namedtuple("MenuDialog", "title items")):
     """A dialog that offers items: (flag, words)."""
 
     __slots__ = ()
@@ -6110,17 +7333,17 @@ class Menu(namedtuple("Menu", "title items")):
 
 
 DIALOGS = (
-    Question("", "host name or IP address", ""),
-    Menu("method", (("-T", "TCP"), ("-U", "UDP"), ("-I", "ICMP"))),
-    Question("-p", "port or service, or several (default: 80 TCP, 33434 "
+    TextDialog("", "host name or IP address", ""),
+    MenuDialog("method", (("-T", "TCP"), ("-U", "UDP"), ("-I", "ICMP"))),
+    TextDialog("-p", "port or service, or several (default: 80 TCP, 33434 "
              "UDP)", ""),
-    Question("-m", "max hops", "30"),
-    Question("-w", "timeout in seconds for each hop", "2"),
-    Menu("hops", (("", "hostnames and IP addresses"),
+    TextDialog("-m", "max hops", "30"),
+    TextDialog("-w", "timeout in seconds for each hop", "2"),
+    MenuDialog("hops", (("", "hostnames and IP addresses"),
                   ("-n", "IP addresses"))),
-    Question("-P", "data in probes, as hex", ""),
+    TextDialog("-P", "data in probes, as hex", ""),
 )
-AGAIN_AS_ROOT = Menu("Again as root?", (("no", ""), ("yes", "")))
+AGAIN_AS_ROOT = MenuDialog("Again as root?", (("no", ""), ("yes", "")))
 
 
 def show_text(droid, text):
