@@ -3166,8 +3166,8 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
         return [hop for hop in self.hops if hop.outcome == "time-exceeded"]
 
 
-def freeze(series, show, refusal=None, shown=None, sight="addresses",
-           complete=True, elapsed=None, limited=False):
+def freeze(series, show, refusal=None, sight="addresses", complete=True,
+           elapsed=None, limited=False):
     """Return the Path of a series."""
     hops = tuple(make_hop(series, state, show, refusal)
                  for state in series.states)
@@ -3184,17 +3184,21 @@ def freeze(series, show, refusal=None, shown=None, sight="addresses",
     if series.loop:
         path = path._replace(loop=tuple(path.at(state.ttl)
                                         for state in series.loop))
+    # Who refused may be another, where that is not visible.
+    sure = (refusal == "confirmed" or
+            path.own_address == path.address)
     reached = [answer for hop in (full, last) if hop
                for answer in hop.answers
-               if OUTCOMES[answer.outcome].reached]
+               if OUTCOMES[answer.outcome].reached and (
+                   sure or answer.address or answer.outcome != "refused")]
     if reached:
         path = path._replace(reached=reached[0],
                              distance=known_distance(path, series))
-    if shown is None:
-        shown = [show_hop(path, hop) for hop in hops
-                 if series.at(hop.ttl).probes and
-                 hop.ttl <= (end or path.farthest)]
-        shown += [show_hop(path, full)] if lost else []
+    shown = [show_hop(path, hop) for hop in hops
+             if series.at(hop.ttl).probes and
+             hop.ttl <= (end or path.farthest)]
+    if lost:
+        shown.append(show_hop(path, full))
     return path._replace(shown=tuple(shown))
 
 
@@ -3507,14 +3511,14 @@ class Run(object):
             return "nothing"
         return lead.method.sight
 
-    def freeze(self, port, shown=None):
+    def freeze(self, port, refusal=None):
         """Return the Path of a port."""
         complete = port.ended is not None
         if port is self.lead:
             complete = complete and self.all_shown
         limited = (port is not self.lead and not port.proven and
                    port.series.farthest < self.limit_of_silence)
-        return freeze(port.series, self.show, port.refusal, shown,
+        return freeze(port.series, self.show, refusal or port.refusal,
                       self.sight, complete,
                       (port.ended or self.clock()) - port.began, limited)
 
@@ -3548,10 +3552,14 @@ class Run(object):
         beside = controls
         if lead.reached:
             beside = (lead,) + controls
+        known = [path.distance for path in beside if path.reached]
         cases = []
         for port in self.ports[1:]:
-            cases.append(Case(self.freeze(port), beside +
-                              self.freeze_controls(port), port.request))
+            # Where it is not visible who refuses: they get there, too.
+            blind = self.sight != "addresses" and port.series.end in known
+            path = self.freeze(port, "confirmed" if blind else None)
+            cases.append(Case(path, beside + self.freeze_controls(port),
+                              port.request))
         for aim in self.waiting:        # not begun: interrupted
             cases.append(Case(freeze(
                 Series(1, 0, aim=aim), self.show, sight=self.sight,
@@ -3581,9 +3589,10 @@ class Run(object):
             ready.append((state, path.at(state.ttl)))
         if done and path.lost:
             ready.append((series.full, path.full))
-        for state, hop in ready:
+        for number, (state, hop) in enumerate(ready, 1):
             if names and not names.known(state.answer.address):
                 return
+            self.all_shown = done and number == len(ready)
             name = names and names.get(state.answer.address)
             yield show_hop(path, hop)._replace(name=name)
         self.all_shown = done
@@ -3680,8 +3689,7 @@ def trace_controls(run, port, check):
     series, full, wait = port.series, port.series.full, port.series.wait
 
     def needed():
-        return (run.control.always or not full.reached or
-                port.refusal == "forged")
+        return run.control.always or not full.reached
 
     def due(part):
         refused = full.final and (series.end is not None or
@@ -4650,13 +4658,9 @@ def final_answer(path):
 # Verdict, or None if it does not apply.
 
 def judge_reached(case, best):
-    """open, answered or refused: the destination's own word goes first,
-    unless it may be another's, whom this system does not show."""
+    """open, answered or refused: the destination's own word goes first."""
     path, answer = case.path, case.path.reached
     if answer is None:
-        return None
-    if answer.outcome == "refused" and not answer.address and \
-            not is_believed(case):
         return None
     reasons = find_contradictions(path)
     if answer.outcome in ("open", "data"):
@@ -4668,17 +4672,6 @@ def judge_reached(case, best):
         reasons.append(reason("refused-by-whom"))
     return Verdict(REACHED_VERDICTS[answer.outcome], answer.address, None,
                    None, reasons)
-
-
-def is_believed(case):
-    """True if who refuses is the destination, though that is not seen: it
-    is this host, or other probes with the same ttl get there."""
-    path = case.path
-    return (path.refusal == "confirmed" or
-            path.own_address == path.address or path.blind and
-            path.end is not None and any(
-                control.reached and control.distance == path.end
-                for control in case.controls))
 
 
 def find_contradictions(path):
@@ -5873,94 +5866,43 @@ class Writer(object):
 # 20 Traceroute (the module's interface)
 # ---------------------------------------------------------------------------
 
-class Trace(namedtuple("Trace", "destination path mechanism privileged "
-                                "judged summary hops findings control "
-                                "path_mtu why")):
+class Trace(namedtuple("Trace", "destination address family method port "
+                                "source_address source_port mechanism "
+                                "privileged reached verdict summary distance "
+                                "rtt responder blocked_after blocked_before "
+                                "banner elapsed error hops control findings "
+                                "path_mtu path judged why")):
     """The result of a whole trace: a record, built once.
 
-    destination  the host, as the user typed it
-    path         the Path: facts; judged: the Verdict: their meaning
+    destination  the host, as the user typed it; address: its IP address
+    family       4 or 6
     mechanism    how answers reached us; why: what that does not show
+    reached      the destination accepted, refused or replied
+    verdict      a key of SENTENCES; None if the trace was interrupted
+                 before one was due
     summary      the verdict as a sentence
+    distance     hops to the destination, None if not known
+    rtt          seconds to the destination, None if not known
+    responder    address that decided the verdict, or None
+    blocked_after, blocked_before   {"ttl": 4, "address": "10.1.4.1"} or None
+    banner       bytes that the service sent, or None
+    elapsed      seconds the trace took
+    error        why nothing could be sent, or None
     hops         list of Hop
+    control      list of Trace: what this one was compared with
     findings     list of {"kind", "hop", "text"}: what else was noticed; hop
                  is a ttl, or None
-    control      list of Trace: what this one was compared with
     path_mtu     bytes of the largest packet that gets to the destination;
                  None if that was not asked (--mtu) or is not known
+    path, judged  the facts (Path) and their meaning (Verdict)
     """
 
     __slots__ = ()
 
-    address = property(lambda self: self.path.address)
-    version = property(lambda self: self.path.version)
-    method = property(lambda self: self.path.aim.method)
-    port = property(lambda self: self.path.aim.port)
-    flow = property(lambda self: self.path.aim.flow)
-    label = property(lambda self: self.path.label)
-    source_address = property(lambda self: self.path.own_address)
-    source_port = property(lambda self: self.path.aim.target.source_port)
+    version = property(lambda self: self.family)
     complete = property(lambda self: self.path.complete)
-    elapsed = property(lambda self: self.path.elapsed)
-
-    @property
-    def verdict(self):
-        """A key of SENTENCES; None if the trace was interrupted before one
-        was due."""
-        if self.complete or self.reached:
-            return self.judged.word
-        return None
-
-    @property
-    def reached(self):
-        """True if the destination accepted, refused or replied."""
-        return self.judged.reached
-
-    @property
-    def distance(self):
-        """Hops to the destination, None if not known."""
-        return self.path.distance if self.path.reached else None
-
-    @property
-    def answer(self):
-        """The Reply of the destination, silence if there is none."""
-        path = self.path
-        hop = path.full
-        if not hop.answers and self.hops:
-            hop = self.hops[-1]
-        for answer in hop.answers:
-            if OUTCOMES[answer.outcome].reached:
-                return answer
-        return NO_REPLY
-
-    rtt = property(lambda self: self.answer.rtt)
-    banner = property(lambda self: self.answer.data)
-
-    @property
-    def responder(self):
-        """Address that decided the verdict, or None."""
-        return self.judged.who
-
-    @property
-    def blocked_after(self):
-        """{"ttl": 4, "address": "10.1.4.1"} or None."""
-        return self.place_dict(self.judged.after)
-
-    @property
-    def blocked_before(self):
-        """As blocked_after: the next hop, which is not reached."""
-        return self.place_dict(self.judged.before)
-
-    def place_dict(self, place):
-        if place is None or place is THIS_HOST or not self.verdict:
-            return None
-        return {"ttl": place.ttl, "address": place.address}
-
-    @property
-    def error(self):
-        """Why nothing could be sent, or None."""
-        facts = self.judged.facts("not-sent")
-        return facts["error"] if facts else None
+    label = property(lambda self: self.path.label)
+    flow = property(lambda self: self.path.aim.flow)
 
     @property
     def exit_status(self):
@@ -5978,23 +5920,23 @@ class Trace(namedtuple("Trace", "destination path mechanism privileged "
 
     def as_dict(self):
         """Return the trace as plain data for JSON."""
-        return {
-            "destination": format_text(self.destination),
-            "address": self.address, "family": self.version,
-            "method": self.method, "port": self.port,
-            "source_address": self.source_address,
-            "source_port": self.source_port,
-            "mechanism": self.mechanism, "privileged": self.privileged,
-            "reached": self.reached, "verdict": self.verdict,
-            "summary": self.summary, "distance": self.distance,
-            "rtt_ms": format_ms(self.rtt), "responder": self.responder,
-            "blocked_after": self.blocked_after,
-            "blocked_before": self.blocked_before,
-            "banner": self.banner and self.banner.decode("latin-1"),
-            "elapsed_ms": format_ms(self.elapsed), "error": self.error,
-            "hops": [hop.as_dict() for hop in self.hops],
-            "control": [other.as_dict() for other in self.control],
-            "findings": list(self.findings), "path_mtu": self.path_mtu}
+        entry = dict(self._asdict())
+        for name in ("path", "judged", "why"):
+            del entry[name]
+        for name in ("rtt", "elapsed"):
+            entry[name + "_ms"] = format_ms(entry.pop(name))
+        entry["destination"] = format_text(self.destination)
+        entry["banner"] = self.banner and self.banner.decode("latin-1")
+        entry["hops"] = [hop.as_dict() for hop in self.hops]
+        entry["control"] = [other.as_dict() for other in self.control]
+        return entry
+
+
+def place_dict(place):
+    """Return a Place for programs."""
+    if place is None or place is THIS_HOST:
+        return None
+    return {"ttl": place.ttl, "address": place.address}
 
 
 def resolve(hostname, version=None, guard=wait_for):
@@ -6523,20 +6465,27 @@ class Traceroute(object):
 
     def make_trace(self, case, verdict, found, controls=()):
         """Return the Trace of a case that has been judged."""
-        path = case.path
-        summary = say_no_verdict(path)
+        path, target = case.path, case.path.aim.target
+        told, summary, after, before = None, say_no_verdict(path), None, None
         if path.complete or verdict.reached:
-            summary = sentence(verdict, path)
-        path_mtu = None
-        for each in found:
-            if each.name == "mtu":
-                path_mtu = each.facts["mtu"].size
+            told, summary = verdict.word, sentence(verdict, path)
+            after = place_dict(verdict.after)
+            before = place_dict(verdict.before)
+        distance = None
+        if verdict.reached or verdict.subject:
+            distance = path.distance
+        answer = path.reached or NO_REPLY
+        error = verdict.facts("not-sent")
+        mtu = [each.facts["mtu"].size for each in found if each.name == "mtu"]
         return Trace(
-            self.destination, path, self.mechanism_name, self.privileged,
-            verdict, summary, list(path.shown),
+            self.destination, path.address, path.version, path.aim.method,
+            path.aim.port, path.own_address, target.source_port,
+            self.mechanism_name, self.privileged, verdict.reached, told,
+            summary, distance, answer.rtt, verdict.who, after, before,
+            answer.data, path.elapsed, error and error["error"],
+            list(path.shown), [self.make_control(each) for each in controls],
             [{"kind": each.kind, "hop": each.hop, "text": say_finding(each)}
-             for each in found],
-            [self.make_control(each) for each in controls], path_mtu,
+             for each in found], mtu[0] if mtu else None, path, verdict,
             self.why)
 
     def make_control(self, path):
