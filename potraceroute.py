@@ -2663,15 +2663,6 @@ def wait_for(function, seconds):
 Flight = namedtuple("Flight", "series state probe")
 
 
-def adds_to(answer, fact):
-    """Return True if what a raw socket heard is about the same answer."""
-    if (fact.responder, fact.icmp_type, fact.icmp_code) != (
-            answer.address, answer.icmp_type, answer.icmp_code):
-        return False
-    return (fact.kind, answer.outcome) not in (("reset", "open"),
-                                               ("accepted", "refused"))
-
-
 def complete(probe):
     """Return the answer to a probe with what was heard after it: its
     service's banner, and what only a raw socket sees of the answer."""
@@ -2680,6 +2671,11 @@ def complete(probe):
         if fact.kind == "banner":
             answer = answer._replace(data=fact.data,
                                      flags=answer.flags + fact.flags)
+        elif (fact.responder, fact.icmp_type, fact.icmp_code) != (
+                answer.address, answer.icmp_type, answer.icmp_code) or \
+                (fact.kind, answer.outcome) in (("reset", "open"),
+                                                ("accepted", "refused")):
+            continue                    # about something else
         elif fact.kind == "icmp":
             answer = answer._replace(reply_ttl=fact.reply_ttl,
                                      quoted=fact.quoted)
@@ -2692,8 +2688,8 @@ class Engine(object):
     """Carries out series with real sockets, all in one loop.
 
     add(series), then turn() until all series are done, then close(), which
-    is what leaves no half-open connection behind.  listen(sock) lets others
-    share the loop: it wakes once when something happens to their socket.
+    is what leaves no half-open connection behind.  Whoever adds a socket to
+    the poller shares the loop: it returns once when something happens.
     """
 
     STEP = 1e-3         # seconds; a clock that moved more was set
@@ -2713,24 +2709,14 @@ class Engine(object):
         self.unexplained = []   # Flights that ended with a mere errno
         self.held_until = 0     # no sending before, after ENOBUFS
         self.holds = 0
+        self.raw_sockets = raw.sockets if raw else []
         for sock in self.raw_sockets:
             self.poller.add(sock.fileno())
-
-    @property
-    def raw_sockets(self):
-        return self.raw.sockets if self.raw else []
 
     def add(self, series):
         self.series.append(series)
         if series.method.sock:
             self.poller.add(series.method.sock.fileno())
-
-    def listen(self, sock, write=False):
-        """Let turn() return once something has happened to a socket."""
-        self.poller.add(sock.fileno(), write)
-
-    def ignore(self, number):
-        self.poller.remove(number)
 
     @property
     def done(self):
@@ -2873,15 +2859,16 @@ class Engine(object):
         it until the probe's time is over."""
         series, state, probe = flight
         if probe.answer:
-            if reply.raw:
-                self.add_fact(probe, reply)
+            if reply.raw and len(probe.facts) < 8:
+                probe.facts.append(reply)
             return
         if not self.certain(series.method, probe, reply):
             if len(probe.doubtful) < 8:
                 probe.doubtful.append((reply, now, real_now))
             return
+        version = series.method.target.family.version
         if reply.data is None and not state.too_big and \
-                self.is_too_big(series.method, reply):
+                (reply.icmp_type, reply.icmp_code) == TOO_BIG[version]:
             # The kernel has learned the path's MTU from it: once more.
             state.too_big = probe.gone = True
             self.forget(series.method, probe)
@@ -2897,16 +2884,11 @@ class Engine(object):
                 self.forget(series.method, probe)
                 self.unexplained.append(flight)
                 return
+        probe.facts += [entry[0] for entry in probe.doubtful]
         self.answer(flight, self.explain(flight, reply, now, real_now))
-        for other, _, _ in probe.doubtful:
-            self.add_fact(probe, other)
 
     @staticmethod
-    def is_too_big(method, reply):
-        return (reply.icmp_type, reply.icmp_code) == TOO_BIG[
-            method.target.family.version]
-
-    def certain(self, method, probe, reply):
+    def certain(method, probe, reply):
         """True if the reply can only be to the probe it matches.
 
         Not so: a quote with another destination (a NAT on the way, or a
@@ -2958,12 +2940,6 @@ class Engine(object):
             self.await_banner(flight)
         else:
             self.forget(series.method, probe)
-
-    @staticmethod
-    def add_fact(probe, reply):
-        """Keep what a raw socket saw of an answer that is known."""
-        if adds_to(probe.answer, reply):
-            probe.facts.append(reply)
 
     # What a service says at once
 
@@ -3070,15 +3046,11 @@ class Engine(object):
             if state.settled or end is not None and state.ttl > end:
                 self.forget(series.method, probe)
 
-    def unwatch(self, probe):
-        if probe.sock is not None:
+    def forget(self, method, probe):
+        if probe.sock not in (None, method.sock):
             number = probe.sock.fileno()
             if self.watched.pop(number, None):
                 self.poller.remove(number)
-
-    def forget(self, method, probe):
-        if probe.sock is not method.sock:
-            self.unwatch(probe)
         method.release(probe)
 
     def retire(self, series):
@@ -3194,11 +3166,11 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
     if reached:
         path = path._replace(reached=reached[0],
                              distance=known_distance(path, series))
-    shown = [show_hop(path, hop) for hop in hops
+    shown = [show_hop(path, hop, show.queries) for hop in hops
              if series.at(hop.ttl).probes and
              hop.ttl <= (end or path.farthest)]
     if lost:
-        shown.append(show_hop(path, full))
+        shown.append(show_hop(path, full, show.queries))
     return path._replace(shown=tuple(shown))
 
 
@@ -3206,7 +3178,7 @@ def make_hop(series, state, show, refusal=None):
     """Return the Hop of a State: its own answers, and nothing else."""
     aim = series.aim
     answers = [understand(complete(probe), aim, refusal)
-               for probe in state.answered[:show.queries]]
+               for probe in state.answered]
     # One that was sent just now may be answered yet.
     limit = monotonic() - 0.3 - 2 * (series.slowest or 0)
     probes = [probe for probe in state.probes if not probe.gone and
@@ -3233,13 +3205,14 @@ def understand(answer, aim, refusal):
     return answer._replace(outcome=outcome, flags=flags)
 
 
-def show_hop(path, hop):
-    """Return a Hop as people see it: the destination's line says what the
-    full-ttl probe found."""
+def show_hop(path, hop, queries):
+    """Return a Hop as people see it, with so many answers: the
+    destination's line says what the full-ttl probe found."""
     full = path.full
+    hop = hop._replace(answers=hop.answers[:queries])
     if not full.final:
         return hop
-    if hop is full:
+    if hop.ttl == full.ttl:
         return hop._replace(ttl=path.end or path.farthest, more=True)
     if path.lost or not hop.reached:
         return hop
@@ -3288,7 +3261,7 @@ class Question(object):
     def __init__(self, generator):
         self.generator = generator
         self.done = False
-        self.ready = lambda: True
+        self.resume()
 
     def resume(self):
         try:
@@ -3366,7 +3339,6 @@ class Run(object):
 
     def ask(self, generator):
         question = Question(generator)
-        question.resume()
         self.questions.append(question)
         return question
 
@@ -3377,15 +3349,14 @@ class Run(object):
         for port in self.ports:
             if port.ended is None:
                 self.doubt_silence(port)
-        while True:
+        ready = True
+        while ready:
+            self.questions = [question for question in self.questions
+                              if not question.done]
             ready = [question for question in self.questions
                      if question.ready()]
             for question in ready:
                 question.resume()
-            self.questions = [question for question in self.questions
-                              if not question.done]
-            if not ready:
-                return
 
     @property
     def done(self):
@@ -3498,7 +3469,6 @@ class Run(object):
         return max([0] + [port.series.farthest for port in self.ports
                           if not port.series.full.final])
 
-
     # What is known so far, frozen
 
     @property
@@ -3545,7 +3515,8 @@ class Run(object):
         lead = self.freeze(self.lead)
         if not self.all_shown:
             shown = shown + [
-                show_hop(lead, hop) for hop in lead.hops[len(shown):]
+                show_hop(lead, hop, self.show.queries)
+                for hop in lead.hops[len(shown):]
                 if hop.answers or hop.ttl <= lead.farthest]
         lead = lead._replace(shown=tuple(shown))
         controls = self.freeze_controls(self.lead)
@@ -3579,9 +3550,11 @@ class Run(object):
         if self.all_shown:
             return
         done = self.lead.ended is not None
-        path = self.freeze(self.lead)
-        ready = []
-        for state in series.states[count:]:
+        coming = series.states[count:]
+        if not done and not (coming and coming[0].settled):
+            return
+        path, ready = self.freeze(self.lead), []
+        for state in coming:
             if state.ttl > path.horizon or not state.settled or (
                     not done and state.ttl == path.end) or (
                     state.ttl > path.farthest and (path.lost or not done)):
@@ -3594,7 +3567,7 @@ class Run(object):
                 return
             self.all_shown = done and number == len(ready)
             name = names and names.get(state.answer.address)
-            yield show_hop(path, hop)._replace(name=name)
+            yield show_hop(path, hop, self.show.queries)._replace(name=name)
         self.all_shown = done
 
 
@@ -4025,7 +3998,8 @@ class Session(Probe):
 
     def __init__(self, run, method, limit, parts, greets=False):
         Probe.__init__(self, 0, True)
-        self.engine, self.clock, self.method = run.engine, run.clock, method
+        self.poller, self.clock = run.engine.poller, run.clock
+        self.method = method
         self.limit, self.parts, self.greets = limit, list(parts), greets
         self.outcome = self.noted = self.noted_at = self.reply = None
         self.connected = False
@@ -4036,7 +4010,7 @@ class Session(Probe):
         try:
             if self.sent is None:
                 self.method.send(self)
-                self.engine.listen(self.sock, write=True)
+                self.poller.add(self.sock.fileno(), write=True)
             if not self.connected and not self.outcome:
                 for reply in self.method.receive(self.sock, self):
                     self.connected = reply.kind == "accepted"
@@ -4070,7 +4044,7 @@ class Session(Probe):
             while self.parts:
                 self.method.set_ttl(self.sock, self.limit or DEFAULT_TTL)
                 self.sock.send(self.parts.pop(0))
-                self.engine.listen(self.sock)
+                self.poller.add(self.sock.fileno())
             return self.sock.recv(BUFFER), 0
         except socket.error as error:
             if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK):
@@ -4117,7 +4091,7 @@ class Session(Probe):
             info = self.method.read_info(self.sock)
             self.mss = info.snd_mss if info else 0
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
-            self.engine.ignore(self.sock.fileno())
+            self.poller.remove(self.sock.fileno())
         self.real = False
         self.method.release(self)
 
@@ -4263,14 +4237,15 @@ class Handshake(object):
         self.context.check_hostname = bool(strict and name)
         if not strict:
             self.context.verify_mode = ssl.CERT_NONE
-        self.engine, self.clock, self.name = run.engine, run.clock, name
+        self.poller, self.clock = run.engine.poller, run.clock
+        self.name = name
         self.until = run.clock() + run.options.wait_time
         self.problem = self.tls = None
         self.secured = False
         self.sock = method.open_socket(socket.SOCK_STREAM)
         self.number = self.sock.fileno()
         self.sock.connect_ex(method.target.sockaddr)
-        self.engine.listen(self.sock, write=True)
+        self.poller.add(self.number, write=True)
 
     def is_settled(self):
         """Go on as far as possible; True once it is over."""
@@ -4288,7 +4263,7 @@ class Handshake(object):
                            (None,))
             return True
         except (self.ssl.SSLWantReadError, self.ssl.SSLWantWriteError):
-            self.engine.listen(self.sock)
+            self.poller.add(self.number)
             return self.is_late()
         except (socket.error, ValueError) as error:
             self.problem = format_text(
@@ -4315,7 +4290,7 @@ class Handshake(object):
         return True
 
     def close(self):
-        self.engine.ignore(self.number)
+        self.poller.remove(self.number)
         self.sock.close()
 
 
