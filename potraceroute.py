@@ -763,9 +763,25 @@ def plural(count, noun):
     return "%d %s%s" % (count, noun, "" if count == 1 else "s")
 
 
+class Answered(object):
+    """What follows from `answer`, a Reply, for Hops and States alike."""
+
+    __slots__ = ()
+
+    outcome = property(lambda self: self.answer.outcome)
+    address = property(lambda self: self.answer.address)
+    reached = property(lambda self: OUTCOMES[self.outcome].reached)
+    final = property(lambda self: OUTCOMES[self.outcome].final)
+
+    @property
+    def heard(self):
+        """True if anything but this host itself has answered."""
+        return self.outcome not in ("timeout", "send-failed")
+
+
 class Hop(namedtuple("Hop", "ttl method port destination answers name "
                             "destination_name version verbose more sent "
-                            "lost")):
+                            "lost"), Answered):
     """What is known of one ttl: a record; what is absent is None.
 
     answers  tuple of Reply, the first is the one shown; empty if silent
@@ -781,8 +797,6 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     def answer(self):
         return self.answers[0] if self.answers else NO_REPLY
 
-    outcome = property(lambda self: self.answer.outcome)
-    address = property(lambda self: self.answer.address)
     rtt = property(lambda self: self.answer.rtt)
     icmp_type = property(lambda self: self.answer.icmp_type)
     icmp_code = property(lambda self: self.answer.icmp_code)
@@ -790,13 +804,6 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     rxdata = property(lambda self: self.answer.data)
     labels = property(lambda self: self.answer.labels)
     quoted = property(lambda self: self.answer.quoted or NOTHING_QUOTED)
-    reached = property(lambda self: OUTCOMES[self.outcome].reached)
-    final = property(lambda self: OUTCOMES[self.outcome].final)
-
-    @property
-    def heard(self):
-        """True if anything but this host itself has answered."""
-        return self.outcome not in ("timeout", "send-failed")
 
     @property
     def ipfields(self):
@@ -860,18 +867,18 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
                               for note in format_notes(self.answer))
 
     def __str__(self):
-        return "%s%d\t%s" % (">" if self.more else "", self.ttl, self.msg)
+        mark = ">" if self.more else ""
+        return "%s%d\t%s" % (mark, self.ttl, self.msg)
 
     def as_dict(self):
         """Return the hop as section 6 of the design describes it."""
-        entry = {"ttl": self.ttl, "name": self.name,
-                 "notes": format_notes(self.answer),
-                 "probes": [answer_dict(answer) for answer in self.answers]}
-        if self.name:
-            entry["name"] = format_text(self.name)
-        entry.update(answer_dict(self.answer))
+        entry = answer_dict(self.answer)
         for key in ("quoted_ttl", "quoted_tos"):
             del entry[key]
+        entry.update(
+            ttl=self.ttl, name=self.name and format_text(self.name),
+            notes=format_notes(self.answer),
+            probes=[answer_dict(answer) for answer in self.answers])
         return entry
 
 
@@ -2271,7 +2278,7 @@ class Aim(namedtuple("Aim", "method target flow")):
             source_port=source_port, payload=payload), flow)
 
 
-class State(object):
+class State(Answered):
     """What a series knows of one ttl (0: the system's own)."""
 
     __slots__ = ("ttl", "probes", "answered", "settled", "held", "too_big",
@@ -2294,14 +2301,6 @@ class State(object):
 
     answer = property(lambda self: self.answered[0].answer if self.answered
                       else NO_REPLY)
-    outcome = property(lambda self: self.answer.outcome)
-    reached = property(lambda self: OUTCOMES[self.outcome].reached)
-    final = property(lambda self: OUTCOMES[self.outcome].final)
-
-    @property
-    def heard(self):
-        """True if anything but this host itself has answered."""
-        return self.outcome not in ("timeout", "send-failed")
 
 
 def find_end(hops, full_reached):
@@ -2332,7 +2331,7 @@ def find_loop(hops):
     two ttls of unequal paths; the reply ttls too, as a NAT may lend its
     address to all behind it.
     """
-    seen = [hop.answer.address and (hop.answer.address, hop.answer.reply_ttl)
+    seen = [hop.address and (hop.address, hop.answer.reply_ttl)
             for hop in hops]
     for at, start in enumerate(seen):
         for size in range(2, (len(seen) - at) // 2 + 1):
@@ -3184,7 +3183,7 @@ def make_hop(series, state, show, refusal=None):
     probes = [probe for probe in state.probes if not probe.gone and
               (probe.answer or probe.sent < limit)]
     lost = [probe for probe in probes if not probe.answer]
-    name = show.names and show.names.get(state.answer.address)
+    name = show.names and show.names.get(state.address)
     return Hop(state.ttl, aim.method, aim.port, aim.target.address,
                tuple(answers), name, show.destination,
                aim.target.family.version, bool(show.verbose), False,
@@ -3476,7 +3475,7 @@ class Run(object):
         """What this system has shown of the lead and its controls."""
         lead = self.lead.series
         if self.raw_only and lead.farthest < lead.first and not any(
-                state.answer.address for control in self.lead.controls
+                state.address for control in self.lead.controls
                 for state in control.all_states):
             return "nothing"
         return lead.method.sight
@@ -3546,7 +3545,7 @@ class Run(object):
         `count`, their names known."""
         series, names = self.lead.series, self.show.names
         for state in series.states if names else ():
-            names.ask(state.answer.address)
+            names.ask(state.address)
         if self.all_shown:
             return
         done = self.lead.ended is not None
@@ -3563,10 +3562,10 @@ class Run(object):
         if done and path.lost:
             ready.append((series.full, path.full))
         for number, (state, hop) in enumerate(ready, 1):
-            if names and not names.known(state.answer.address):
+            if names and not names.known(state.address):
                 return
             self.all_shown = done and number == len(ready)
-            name = names and names.get(state.answer.address)
+            name = names and names.get(state.address)
             yield show_hop(path, hop, self.show.queries)._replace(name=name)
         self.all_shown = done
 
@@ -3730,12 +3729,12 @@ def routers_at(run, port, ttl):
     """Return the States of other means at a ttl to which they came by the
     same router as the port."""
     before = port.series.at(ttl - 1)
-    known = before and before.answer.address
+    known = before and before.address
     found = []
     for other in run.peers(port):
         nearer = other.at(ttl - 1)
         if other.at(ttl) and ttl <= other.last and \
-                (nearer and nearer.answer.address) == known:
+                (nearer and nearer.address) == known:
             found.append(other.at(ttl))
     return found
 
@@ -3823,7 +3822,7 @@ def find_edge(run, port):
         return min(ends) if ends else None
     if full.final:
         places = [state.ttl for other in peers for state in other.states
-                  if state.answer.address == full.answer.address and
+                  if state.address == full.answer.address and
                   state.outcome == "time-exceeded"]
         return min(places[0] + 1, last) if places else 0
     if not full.probes or full.outcome == "send-failed":
