@@ -3328,8 +3328,7 @@ class Run(object):
         self.questions, self.kept = [], []
         self.ports, self.waiting = [], list(aims)
         self.turns = 0
-        self.checks = {}            # ttl -> list of Series
-        self.full_checks = None
+        self.checks = {}            # (first, last) -> list of Series
         self.scout = None           # the Series that shows where silence is
         self.control = Control(options)
         self.lead = self.open_port(options.first_hop, options.max_hops)
@@ -3404,24 +3403,17 @@ class Run(object):
         self.engine.add(series)
         return series
 
-    def open_check(self, end):
-        """Return the Series that ask other means at one ttl, where a port
-        is refused; several flows of UDP, in case there are several paths."""
-        if end not in self.checks:
+    def open_checks(self, first, last):
+        """Return the Series that ask other means at these ttls, or the full
+        ttl alone; several flows of UDP, in case there are several paths."""
+        if (first, last) not in self.checks:
             wait = min(max(0.3, 4 * (self.lead.series.slowest or 0)),
                        self.options.wait_time)
-            found = [self.open_control(name, end, end, wait,
+            found = [self.open_control(name, first, last, wait,
                                        1 if name == "icmp" else 4)
                      for name in self.control.kinds]
-            self.checks[end] = [series for series in found if series]
-        return self.checks[end]
-
-    def open_full_checks(self, wait):
-        if self.full_checks is None:
-            found = [self.open_control(name, 1, 0, wait)
-                     for name in self.control.kinds]
-            self.full_checks = [series for series in found if series]
-        return self.full_checks
+            self.checks[first, last] = [one for one in found if one]
+        return self.checks[first, last]
 
     def finish(self, port):
         port.ended = self.clock()
@@ -3701,7 +3693,7 @@ def check_refusal(run, port):
         if not port.doubtful:
             return
         end = series.end
-        port.checks = run.open_check(end)
+        port.checks = run.open_checks(end, end)
         states = [check.states[0] for check in port.checks]
         yield lambda: series.end != end or is_answered(states)
         if series.end != end:
@@ -3743,7 +3735,7 @@ def check_in_silence(run, port, states):
     """Nothing is answered with the ttl of the refusal: does a full ttl get
     there?  Then it was forged in front of a silent router, unless the host
     only limits its answers to one a second."""
-    port.full_checks = run.open_full_checks(port.checks[0].wait)
+    port.full_checks = run.open_checks(1, 0)
     full = [check.full for check in port.full_checks]
     yield lambda: is_answered(full)
     reached = [state for state in full if state.reached]
@@ -4152,17 +4144,13 @@ def ask_inside(run, port):
         yield wait
     if request.idle_too or request.full.outcome not in LOST + ("answered",):
         return
-    if kind == "tls" and is_tls(request.full.reply):
+    answer = request.full.reply or b""
+    if kind == "tls" and answer[:1] in (b"\x15", b"\x16"):  # TLS at all
         for wait in shake_hands(run, method, request):
             yield wait
     if encode:
         for wait in vary_request(run, method, request, greets):
             yield wait
-
-
-def is_tls(data):
-    """Return True if data begin with a TLS alert or handshake record."""
-    return bool(data) and data[:1] in (b"\x15", b"\x16")
 
 
 def tells_segments(method):
@@ -5403,7 +5391,9 @@ def say_what(verdict, path):
     """Return what came: an ICMP error, or the data of a service."""
     told, answer = verdict.facts("icmp"), path.reached
     if told:
-        return say_icmp(path.version, told["icmp"])
+        kind, code = told["icmp"]
+        return format_icmp(path.version, NO_REPLY._replace(
+            icmp_type=kind, icmp_code=code))
     if verdict.word == "answered":
         if answer.outcome == "echo-reply":
             return "an echo reply"
@@ -5416,21 +5406,16 @@ def say_what(verdict, path):
     return ""
 
 
-def say_icmp(version, icmp):
-    """Return an ICMP type and code in words."""
-    return format_icmp(version, NO_REPLY._replace(icmp_type=icmp[0],
-                                                  icmp_code=icmp[1]))
-
-
 def say_where(verdict):
     """Return where something is dropped, or reset."""
-    forged, seen = verdict.facts("nearer-than-host"), \
-        verdict.facts("reply-ttl")
+    forged, seen = [verdict.facts(name) for name in ("nearer-than-host",
+                                                     "reply-ttl")]
     if verdict.subject:
         return say_request_place(verdict)
+    if seen and seen["is_near"]:
+        return "at " + say_place(seen["place"])
     if seen:
-        return "at %s%s" % (say_place(seen["place"]), "" if seen["is_near"]
-                            else " or just before it")
+        return "at %s or just before it" % say_place(seen["place"])
     if forged:
         return say_forger(verdict.after, forged["ttl"])
     if verdict.before:
@@ -5484,13 +5469,10 @@ def say_distance(path):
 
 def say_request_lost(verdict, path):
     """Return the sentence of a request that is lost."""
+    word = "swallowed" if verdict.word == "dropped" else verdict.word
     return "%s is %s %s; %s is open" % (
-        verdict.subject.subject, name_loss(verdict.word),
-        say_request_place(verdict), path.label)
-
-
-def name_loss(word):
-    return "swallowed" if word == "dropped" else word
+        verdict.subject.subject, word, say_request_place(verdict),
+        path.label)
 
 
 def say_request_place(verdict):
@@ -6059,11 +6041,6 @@ def check_destination(sockaddr):
                                                          address))
 
 
-def random_port():
-    """Return a port from which up to 64 more are likely to be free."""
-    return 33000 + struct.unpack("!H", os.urandom(2))[0] % 20000
-
-
 class Traceroute(object):
     """A trace to be made: Traceroute(options, host), where options come
     from parse_options(), or Traceroute(destination=host, port=443, ...) with
@@ -6111,7 +6088,12 @@ class Traceroute(object):
         self.destination_addr = self.target.address
         self.flows = self.choose_flows()
         self.aims = self.choose_aims()
-        self.header = self.format_header()
+        self.header = "%s traceroute to %s [%s]" % (
+            self.proto.upper(), format_text(destination),
+            self.destination_addr)
+        if self.port is not None:
+            noun = "port" if len(self.ports) == 1 else "ports"
+            self.header += " %s %s" % (noun, format_ports(self.ports))
         self.mechanism_name, self.why = "none", ""
         self.privileged = False
 
@@ -6126,15 +6108,6 @@ class Traceroute(object):
 
     def __repr__(self):
         return "<Traceroute %s>" % self.header
-
-    def format_header(self):
-        header = "%s traceroute to %s [%s]" % (
-            self.proto.upper(), format_text(self.destination),
-            self.destination_addr)
-        if self.port is None:
-            return header
-        noun = "port" if len(self.ports) == 1 else "ports"
-        return "%s %s %s" % (header, noun, format_ports(self.ports))
 
     # Choosing
 
@@ -6154,7 +6127,8 @@ class Traceroute(object):
         if count == 1 or self.proto == "icmp":
             return [first] * count
         # Neighbours: a balancer may look at the last bits only.
-        first = first or random_port()
+        if not first:
+            first = 33000 + struct.unpack("!H", os.urandom(2))[0] % 20000
         if first + count > 65536:
             raise PortError("-S %d with --flows %d: there are no ports "
                             "above 65535" % (first, count))
@@ -6395,15 +6369,12 @@ class Traceroute(object):
             if keeper:
                 keeper.close()
             if run:
-                self.note_sight(run)
+                if run.lead.series.method.sight != "addresses" and \
+                        self.mechanism_name == ErrorQueue.name:
+                    # An option that was accepted, and no more.
+                    self.mechanism_name = Mechanism.name
+                    self.why = Mechanism.why + SYSTEM.cure
                 self.conclude(run.cases(shown), run)
-
-    def note_sight(self, run):
-        """Say what the system did not show after all."""
-        if run.lead.series.method.sight != "addresses" and \
-                self.mechanism_name == ErrorQueue.name:
-            self.mechanism_name = Mechanism.name
-            self.why = Mechanism.why + SYSTEM.cure
 
     def pathless(self, show):
         """Return a Path for each Aim of a host to which there is no
@@ -6464,8 +6435,7 @@ class Traceroute(object):
 
     def make_control(self, path):
         """Return the Trace of a path that another is compared with."""
-        case = Case(path)
-        verdict = judge(case)
+        case, verdict = Case(path), judge(Case(path))
         return self.make_trace(case, verdict,
                                list(check_loop(case, verdict, None)))
 
