@@ -3472,13 +3472,13 @@ class Run(object):
             return "nothing"
         return lead.method.sight
 
-    def freeze(self, port, refusal=None):
-        """Return the Path of a port."""
+    def freeze(self, port, refusal=None, limit=0):
+        """Return the Path of a port; limit: the ttl up to which others get,
+        so that this one may only have met with limits of ICMP."""
         complete = port.ended is not None
         if port is self.lead:
             complete = complete and self.all_shown
-        limited = (port is not self.lead and not port.proven and
-                   port.series.farthest < self.limit_of_silence)
+        limited = not port.proven and port.series.farthest < limit
         return freeze(port.series, self.show, refusal or port.refusal,
                       self.sight, complete,
                       (port.ended or self.clock()) - port.began, limited)
@@ -3515,11 +3515,12 @@ class Run(object):
         if lead.reached:
             beside = (lead,) + controls
         known = [path.distance for path in beside if path.reached]
+        limit = self.limit_of_silence
         cases = []
         for port in self.ports[1:]:
             # Where it is not visible who refuses: they get there, too.
             blind = self.sight != "addresses" and port.series.end in known
-            path = self.freeze(port, "confirmed" if blind else None)
+            path = self.freeze(port, "confirmed" if blind else None, limit)
             cases.append(Case(path, beside + self.freeze_controls(port),
                               port.request))
         for aim in self.waiting:        # not begun: interrupted
