@@ -3951,10 +3951,10 @@ class Request(object):
     kind      a key of REQUESTS; name: the host asked for, bytes
     last      ttls below this one were tried; 0 if only the full ttl says
               something on this system
-    sessions  Sessions by ttls; full: that with the full ttl; idle: one that
-              sent nothing
+    sessions  list of Asked by ttl; full: that with the full ttl; idle: one
+              that sent nothing
     shut_out  after the first try no connection came about any more
-    varied    list of (which of VARIATIONS, Session)
+    varied    list of (which of VARIATIONS, Asked)
     tls       a Tls, or None
     """
 
@@ -3974,6 +3974,11 @@ class Request(object):
     def idle_too(self):
         """True if a connection without the request is reset, too."""
         return self.full.outcome == self.idle.outcome == "reset"
+
+
+# What became of a Session; mss: bytes of a segment, as last sent; reply:
+# the first data of the answer, or None.
+Asked = namedtuple("Asked", "limit outcome mss reply")
 
 
 class Session(Probe):
@@ -4087,6 +4092,10 @@ class Session(Probe):
         self.real = False
         self.method.release(self)
 
+    @property
+    def asked(self):
+        return Asked(self.limit, self.outcome, self.mss, self.reply)
+
 
 def new_tcp(port):
     """Return a TCP method for connections of our own."""
@@ -4180,7 +4189,8 @@ def ask_each_ttl(run, method, request, data, greets):
                 full.outcome == "unconnected":
             request.shut_out = True
             return
-        request.sessions, request.idle, request.full = sessions, idle, full
+        request.sessions = [session.asked for session in sessions]
+        request.idle, request.full = idle.asked, full.asked
         if full.outcome not in ("silent", "unconnected"):
             return
 
@@ -4204,7 +4214,7 @@ def vary_request(run, method, request, greets):
               for which in wanted]
     for wait in exchange_all(run, [session for _, session in varied]):
         yield wait
-    request.varied = varied
+    request.varied = [(which, session.asked) for which, session in varied]
 
 
 # What a TLS handshake shows; problem: why it failed or the certificate is
@@ -4548,7 +4558,7 @@ class Verdict(namedtuple("Verdict", "word who after before reasons "
                                     "subject")):
     """What is judged, without words.
 
-    word     a key of VERDICTS
+    word     a key of SENTENCES
     who      address that decided it, or None
     after, before  the Places between which it is blocked, or None
     reasons  list of Reason
@@ -4660,7 +4670,8 @@ def find_contradictions(path):
 
 def judge_forged(case, best):
     """reset, or rejected: a refusal that comes back from nearer than the
-    destination; a device on the way has forged it."""
+    destination, as check_refusal() has found out: a device on the way has
+    forged it."""
     path, answer = case.path, final_answer(case.path)
     if answer is None or "forged" not in answer.flags:
         return None
