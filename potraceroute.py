@@ -344,6 +344,10 @@ class RunError(Error, OSError):
     __str__ = Exception.__str__
 
 
+class PrivilegeError(RunError):
+    """This user is not permitted what the trace needs."""
+
+
 def format_errno(number):
     """Return the system's words for an errno; words as they are."""
     if isinstance(number, str):
@@ -2153,8 +2157,9 @@ class IcmpMethod(Method):
         if self.sight == "addresses":
             self.open_echo(self.ident or 1)
         if self.sock is None:
-            raise RunError("ICMP echo is not permitted here: %s, or probe "
-                           "with -U or TCP" % (SYSTEM.no_echo or SYSTEM.cure))
+            raise PrivilegeError(
+                "ICMP echo is not permitted here: %s, or probe with -U or "
+                "TCP" % (SYSTEM.no_echo or SYSTEM.cure))
 
     def open_echo(self, ident):
         """Open a ping socket with this ident or another, or a raw one."""
@@ -6882,98 +6887,92 @@ def join_words(words):
 # 24 Options and command line
 # ---------------------------------------------------------------------------
 
-# `kind` is the type of the value; a switch has none, and no metavar.
-Option = namedtuple("Option", "name flags metavar kind default help")
+class Option(namedtuple("Option", "flags help metavar default")):
+    """A row of OPTION_GROUPS; what has no metavar is a switch."""
 
+    __slots__ = ()
 
-def switch(flags, text, name=None):
-    return Option(name or name_option(flags), flags, None, None, False, text)
+    def __new__(cls, flags, text, metavar=None, default=False):
+        return cls._make((flags, text, metavar, default))
 
-
-def valued(flags, metavar, kind, default, text):
-    return Option(name_option(flags), flags, metavar, kind, default, text)
-
-
-def name_option(flags):
-    """Return the attribute for the value of an option: its long flag."""
-    return flags.split("--")[-1].replace("-", "_")
+    @property
+    def name(self):
+        """The attribute for the value: the long flag."""
+        if "--" not in self.flags:
+            return self.flags.replace("-", "ipv")       # -4 and -6
+        return self.flags.split("--")[1].replace("-", "_")
 
 
 OPTION_GROUPS = (
     ("Probes", (
-        switch("-T --tcp", "probe with TCP connections (default)"),
-        switch("-U --udp", "probe with UDP"),
-        switch("-I --icmp", "probe with ICMP echo"),
-        valued("-p --port", "PORT", "string", None,
-               "port number or service name for UDP or TCP, or several "
-               "like 22,http,8000-8010 (default: 80 TCP, 33434 UDP)"),
-        valued("-P --payload", "HEX", "string", None,
-               "data in UDP or ICMP probes; in TCP, data sent once "
-               "connected; if it is lost or reset, again by each ttl"),
-        valued("-s --source-ip", "IP", "string", None,
-               "interface IP to send probe traffic from"),
-        valued("-S --source-port", "PORT", "string", None,
-               "source port for TCP/UDP probes: one constant flow, one "
-               "probe at a time"),
-        valued("-t --tos", "N", "int", 0,
-               "the TOS / traffic class byte (default: 0)"),
-        switch("-4", "use IPv4 only", "ipv4"),
-        switch("-6", "use IPv6 only", "ipv6"),
+        Option("-T --tcp", "probe with TCP connections (default)"),
+        Option("-U --udp", "probe with UDP"),
+        Option("-I --icmp", "probe with ICMP echo"),
+        Option("-p --port",
+               "port number or service name for UDP or TCP, or several like "
+               "22,http,8000-8010 (default: 80 TCP, 33434 UDP)", "PORT", None),
+        Option("-P --payload",
+               "data in UDP or ICMP probes; in TCP, data sent once connected; "
+               "if it is lost or reset, again by each ttl", "HEX", None),
+        Option("-s --source-ip",
+               "interface IP to send probe traffic from", "IP", None),
+        Option("-S --source-port",
+               "source port for TCP/UDP probes: one constant flow, one probe "
+               "at a time", "PORT", None),
+        Option("-t --tos", "the TOS / traffic class byte", "N", 0),
+        Option("-4", "use IPv4 only"),
+        Option("-6", "use IPv6 only"),
     )),
     ("Hops and waiting", (
-        valued("-f --first-hop", "N", "int", 1,
-               "starting hop (ttl) value (default: 1)"),
-        valued("-m --max-hops", "N", "int", 30,
-               "max hops before giving up (default: 30)"),
-        valued("-w --wait-time", "SEC", "float", 2.0,
-               "timeout in seconds for each hop (default: 2)"),
-        valued("--banner-wait", "SEC", "float", 0.5,
-               "how long to wait for possible TCP banner output "
-               "(default: 0.5)"),
-        valued("-q --queries", "N", "int", 1,
-               "answers wanted per hop (default: 1)"),
-        valued("-r --retries", "N", "int", 2,
-               "further tries before a hop is called silent (default: 2)"),
-        valued("-g --gap-limit", "N", "int", 5,
-               "silent hops in a row before giving up early; 0 = never "
-               "(default: 5)"),
-        valued("-N --parallel", "N", "int", 16,
-               "probes in flight (default: 16)"),
+        Option("-f --first-hop", "starting hop (ttl) value", "N", 1),
+        Option("-m --max-hops", "max hops before giving up", "N", 30),
+        Option("-w --wait-time", "timeout in seconds for each hop", "SEC", 2),
+        Option("--banner-wait",
+               "how long to wait for possible TCP banner output", "SEC", 0.5),
+        Option("-q --queries", "answers wanted per hop", "N", 1),
+        Option("-r --retries",
+               "further tries before a hop is called silent", "N", 2),
+        Option("-g --gap-limit",
+               "silent hops in a row before giving up early; 0 = never",
+               "N", 5),
+        Option("-N --parallel", "probes in flight", "N", 16),
     )),
     ("Diagnosis", (
-        valued("--control", "WHAT", "string", "auto",
+        Option("--control",
                "what to compare with when the port is not reached: auto, "
-               "none, icmp, udp[:PORT] or tcp[:PORT] (default: auto)"),
-        valued("--flows", "N", "int", 1,
-               "repeat the trace from N source ports (ICMP: idents), each "
-               "one constant flow: where a load balancer parts them "
-               "(default: 1)"),
-        switch("--mtu", "find the path MTU, and who or what limits it"),
-        valued("--tls", "[SNI]", "string", None,
-               "once the port is open, send a TLS ClientHello for the "
-               "host, or the name given, by each ttl; then a handshake "
-               "(port 443 unless -p)"),
-        valued("--http", "[HOST]", "string", None,
-               "the same with an HTTP request; one connection per hop"),
-        switch("--doctor",
-               "say what this host can do by each method, and what it "
-               "lacks; needs no HOST"),
+               "none, icmp, udp[:PORT] or tcp[:PORT]", "WHAT", "auto"),
+        Option("--flows",
+               "repeat the trace from N source ports (ICMP: idents), each one "
+               "constant flow: where a load balancer parts them", "N", 1),
+        Option("--mtu", "find the path MTU, and who or what limits it"),
+        Option("--tls",
+               "once the port is open, send a TLS ClientHello for the host, "
+               "or the name given, by each ttl; then a handshake (port 443 "
+               "unless -p)", "[SNI]", None),
+        Option("--http",
+               "the same with an HTTP request; one connection per hop",
+               "[HOST]", None),
+        Option("--doctor",
+               "say what this host can do by each method, and what it lacks; "
+               "needs no HOST"),
     )),
     ("Output", (
-        switch("-n --no-dns", "do not look up hostnames of IP addresses"),
-        switch("-v --verbose",
+        Option("-n --no-dns", "do not look up hostnames of IP addresses"),
+        Option("-v --verbose",
                "verbose output: ICMP names, mechanism, reply TTLs, every "
                "silent hop"),
-        switch("-D --debug",
+        Option("-D --debug",
                "dump packets and other debugging information, on stderr"),
-        switch("--json", "print one JSON document instead of text"),
-        switch("--paste",
-               "print this program as a short text to paste into a file "
-               "on another host; needs no HOST"),
+        Option("--json", "print one JSON document instead of text"),
+        Option("--paste",
+               "print this program as a short text to paste into a file on "
+               "another host; needs no HOST"),
     )),
 )
-OPTIONS = tuple(option for _, options in OPTION_GROUPS
-                for option in options)
+OPTIONS = sum((options for _, options in OPTION_GROUPS), ())
+
+# Types of the values by metavar; all others are text.
+TYPES = {"N": "int", "SEC": "float"}
 
 # Options that can be given with or without a value; the others, either way.
 OPTIONAL_VALUES = ("--tls", "--http")
@@ -6986,13 +6985,12 @@ EPILOG = ("Exit status: 0 the destination was reached (it accepted, refused "
 class Options(object):
     """Option values as attributes."""
 
-    def __init__(self, **values):
-        vars(self).update(values)
-
 
 def default_options(**values):
     """Return Options with the defaults, except for `values`."""
-    options = Options(**dict((each.name, each.default) for each in OPTIONS))
+    options = Options()
+    for each in OPTIONS:
+        setattr(options, each.name, each.default)
     vars(options).update(values)
     return options
 
@@ -7001,15 +6999,13 @@ def new_parser():
     """Return the parser of OPTIONS; optparse is loaded only for it."""
     import optparse
 
-    class Formatter(optparse.IndentedHelpFormatter):
-        def format_option_strings(self, option):
-            text = optparse.IndentedHelpFormatter.format_option_strings(
-                self, option)
-            return text.replace("=[", "[=")
-
     class Parser(optparse.OptionParser):
         def error(self, message):
             raise ParseError(message + " (see --help)")
+
+        def format_help(self, formatter=None):
+            text = optparse.OptionParser.format_help(self, formatter)
+            return text.replace("=[", "[=")
 
         def print_help(self, file=None):
             Writer(sys.stdout).line(self.format_help().rstrip("\n"))
@@ -7020,15 +7016,18 @@ def new_parser():
     parser = Parser(prog="potraceroute.py", version=__version__,
                     usage="%prog [options] HOST", epilog=EPILOG,
                     description="Show the hops to a host, and which one "
-                    "blocks the connection.", formatter=Formatter())
+                    "blocks the connection.")
     for title, options in OPTION_GROUPS:
         group = parser.add_option_group(title)
         for each in options:
-            how = {"action": "store_true"}
+            how = {"action": "store_true", "help": each.help}
             if each.metavar:
-                how = {"metavar": each.metavar, "type": each.kind}
+                how = {"metavar": each.metavar, "help": each.help,
+                       "type": TYPES.get(each.metavar, "string")}
+                if each.default is not None:
+                    how["help"] += " (default: %default)"
             group.add_option(*each.flags.split(), dest=each.name,
-                             default=each.default, help=each.help, **how)
+                             default=each.default, **how)
     return parser
 
 
@@ -7068,8 +7067,6 @@ class Signals(object):
     KeyboardInterrupt, but only where we wait: never between the opening of
     a socket and the note of it."""
 
-    NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-
     def __init__(self):
         self.number = None
         self.waiting = False
@@ -7077,14 +7074,14 @@ class Signals(object):
 
     def __enter__(self):
         import signal
-        for name in self.NAMES:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
             if number is None or signal.getsignal(number) == signal.SIG_IGN:
                 continue
             try:
                 handler = signal.signal(number, self.handle)
             except ValueError:          # not in the main thread
-                continue
+                break
             self.previous.append((number, handler))
         return self
 
@@ -7128,42 +7125,36 @@ class Command(object):
 
     def __init__(self, argv):
         self.argv = argv
-        self.traceroute = None
         self.needs_root = False     # root could have seen or sent more
 
     def run(self):
         """Return the exit status."""
         hold_standard_files()
-        if self.argv == ["--version"]:      # without loading a parser
-            Writer(sys.stdout).line(__version__)
-            return 0
         keeper = open_keeper()
         try:
             with Signals() as signals:
                 return self.run_options(signals)
+        except ParseError as error:
+            if "--json" in self.argv:
+                JsonReport(Writer(sys.stdout), self.argv).close(
+                    error.code, error.message)
+            return error.code
+        except SystemExit:              # of --help and --version
+            return 0
         finally:
             if keeper:
                 keeper.close()
 
     def run_options(self, signals):
+        options, args = parse_options(self.argv)
         writer = Writer(sys.stdout)
-        try:
-            options, args = parse_options(self.argv)
-        except ParseError as error:
-            if "--json" in self.argv:
-                JsonReport(writer, self.argv).close(error.code,
-                                                    error.message)
-            return error.code
-        except SystemExit:                  # --help has been printed
-            return 0
         if options.paste:
-            return self.paste(writer)
+            return print_paste(writer)
         if options.doctor:
             return examine(writer, self.argv, options.json)
+        report = TextReport(writer, options.verbose)
         if options.json:
             report = JsonReport(writer, self.argv)
-        else:
-            report = TextReport(writer, options.verbose)
         status, message = self.trace(options, args[0], report, signals)
         if options.json:
             report.close(status, message)
@@ -7171,45 +7162,43 @@ class Command(object):
             print_error(message)
         return status
 
-    @staticmethod
-    def paste(writer):
-        try:
-            writer.line(format_paste().rstrip("\n"))
-        except RunError as error:
-            print_error(str(error))
-            return 2
-        return 0
-
     def trace(self, options, host, report, signals):
         """Trace and report; return (exit status, error message or None)."""
-        message = None
+        message = tracer = result = None
         try:
             signals.wait(time.sleep, 0)
             tracer = Traceroute(options, host, guard=signals.wait)
-            self.traceroute = tracer
             report.begin(tracer)
             for hop in tracer:
                 report.hop(hop)
             status = max(each.exit_status for each in tracer.results)
         except KeyboardInterrupt:
             status = 128 + (signals.number or 2)
-            if self.traceroute is None or self.traceroute.result is None:
-                message = "interrupted before the first probe"
+            message = "interrupted before the first probe"
         except Error as error:
             status, message = 2, str(error)
-        if self.traceroute is None:
-            return status, message
-        result = self.traceroute.result
+            self.needs_root = isinstance(error, PrivilegeError)
+        if tracer:
+            result = tracer.result
         if result is None:
-            # Once options and host are good, ICMP lacks only the permission.
-            self.needs_root = status == 2 and self.traceroute.proto == "icmp"
             return status, message
-        self.needs_root = (result.verdict != "error" and
-                           self.traceroute.why != "")
+        if status >= 128:               # there is something to show
+            message = None
+        self.needs_root = result.verdict != "error" and tracer.why != ""
         for hop in result.hops[report.shown:]:
             report.hop(hop)
-        report.end(self.traceroute.results)
-        return status, message or explain_unsent(self.traceroute.results)
+        report.end(tracer.results)
+        return status, message or explain_unsent(tracer.results)
+
+
+def print_paste(writer):
+    """Print what --paste is for; return the exit status."""
+    try:
+        writer.line(format_paste().rstrip("\n"))
+    except RunError as error:
+        print_error(str(error))
+        return 2
+    return 0
 
 
 def explain_unsent(results):
