@@ -13,52 +13,33 @@ standard library, Python 2.7 or 3, and no root where the system allows it.
     Successfully reached destination
     TCP port 25 is open: 192.0.2.25 accepted the connection, 4 hops away
 
-A line is the ttl, who answered, with which ICMP type/code, after how long.
-"*" is a hop that said nothing: no proof of a filter, since many routers
-never answer.  The last line is the verdict.
+"*" is a hop that said nothing, as many routers do; the last line is the
+verdict.  The system's own sockets send every probe, with a small ttl, so a
+firewall sees what it would see of the real client.  The router where a probe
+expires quotes it in an ICMP error; which mechanism shows us that depends on
+the system.  A probe is told by what is quoted: a source port or an ICMP id
+of its own, and a nonce.
 
-How it works.  The operating system's own sockets send every probe: TCP by
-connect(), UDP and ICMP by sendto(), each with a small ttl, so what a
-firewall sees is what it would see of the real client.  A router that drops
-an expired packet answers with ICMP, quoting the packet; on Linux the socket's
-error queue hands that answer to any user, on macOS a datagram socket, on
-Windows an option of the TCP socket or the ICMP API.  A raw socket, when
-privilege allows one, adds what they do not show.
-
-A probe is identified by what every router quotes: TCP and UDP by a source
-port of their own (the kernel checks TCP's sequence number, UDP also carries a
-nonce), ICMP by id, sequence number and a nonce.
-
-One more probe goes first, with the system's own ttl: it says in one round
-trip what becomes of the port, and is the only real connection a service
-sees.  A SYN with a small ttl that does reach the host is never acknowledged:
-TCP_DEFER_ACCEPT holds the third packet of the handshake back for 200 ms, a
-ttl of 1 stops it should it leave, and a reset clears the server's entry.
-
-When the port is not reached, the path is traced by ICMP or UDP as well: the
-first hop that answers only those lies behind the filter.  When it is refused,
-one of them with the same ttl must get to the host too, or the refusal was
-forged on the way.
+One more probe has the system's own ttl: it says in one round trip what
+becomes of the port, and is the only real connection a service sees.  When the
+port is not reached, the path is traced by ICMP or UDP as well: the first hop
+that answers only those lies behind the filter.  When it is refused, one of
+them with the same ttl must get to the host too, or the refusal was forged.
 
 Sections, each using only those above it:
 
-    1 Imports and the 2/3 seam   12 Verdict
-    2 Vocabulary                 13 Control (comparison)
-    3 Errors                     14 Several ports (and flows)
-    4 Wire formats               15 Who sent the reset
-    5 Replies                    16 What changed on the way
-    6 Hops                       17 Names and lines
-    7 Mechanisms                 18 Inside the session (TLS, HTTP)
-    8 Payloads (UDP requests)    19 Path MTU
-    9 Probe methods              20 Traceroute (the interface)
-   10 Plan (what to send when)   21 Report
-   11 Engine (send and hear)     22 Doctor (what this host can do)
-                                 23 Options and command line
-                                 24 Dialogs (QPython)
+  bytes     1 Imports  2 Vocabulary  3 Errors and words  4 Wire formats
+            5 Replies  6 Hops
+  probing   7 Mechanisms  8 Payloads  9 Probe methods  10 Series  11 Engine
+  meaning  12 Facts  13 Questions  14 Inside the session  15 Path MTU
+           16 Judging  17 Findings
+  words    18 Words  19 Names and lines
+  use      20 Traceroute  21 Report  22 Doctor  23 Pasting
+           24 Options and command line  25 Dialogs
 
-To add a UDP service, add a row to PAYLOADS; an option, a row to OPTIONS; a
-look at the finished trace, a function to CHECKS; a system, a row to SYSTEMS,
-with a subclass of Mechanism or RawSocket for what it does differently.
+Add a UDP service to PAYLOADS, a verdict to RULES and SENTENCES, a finding to
+CHECKS and FINDINGS, an option to OPTION_GROUPS, a system to SYSTEMS, with
+what it does differently as a Mechanism or RawSocket.
 
 Limits: what a service does with a request is told hop by hop on Linux only,
 and so are path MTUs; on other systems a TCP trace opens some four more
@@ -139,17 +120,17 @@ def find_clock():
 
 def find_libc_clock():
     """Return Linux's clock_gettime(CLOCK_MONOTONIC) in seconds, or None."""
-    read = find_call("clock_gettime")
-    if read is None:
+    call = find_call("clock_gettime")
+    if call is None:
         return None
     import ctypes
     stamp = (ctypes.c_long * 2)()       # struct timespec
 
     def clock():
-        read(1, stamp)
+        call(1, stamp)
         return stamp[0] + stamp[1] * 1e-9
 
-    return clock if read(1, stamp) == 0 else None
+    return clock if call(1, stamp) == 0 else None
 
 
 monotonic = find_clock()
@@ -202,8 +183,7 @@ def decode_name(data):
     """Return the (address, port) in a struct sockaddr, None if empty."""
     if len(data) < 8:
         return None
-    port, = struct.unpack_from("!H", data, 2)
-    return decode_sockaddr(data) or "", port
+    return decode_sockaddr(data) or "", struct.unpack_from("!H", data, 2)[0]
 
 
 # (socket, size, control size, flags=0): (data, control, flags, sender);
@@ -311,17 +291,13 @@ DATA_SHOWN = 120                # bytes of a banner that are printed
 BUFFER = 65535                  # Windows loses what is longer
 MOST_PORTS = 1024
 TOO_BIG = {4: (3, 4), 6: (2, 0)}    # ICMP type, code
-# What ICMP errors make of a socket, apart from a refusal.
-ICMP_ERRNOS = tuple(getattr(errno, name, None) for name in (
-    "EHOSTUNREACH", "ENETUNREACH", "ENONET", "ENOPROTOOPT", "EMSGSIZE",
-    "EACCES", "EOPNOTSUPP"))
 # Send errors that pass: of resources, not of the path.
 TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
              errno.EAGAIN, 10024)       # Python 2.7 on Windows: EMFILE
 
 
 # ---------------------------------------------------------------------------
-# 3 Errors
+# 3 Errors and words
 # ---------------------------------------------------------------------------
 
 class Error(Exception):
@@ -358,14 +334,47 @@ def format_errno(number):
     return known.get(number) or os.strerror(number) or "unknown error"
 
 
+def format_text(text):
+    """Return any text or bytes as printable ASCII on one line."""
+    if not isinstance(text, text_type):
+        text = text.decode("latin-1")
+    return "".join(c if " " <= c <= "~" else
+                   c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def format_hex(data):
+    """Return bytes in hexadecimal."""
+    return "".join("%02x" % byte for byte in bytearray(data))
+
+
+def quote(value):
+    """Return a user's value for a message, the same on every Python."""
+    if isinstance(value, (bytes, text_type)):
+        return "'%s'" % format_text(value)
+    if isinstance(value, float):
+        return "%g" % value
+    return format_text(str(value))
+
+
+def format_ms(seconds):
+    """Return seconds as a number of milliseconds, None as None."""
+    return None if seconds is None else round(seconds * 1e3, 3)
+
+
+def plural(count, noun):
+    """Return a count with its noun: 1 hop, 2 hops."""
+    return "%d %s%s" % (count, noun, "" if count == 1 else "s")
+
+
 # ---------------------------------------------------------------------------
 # 4 Wire formats
 # ---------------------------------------------------------------------------
 
-# Our own packet as copied inside an ICMP error.  Absent facts are None.
+# Our own packet as copied inside an ICMP error; None is what is not known.
 Quoted = namedtuple("Quoted", "protocol source destination source_port "
                               "dest_port ident seq ttl tos tsval payload")
-NOTHING_QUOTED = Quoted(*[None] * len(Quoted._fields))
+Quoted.__new__.__defaults__ = (None,) * len(Quoted._fields)
+NOTHING_QUOTED = Quoted()
 
 Label = namedtuple("Label", "label exp ttl")    # RFC 4950
 
@@ -420,10 +429,10 @@ def encode_echo(version, ident, seq, payload):
     kind = FAMILIES[version].echo
     form = "!BBHHH"
     packet = struct.pack(form, kind, 0, 0, ident, seq) + payload
-    if version == 4:
-        packet = struct.pack(form, kind, 0, checksum(packet), ident,
-                             seq) + payload
-    return packet
+    if version == 6:
+        return packet
+    return struct.pack(form, kind, 0, checksum(packet), ident,
+                       seq) + payload
 
 
 def encode_ipv4(source, destination, ttl, tos, payload, order):
@@ -445,25 +454,18 @@ def decode_ip(packet):
     Of a packet cut too short, or none at all, (None, b"").
     """
     data = bytearray(packet[:40])
-    version = data[0] >> 4 if data else None
-    if version == 4 and len(data) >= 20:
-        length = (data[0] & 15) * 4
-        if length < 20:
-            return None, b""
-        rest = packet[length:]
+    if len(data) >= 20 and 0x45 <= data[0] <= 0x4f:
+        rest = packet[(data[0] & 15) * 4:]
         if data[6] & 0x1f or data[7]:       # not the first fragment
             rest = b""
-        return NOTHING_QUOTED._replace(
-            protocol=data[9], ttl=data[8], tos=data[1],
-            source=format_address(packet[12:16]),
-            destination=format_address(packet[16:20])), rest
-    if version == 6 and len(data) >= 40:
+        return Quoted(data[9], format_address(packet[12:16]),
+                      format_address(packet[16:20]), ttl=data[8],
+                      tos=data[1]), rest
+    if len(data) >= 40 and data[0] >> 4 == 6:
         protocol, rest = skip_headers(data[6], packet[40:])
-        return NOTHING_QUOTED._replace(
-            protocol=protocol, ttl=data[7],
-            tos=(data[0] & 15) << 4 | data[1] >> 4,
-            source=format_address(packet[8:24]),
-            destination=format_address(packet[24:40])), rest
+        return Quoted(protocol, format_address(packet[8:24]),
+                      format_address(packet[24:40]), ttl=data[7],
+                      tos=(data[0] & 15) << 4 | data[1] >> 4), rest
     return None, b""
 
 
@@ -481,11 +483,10 @@ def skip_headers(header, rest):
 
 def decode_tsval(header):
     """Return TSval of a TCP header (RFC 7323 3.2), None if not there."""
-    data = bytearray(header)
-    if len(data) < 20:
+    data, at = bytearray(header), 20
+    if len(data) < at:
         return None
     end = min(len(data), (data[12] >> 4) * 4)
-    at = 20
     while at + 1 < end and data[at] != 0:       # end of options
         if data[at] == 8 and at + 10 <= end:
             return struct.unpack_from("!I", header, at + 2)[0]
@@ -499,11 +500,8 @@ def unpadded(payload):
 
 
 def decode_transport(quoted, rest):
-    """Return `quoted` with the fields of its TCP, UDP or ICMP header.
-
-    8 bytes of it are all that RFC 792 promises; with less, nothing is
-    added.
-    """
+    """Return `quoted` with the fields of its TCP, UDP or ICMP header, of
+    which RFC 792 promises but 8 bytes; with less, nothing is added."""
     if len(rest) < 8:
         return quoted
     source_port, dest_port, ident, seq = struct.unpack_from("!HHHH", rest)
@@ -564,40 +562,37 @@ def decode_interface(flags, body):
 # 5 Replies
 # ---------------------------------------------------------------------------
 
-# One thing that was heard, or that nothing was (NO_REPLY).  None is what is
-# not known.
-#
-# kind         "icmp" (an error about one of our packets), "echo", "data",
-#              "accepted", "reset", "unsent" (an error of this host) or
-#              "failed" (the kernel gave a socket up without saying why)
-# responder    address of who sent it
-# icmp_type, icmp_code
-# reply_ttl    the ttl it arrived with
-# received     when it came, by the kernel's stamp: time.time()
-# quoted       Quoted: what it quotes of our packet
-# data         what a service sent (bytes)
-# error        errno or text of "unsent" and "failed"
-# raw          True if a raw socket heard it
-# labels       tuple of Label: MPLS
-# interfaces   tuple of text: where our packet arrived
-#
-# Once it is understood, as the answer to a probe:
-#
-# outcome      a word of OUTCOMES
-# rtt          seconds
-# tries        which try it answers, from 1
-# flags        words of the engine: "data-lost", ...
 class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
                                 "reply_ttl received quoted data error raw "
                                 "labels interfaces outcome rtt tries flags")):
+    """What was heard, or that nothing was (NO_REPLY).  None is unknown.
+
+    kind         "icmp" (an error about a packet of ours), "echo", "data",
+                 "accepted", "reset", "unsent" (an error of this host) or
+                 "failed" (the kernel gave a socket up without saying why)
+    responder    address of who sent it
+    reply_ttl    the ttl it arrived with
+    received     when it came, by the kernel's stamp: time.time()
+    quoted       Quoted: what it quotes of our packet
+    data         what a service sent (bytes)
+    error        errno or text of "unsent" and "failed"
+    raw          True if a raw socket heard it
+    labels       tuple of Label: MPLS
+    interfaces   tuple of text: where our packet arrived
+    outcome      as the answer to a probe: a word of OUTCOMES,
+    rtt          seconds,
+    tries        which try it answers, from 1,
+    flags        and words of the engine: "data-lost", ...
+    """
+
     __slots__ = ()
 
     address = property(lambda self: self.responder)
 
 
-NO_REPLY = Reply(*[None] * len(Reply._fields))._replace(
-    raw=False, labels=(), interfaces=(), outcome="timeout", tries=1,
-    flags=())
+Reply.__new__.__defaults__ = (None,) * 9 + (False, (), (), "timeout", None,
+                                            1, ())
+NO_REPLY = Reply()
 
 
 def decode_icmp(version, message, **known):
@@ -607,10 +602,10 @@ def decode_icmp(version, message, **known):
         return None
     kind, code, _, _, length6, length4 = bytearray(message[:6])
     ident, seq = struct.unpack_from("!HH", message, 4)
-    reply = NO_REPLY._replace(icmp_type=kind, icmp_code=code, **known)
+    reply = Reply("icmp", icmp_type=kind, icmp_code=code, **known)
     if kind == family.reply:
-        return reply._replace(kind="echo", quoted=NOTHING_QUOTED._replace(
-            protocol=family.icmp, ident=ident, seq=seq, payload=message[8:]))
+        return reply._replace(kind="echo", quoted=Quoted(
+            family.icmp, ident=ident, seq=seq, payload=message[8:]))
     if kind not in family.errors:
         return None
     quoted, rest = decode_ip(message[8:])
@@ -619,7 +614,7 @@ def decode_icmp(version, message, **known):
     # Its length (RFC 4884 4.1 to 4.3) is in words of 4 or of 8 bytes.
     length = length4 * 4 if version == 4 else length6 * 8
     return reply._replace(
-        kind="icmp", quoted=decode_transport(quoted, rest),
+        quoted=decode_transport(quoted, rest),
         **decode_extension(message[8 + max(128, length):]))
 
 
@@ -636,19 +631,14 @@ def decode_segment(segment, **known):
         kind = "accepted"
     else:
         return None
-    quoted = NOTHING_QUOTED._replace(protocol=socket.IPPROTO_TCP,
-                                     source_port=source_port,
-                                     dest_port=dest_port)
-    return NO_REPLY._replace(kind=kind, quoted=quoted, **known)
+    return Reply(kind, quoted=Quoted(
+        socket.IPPROTO_TCP, source_port=source_port, dest_port=dest_port),
+        **known)
 
 
 def same_start(ours, theirs):
-    """Return True if what is quoted of a payload is ours.
-
-    A router may quote none of it, cut it short, or pad it with zeros and
-    extensions behind 128 bytes of the packet (RFC 4884 5), of which the
-    first 64 bytes of payload are safe from both.
-    """
+    """Return True if what is quoted of a payload is ours: a router may cut
+    it short, or pad it behind 128 bytes of packet (RFC 4884 5)."""
     theirs = theirs or b""
     count = min(len(ours), len(theirs), 64)
     return ours[:count] == theirs[:count]
@@ -660,6 +650,12 @@ def same_start(ours, theirs):
 
 # The outcome of what a destination's own socket sends.
 REPLY_OUTCOMES = {"accepted": "open", "reset": "refused", "data": "data"}
+
+# The outcome of what the system tells by an errno and no more.
+ERRNO_OUTCOMES = dict((getattr(errno, name, None), "unreachable") for name in (
+    "EHOSTUNREACH", "ENETUNREACH", "ENONET", "ENOPROTOOPT", "EMSGSIZE",
+    "EACCES", "EOPNOTSUPP"))
+ERRNO_OUTCOMES[errno.ECONNREFUSED] = "refused"
 
 IpFields = namedtuple("IpFields", "ip_source_address ip_ttl")
 IcmpFields = namedtuple("IcmpFields", "icmp_type icmp_code")
@@ -688,7 +684,8 @@ def classify(reply, destination, own_address):
     if reply.kind == "unsent":
         return "send-failed", format_errno(reply.error)
     if reply.kind == "failed" and reply.icmp_type is None:
-        return classify_errno(reply.error), format_errno(reply.error)
+        return ERRNO_OUTCOMES.get(reply.error, "send-failed"), format_errno(
+            reply.error)
     if reply.kind in REPLY_OUTCOMES:
         return REPLY_OUTCOMES[reply.kind], None
     version = 6 if ":" in destination else 4
@@ -709,13 +706,6 @@ def classify(reply, destination, own_address):
     return outcome, None
 
 
-def classify_errno(number):
-    """Return the outcome of a probe of which only an errno is known."""
-    if number == errno.ECONNREFUSED:
-        return "refused"
-    return "unreachable" if number in ICMP_ERRNOS else "send-failed"
-
-
 def format_icmp(version, answer):
     """Return an ICMP answer in words: ICMP 3/13, ... prohibited."""
     if answer.icmp_type is None:
@@ -730,41 +720,9 @@ def name_icmp(version, answer):
     return FAMILIES[version].codes.get(key, ("", "unassigned code"))[1]
 
 
-def format_text(text):
-    """Return any text or bytes as printable ASCII on one line."""
-    if not isinstance(text, text_type):
-        text = text.decode("latin-1")
-    return "".join(c if " " <= c <= "~" else
-                   c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def format_hex(data):
-    """Return bytes in hexadecimal."""
-    return "".join("%02x" % byte for byte in bytearray(data))
-
-
-def quote(value):
-    """Return a user's value for a message, the same on every Python."""
-    if isinstance(value, (bytes, text_type)):
-        return "'%s'" % format_text(value)
-    if isinstance(value, float):
-        return "%g" % value
-    return format_text(str(value))
-
-
 def format_data(data):
     """Return bytes as Python 3 shows them, without the b."""
     return repr(bytes(data[:DATA_SHOWN])).lstrip("b")
-
-
-def format_ms(seconds):
-    """Return seconds as a number of milliseconds, None as None."""
-    return None if seconds is None else round(seconds * 1e3, 3)
-
-
-def plural(count, noun):
-    """Return a count with its noun: 1 hop, 2 hops."""
-    return "%d %s%s" % (count, noun, "" if count == 1 else "s")
 
 
 class Hop(namedtuple("Hop", "ttl method port destination answers name "
@@ -867,15 +825,14 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
         return "%s%d\t%s" % (">" if self.more else "", self.ttl, self.msg)
 
     def as_dict(self):
-        """Return the hop as section 6 of the design describes it."""
-        entry = {"ttl": self.ttl, "name": self.name,
-                 "notes": format_notes(self.answer),
-                 "probes": [answer_dict(answer) for answer in self.answers]}
-        if self.name:
-            entry["name"] = format_text(self.name)
-        entry.update(answer_dict(self.answer))
+        """Return the hop for JSON."""
+        entry = answer_dict(self.answer)
         for key in ("quoted_ttl", "quoted_tos"):
             del entry[key]
+        entry.update(
+            ttl=self.ttl, name=self.name and format_text(self.name),
+            notes=format_notes(self.answer),
+            probes=[answer_dict(answer) for answer in self.answers])
         return entry
 
 
@@ -892,12 +849,11 @@ def answer_dict(answer):
 
 def format_extension(answer):
     """Return the MPLS labels and interfaces of an answer, for its line."""
-    words = "".join("  [%s]" % text for text in answer.interfaces)
+    words = list(answer.interfaces)
     if answer.labels:
-        words = "  [MPLS%s]" % "".join(
-            " %d/%d" % (label.label, label.exp)
-            for label in answer.labels) + words
-    return words
+        words[:0] = ["MPLS" + "".join(" %d/%d" % (label.label, label.exp)
+                                      for label in answer.labels)]
+    return "".join("  [%s]" % word for word in words)
 
 
 def format_notes(answer):
@@ -1063,8 +1019,7 @@ class ErrorQueue(Mechanism):
                     sock, self.MSG_ERRQUEUE)
             except socket.error:
                 break
-            quoted = NOTHING_QUOTED._replace(
-                protocol=protocol, destination=address or None)
+            quoted = Quoted(protocol, destination=address or None)
             if protocol == socket.IPPROTO_UDP:  # the queue holds the payload
                 quoted = quoted._replace(dest_port=port,
                                          payload=unpadded(data))
@@ -1102,12 +1057,11 @@ class ErrorQueue(Mechanism):
             return None
         number, origin, kind, code = struct.unpack_from("=iBBB", value)
         if origin == 1:                 # SO_EE_ORIGIN_LOCAL
-            return NO_REPLY._replace(kind="unsent", error=number,
+            return Reply("unsent", error=number,
                                      quoted=quoted)
         if origin not in (2, 3) or kind not in FAMILIES[version].errors:
             return None
-        return NO_REPLY._replace(
-            kind="icmp", responder=decode_sockaddr(value[16:]),
+        return Reply("icmp", responder=decode_sockaddr(value[16:]),
             icmp_type=kind, icmp_code=code, quoted=quoted, **facts)
 
 
@@ -1140,8 +1094,7 @@ class TcpIcmpError(Mechanism):
             return []
         if kind not in FAMILIES[version].errors:
             return []
-        return [NO_REPLY._replace(
-            kind="icmp", responder=decode_sockaddr(data), icmp_type=kind,
+        return [Reply("icmp", responder=decode_sockaddr(data), icmp_type=kind,
             icmp_code=code)]
 
 
@@ -1221,12 +1174,11 @@ class IcmpApi(Mechanism):
         try:
             reply = self.ask(packet[8:], target, ttl)
         except (OSError, socket.error) as error:
-            reply = NO_REPLY._replace(kind="unsent", error=str(error))
+            reply = Reply("unsent", error=str(error))
         if reply is None:
             return
         ident, seq = struct.unpack_from("!HH", packet, 4)
-        self.done.append(reply._replace(quoted=NOTHING_QUOTED._replace(
-            protocol=target.family.icmp, ident=ident, seq=seq,
+        self.done.append(reply._replace(quoted=Quoted(target.family.icmp, ident=ident, seq=seq,
             payload=packet[8:])))
         try:
             sock.send(b"!")
@@ -1276,7 +1228,7 @@ class IcmpApi(Mechanism):
         if not 11000 <= error <= 11050:
             words += ": " + c.FormatError(error)
         return (self.decode_status(family, error, None) or
-                NO_REPLY._replace(kind="unsent", error=words))
+                Reply("unsent", error=words))
 
     @staticmethod
     def encode(family, address, port=0, flow=0, scope=0):
@@ -1301,7 +1253,7 @@ class IcmpApi(Mechanism):
 
     def decode_status(self, family, status, address):
         """Return the Reply that an IP_STATUS means, or None."""
-        reply = NO_REPLY._replace(kind="icmp", responder=address)
+        reply = Reply("icmp", responder=address)
         if status == 0:
             return reply._replace(kind="echo", icmp_type=family.reply,
                                   icmp_code=0)
@@ -1960,7 +1912,7 @@ class TcpMethod(Method):
             return [self.explain_refusal(info)]
         if not self.proven:                 # its error queue would say more
             self.kernel_sight = "distance"
-        return [NO_REPLY._replace(kind="failed", error=error)]
+        return [Reply("failed", error=error)]
 
     def find_connection(self, sock, probe, info):
         """Return the Reply of a connection, None if there is none."""
@@ -1982,7 +1934,7 @@ class TcpMethod(Method):
         if segments or segments is None and (
                 self.proven or self.mechanism.refusals):
             return self.reset
-        reply = NO_REPLY._replace(kind="failed", error=errno.ECONNREFUSED)
+        reply = Reply("failed", error=errno.ECONNREFUSED)
         if segments is None:
             return reply
         if self.target.family.version == 4:
@@ -1991,7 +1943,7 @@ class TcpMethod(Method):
 
     @property
     def reset(self):
-        return NO_REPLY._replace(kind="reset", responder=self.target.address)
+        return Reply("reset", responder=self.target.address)
 
     @staticmethod
     def read_info(sock):
@@ -2117,13 +2069,12 @@ class UdpMethod(Method):
         except socket.error as error:
             number = self.MEANING.get(error.errno)
             if number and self.kernel_sight != "addresses":
-                replies.append(NO_REPLY._replace(kind="failed",
+                replies.append(Reply("failed",
                                                  error=number))
             return replies
-        quoted = NOTHING_QUOTED._replace(protocol=self.protocol,
+        quoted = Quoted(self.protocol,
                                          dest_port=port)
-        return replies + [NO_REPLY._replace(
-            kind="data", responder=address, data=data[:DATA_LIMIT],
+        return replies + [Reply("data", responder=address, data=data[:DATA_LIMIT],
             quoted=quoted, **facts)]
 
     def answers(self, reply, probe):
