@@ -881,15 +881,10 @@ class Mechanism(object):
     alone      True if a raw socket would add nothing
     wait       seconds for an answer to what the system itself waits for
     why        what is not seen and why, for people; "" if nothing
-    available()                     can this system do it?
-    open(target, kind, protocol, port)  open a probe's socket
-    prepare(sock, version)          ask for answers on it
-    errors(sock, protocol, version) list of Reply about probes sent by sock
-    receive(sock)                   (data, sender, port, facts, items)
-    send_echo(sock, packet, target, ttl)  send an ICMP echo request
-
-    `facts` are the fields of Reply that the kernel tells: reply_ttl and
-    received; `items` all its control messages.
+    errors()   list of Reply about probes sent by a socket
+    receive()  (data, sender, port, facts, items) of a datagram: `facts` are
+               reply_ttl and received, fields of Reply that the kernel tells,
+               `items` all its control messages
     """
 
     name = "connect"
@@ -927,8 +922,8 @@ class Mechanism(object):
         return sock
 
     def prepare(self, sock, version):
-        for level, option in self.options[version]:
-            try_option(sock, level, option, 1)
+        for option in self.options[version]:
+            try_option(sock, option)
 
     def errors(self, sock, protocol, version):
         return []
@@ -956,23 +951,23 @@ class Mechanism(object):
         sock.sendto(packet, target.sockaddr)
 
 
-def try_option(sock, level, option, value):
-    """Set a socket option; return True if the kernel knows it.  Without it
-    there is one fact less, not one probe less."""
+def try_option(sock, option, value=1):
+    """Set a (level, number) of a socket; return True if the kernel knows it.
+    Without it there is one fact less, not one probe less."""
     try:
-        sock.setsockopt(level, option, value)
+        sock.setsockopt(option[0], option[1], value)
     except socket.error:
         return False
     return True
 
 
-def takes_option(kind, level, option):
+def takes_option(kind, option):
     """Return True if the kernel knows an option of sockets of a kind."""
     try:
         sock = socket.socket(socket.AF_INET, kind)
     except socket.error:
         return False
-    known = try_option(sock, level, option, 1)
+    known = try_option(sock, option)
     sock.close()
     return known
 
@@ -1007,9 +1002,8 @@ class ErrorQueue(Mechanism):
     @classmethod
     def available(cls):
         # Sandboxes that only look like Linux have none.
-        level, option = cls.options[4][0]
         return (LINUX and recvmsg is not None and
-                takes_option(socket.SOCK_DGRAM, level, option))
+                takes_option(socket.SOCK_DGRAM, cls.options[4][0]))
 
     def errors(self, sock, protocol, version):
         replies = []
@@ -1020,7 +1014,12 @@ class ErrorQueue(Mechanism):
             except socket.error:
                 break
             quoted = Quoted(protocol, destination=address or None)
-            if protocol == socket.IPPROTO_UDP:  # the queue holds the payload
+            # Unless ee_data tells its place (struct sock_ee_data_rfc4884) an
+            # extension is behind 128 bytes of our packet (RFC 4884 5.5),
+            # less the headers that the kernel cuts off.
+            usual = 108 if version == 4 else 88
+            if protocol == socket.IPPROTO_UDP:
+                usual -= 8
                 quoted = quoted._replace(dest_port=port,
                                          payload=unpadded(data))
             else:
@@ -1030,21 +1029,10 @@ class ErrorQueue(Mechanism):
                     continue
                 reply = self.decode_error(value, version, quoted, facts)
                 if reply:
-                    place = self.find_extension(value, version, protocol)
+                    told, = struct.unpack_from("=H", value, 12)
                     replies.append(reply._replace(
-                        **decode_extension(data[place:])))
+                        **decode_extension(data[told or usual:])))
         return replies
-
-    @staticmethod
-    def find_extension(value, version, protocol):
-        """Return where in the data an ICMP extension begins: ee_data tells
-        it (struct sock_ee_data_rfc4884), or 0; then it is behind 128 bytes
-        of our packet (RFC 4884 5.5), whose first headers are cut off."""
-        told, = struct.unpack_from("=H", value, 12)
-        shown = 128 - (20 if version == 4 else 40)
-        if protocol == socket.IPPROTO_UDP:
-            shown -= 8
-        return told or shown
 
     @staticmethod
     def decode_error(value, version, quoted, facts):
@@ -1057,12 +1045,11 @@ class ErrorQueue(Mechanism):
             return None
         number, origin, kind, code = struct.unpack_from("=iBBB", value)
         if origin == 1:                 # SO_EE_ORIGIN_LOCAL
-            return Reply("unsent", error=number,
-                                     quoted=quoted)
+            return Reply("unsent", error=number, quoted=quoted)
         if origin not in (2, 3) or kind not in FAMILIES[version].errors:
             return None
-        return Reply("icmp", responder=decode_sockaddr(value[16:]),
-            icmp_type=kind, icmp_code=code, quoted=quoted, **facts)
+        return Reply("icmp", decode_sockaddr(value[16:]), kind, code,
+                     quoted=quoted, **facts)
 
 
 class TcpIcmpError(Mechanism):
@@ -1078,7 +1065,7 @@ class TcpIcmpError(Mechanism):
 
     @staticmethod
     def available():
-        return takes_option(socket.SOCK_STREAM, 6, 18)
+        return takes_option(socket.SOCK_STREAM, (6, 18))
 
     def prepare(self, sock, version):
         if sock.type & 15 == socket.SOCK_STREAM:
@@ -1094,8 +1081,7 @@ class TcpIcmpError(Mechanism):
             return []
         if kind not in FAMILIES[version].errors:
             return []
-        return [Reply("icmp", responder=decode_sockaddr(data), icmp_type=kind,
-            icmp_code=code)]
+        return [Reply("icmp", decode_sockaddr(data), kind, code)]
 
 
 class OldWindows(Mechanism):
@@ -1127,8 +1113,7 @@ class IcmpApi(Mechanism):
                   41: (3, 0), 42: (4, 0), 43: (4, 1), 45: (1, 2)}}
 
     def __init__(self):
-        from collections import deque
-        self.done = deque()             # of Reply
+        self.done = []                  # of Reply
 
     @staticmethod
     def available():
@@ -1157,7 +1142,7 @@ class IcmpApi(Mechanism):
                 pass
         except socket.error:            # in this order: none is missed
             pass
-        return [self.done.popleft() for _ in range(len(self.done))]
+        return [self.done.pop(0) for _ in range(len(self.done))]
 
     def receive(self, sock, flags=0):
         raise socket.error(errno.EAGAIN, "errors() has it all")
@@ -1178,8 +1163,8 @@ class IcmpApi(Mechanism):
         if reply is None:
             return
         ident, seq = struct.unpack_from("!HH", packet, 4)
-        self.done.append(reply._replace(quoted=Quoted(target.family.icmp, ident=ident, seq=seq,
-            payload=packet[8:])))
+        self.done.append(reply._replace(quoted=Quoted(
+            target.family.icmp, ident=ident, seq=seq, payload=packet[8:])))
         try:
             sock.send(b"!")
         except socket.error:            # closed meanwhile
@@ -1205,15 +1190,13 @@ class IcmpApi(Mechanism):
         import ctypes as c
         family = target.family
         dll, handle = self.open_handle(family.version)
-        call = dll.Icmp6SendEcho2
-        if family.version == 4:
-            call = dll.IcmpSendEcho2Ex
+        name = "IcmpSendEcho2Ex" if family.version == 4 else "Icmp6SendEcho2"
         source = target.source_ip or target.own_address
         buffer = c.create_string_buffer(len(payload) + 264)
         options = c.create_string_buffer(       # IP_OPTION_INFORMATION
             struct.pack("@BBBBP", ttl, target.tos or 0, 0, 0, 0))
         try:
-            found = call(
+            found = getattr(dll, name)(
                 handle, None, None, None, self.encode(family, source),
                 self.encode(family, *target.sockaddr), payload, len(payload),
                 options, buffer, len(buffer), max(1, int(self.wait * 1000)))
@@ -1253,15 +1236,10 @@ class IcmpApi(Mechanism):
 
     def decode_status(self, family, status, address):
         """Return the Reply that an IP_STATUS means, or None."""
-        reply = Reply("icmp", responder=address)
         if status == 0:
-            return reply._replace(kind="echo", icmp_type=family.reply,
-                                  icmp_code=0)
+            return Reply("echo", address, family.reply, 0)
         known = self.STATUS[family.version].get(status - 11000)
-        if known is None:
-            return None
-        kind, code = known
-        return reply._replace(icmp_type=kind, icmp_code=code)
+        return Reply("icmp", address, *known) if known else None
 
 
 class OwnHeader(Mechanism):
@@ -1273,12 +1251,8 @@ class OwnHeader(Mechanism):
     def open(self, target, kind, protocol=0, port=0):
         sock = Mechanism.open(self, target, kind, protocol, port)
         if kind == socket.SOCK_RAW and target.family.version == 4:
-            try:
-                sock.setsockopt(0, getattr(socket, "IP_HDRINCL", 2), 1)
-                self.order = self.find_order(sock)
-            except socket.error:
-                sock.close()
-                raise
+            sock.setsockopt(0, getattr(socket, "IP_HDRINCL", 2), 1)
+            self.order = self.find_order(sock)
         return sock
 
     @staticmethod
@@ -1287,9 +1261,9 @@ class OwnHeader(Mechanism):
         An echo reply that nobody waits for asks it."""
         address = "127.0.0.1"
         reply = struct.pack("!BBHI", 0, 0, 65535, 0)
+        packet = encode_ipv4(address, address, DEFAULT_TTL, 0, reply, "!")
         try:
-            sock.sendto(encode_ipv4(address, address, DEFAULT_TTL, 0, reply,
-                                    "!"), (address, 0))
+            sock.sendto(packet, (address, 0))
         except socket.error as error:
             if error.errno != errno.EINVAL:
                 raise
@@ -1319,8 +1293,8 @@ class RawSocket(Mechanism):
     sees_tcp = False
     options = {4: (), 6: ((41, getattr(socket, "IPV6_RECVHOPLIMIT", 37)),)}
     ttl_items = ((41, getattr(socket, "IPV6_HOPLIMIT", 47)),)
-    # By version: level, option, words; does a set bit let a type pass?
-    icmp_filter = {6: (58, 18, 8, True)}
+    # By version: option, words; does a set bit let a type pass?
+    icmp_filter = {6: ((58, 18), 8, True)}
 
     def __init__(self, target, with_tcp):
         family = self.family = target.family
@@ -1349,13 +1323,13 @@ class RawSocket(Mechanism):
         family = self.family
         if family.version not in self.icmp_filter:
             return
-        level, option, words, passing = self.icmp_filter[family.version]
+        option, words, passing = self.icmp_filter[family.version]
         bits = [0] * words
         for kind in family.errors + (family.reply,):
             bits[kind // 32] |= 1 << kind % 32
         if not passing:
             bits = [word ^ 0xffffffff for word in bits]
-        try_option(sock, level, option, struct.pack("=%dI" % words, *bits))
+        try_option(sock, option, struct.pack("=%dI" % words, *bits))
 
     def set_up(self, sock, target):
         pass
@@ -1368,10 +1342,9 @@ class RawSocket(Mechanism):
                 data, address, _, facts, _ = self.receive(sock)
             except socket.error:
                 break
-            reply = self.decode(sock is self.sockets[0], data, address, facts)
-            if reply:
-                found.append(reply)
-        return found
+            found.append(self.decode(sock is self.sockets[0], data, address,
+                                     facts))
+        return [reply for reply in found if reply]
 
     def decode(self, is_icmp, data, address, facts):
         """Return the Reply in an ICMP message or a TCP segment, or None."""
@@ -1399,13 +1372,13 @@ class LinuxRawSocket(RawSocket):
     sees_tcp = True
     options = {4: ((0, 12), SO_TIMESTAMPNS), 6: ((41, 51), SO_TIMESTAMPNS)}
     ttl_items = Mechanism.ttl_items
-    icmp_filter = {4: (255, 1, 1, False), 6: (58, 1, 8, False)}
+    icmp_filter = {4: ((255, 1), 1, False), 6: ((58, 1), 8, False)}
 
 
 class SolarisRawSocket(RawSocket):
     """Needs PRIV_NET_ICMPACCESS."""
 
-    icmp_filter = {6: (58, 1, 8, True)}
+    icmp_filter = {6: ((58, 1), 8, True)}
 
 
 class DatagramIcmp(RawSocket):
@@ -1509,23 +1482,19 @@ def open_witness(wanted, mechanism, target, method):
 
     Raises RunError if neither is the one that is wanted.
     """
-    raw, problem = None, "not available on this system"
-    names = [None, mechanism.name]
+    problem = "not available on this system"
     kinds = () if mechanism.alone else SYSTEM.witnesses
     for kind in kinds:
         if wanted not in (None, kind.name):
             continue
         try:
-            raw = kind(target, method == "tcp")
+            return kind(target, method == "tcp")
         except socket.error as error:
             problem = error.args[-1]
-            continue
-        names.append(raw.name)
-        break
-    if wanted not in names:
+    if wanted not in (None, mechanism.name):
         raise RunError("mechanism %s: %s; %s" % (
             quote(wanted), problem, SYSTEM.cure))
-    return raw
+    return None
 
 
 def open_keeper():
@@ -1540,8 +1509,7 @@ def open_keeper():
     except socket.error:
         return None
     if LINUX:
-        level, option = SO_TIMESTAMPNS
-        try_option(sock, level, option, 1)
+        try_option(sock, SO_TIMESTAMPNS)
     return sock
 
 
@@ -1865,7 +1833,7 @@ class TcpMethod(Method):
         """Set options of the SYN: one is enough (Windows'
         TCP_NOSYNRETRIES)."""
         if self.mechanism.refusals and not probe.real:
-            try_option(sock, self.protocol, 9, 1)
+            try_option(sock, (self.protocol, 9))
 
     def hold_back(self, sock, probe):
         """Note the probe's identity, and see to what comes of its SYN."""
@@ -1987,9 +1955,9 @@ class LinuxTcpMethod(TcpMethod):
 
     def set_up(self, sock, probe):
         if self.target.family.version == 6:     # a constant flow label
-            try_option(sock, 41, IPV6_AUTOFLOWLABEL, 0)
+            try_option(sock, (41, IPV6_AUTOFLOWLABEL), 0)
         if not probe.real:
-            try_option(sock, self.protocol, TCP_DEFER_ACCEPT, 1)
+            try_option(sock, (self.protocol, TCP_DEFER_ACCEPT))
 
     def hold_back(self, sock, probe):
         TcpMethod.hold_back(self, sock, probe)
@@ -2010,7 +1978,7 @@ class LinuxTcpMethod(TcpMethod):
         if probe.sock is not None and not probe.real:
             # The reset has to reach the server.
             family = self.target.family
-            try_option(probe.sock, family.level, family.ttl, DEFAULT_TTL)
+            try_option(probe.sock, (family.level, family.ttl), DEFAULT_TTL)
         Method.release(self, probe)
 
     @staticmethod
@@ -2069,13 +2037,11 @@ class UdpMethod(Method):
         except socket.error as error:
             number = self.MEANING.get(error.errno)
             if number and self.kernel_sight != "addresses":
-                replies.append(Reply("failed",
-                                                 error=number))
+                replies.append(Reply("failed", error=number))
             return replies
-        quoted = Quoted(self.protocol,
-                                         dest_port=port)
-        return replies + [Reply("data", responder=address, data=data[:DATA_LIMIT],
-            quoted=quoted, **facts)]
+        quoted = Quoted(self.protocol, dest_port=port)
+        return replies + [Reply("data", address, quoted=quoted,
+                                data=data[:DATA_LIMIT], **facts)]
 
     def answers(self, reply, probe):
         quoted = reply.quoted or NOTHING_QUOTED
