@@ -954,8 +954,9 @@ class Mechanism(object):
 def try_option(sock, option, value=1):
     """Set a (level, number) of a socket; return True if the kernel knows it.
     Without it there is one fact less, not one probe less."""
+    level, number = option
     try:
-        sock.setsockopt(option[0], option[1], value)
+        sock.setsockopt(level, number, value)
     except socket.error:
         return False
     return True
@@ -1698,22 +1699,19 @@ class Probe(object):
 class Method(object):
     """How to probe; the contract and what the methods share.
 
-    name, protocol      as users and as IP know it
-    repeats             seconds after which the kernel would send a probe
-                        again by itself, None if it does not
-    connects            True if a probe opens a connection
-    most                probes in flight, at most
-    checked             True if answers() can tell a forged quote by what we
-                        know; TCP cannot, only the kernel knows its
-                        sequence numbers
-    sight               what we see of who answers: see Mechanism
-    kernel_sight        the same, without a raw socket
-    proven              True once the kernel has told who answered
-    start()             open what all probes share
-    send(probe)         send it; raises socket.error
-    receive(sock, probe)  list of Reply on a readable socket
-    answers(reply, probe) True if the reply is about this probe
-    rtt(probe, reply, elapsed)  seconds, or None if they cannot be known
+    repeats    seconds after which the kernel would send a probe again by
+               itself; then there is renew(probe), to let it
+    connects   True if a probe opens a connection
+    most       probes in flight, at most
+    checked    True if answers() can tell a forged quote by what we know; of
+               TCP only the kernel knows the sequence numbers
+    sight      what we see of who answers: see Mechanism
+    kernel_sight  the same, without a raw socket
+    proven     True once the kernel has told who answered
+    send()     send a probe; raises socket.error
+    receive()  list of Reply on a readable socket
+    answers()  True if a reply is about a probe
+    rtt()      seconds, or None if they cannot be known
     """
 
     name = protocol = None
@@ -1739,7 +1737,7 @@ class Method(object):
         return "addresses" if self.raw else self.kernel_sight
 
     def start(self):
-        pass
+        """Open what all probes share."""
 
     def close(self):
         if self.sock:
@@ -1760,11 +1758,17 @@ class Method(object):
             probe.sock.close()
         probe.sock = None
 
-    def renew(self, probe):
-        pass
-
     def to_destination(self, quoted):
         return quoted.destination in (None, self.target.address)
+
+    def same_ports(self, reply, probe):
+        """Return True if nothing that is known of its ports tells a reply
+        from one to the probe; a raw socket hears of everybody's."""
+        quoted = reply.quoted or NOTHING_QUOTED
+        if reply.raw and quoted.source_port != probe.source_port:
+            return False
+        return (quoted.protocol in (None, self.protocol) and
+                quoted.source_port in (None, probe.source_port))
 
     def quotes(self, quoted, probe):
         """Return True if the probe's payload is quoted; with another
@@ -1786,8 +1790,8 @@ TcpInfo = namedtuple("TcpInfo", "options snd_mss unacked pmtu rtt "
 
 
 def decode_tcp_info(data):
-    """Return the TcpInfo in a struct tcp_info, None if it is too short or
-    all zeros, as an emulator's may be: snd_mss is never 0."""
+    """Return the TcpInfo in a struct tcp_info, None if it is too short, or
+    all zeros as an emulator's may be: snd_mss is never 0."""
     if len(data) < 104:
         return None
     words = struct.unpack_from("=%dI" % (len(data) // 4), data)
@@ -1830,8 +1834,7 @@ class TcpMethod(Method):
         self.hold_back(sock, probe)
 
     def set_up(self, sock, probe):
-        """Set options of the SYN: one is enough (Windows'
-        TCP_NOSYNRETRIES)."""
+        """Set options of the SYN: one is enough (TCP_NOSYNRETRIES)."""
         if self.mechanism.refusals and not probe.real:
             try_option(sock, (self.protocol, 9))
 
@@ -1902,12 +1905,10 @@ class TcpMethod(Method):
         if segments or segments is None and (
                 self.proven or self.mechanism.refusals):
             return self.reset
-        reply = Reply("failed", error=errno.ECONNREFUSED)
-        if segments is None:
-            return reply
-        if self.target.family.version == 4:
-            return reply._replace(icmp_type=3, icmp_code=3)
-        return reply._replace(icmp_type=1, icmp_code=4)
+        kind = code = None
+        if segments == 0:
+            kind, code = {4: (3, 3), 6: (1, 4)}[self.target.family.version]
+        return Reply("failed", None, kind, code, error=errno.ECONNREFUSED)
 
     @property
     def reset(self):
@@ -1919,15 +1920,11 @@ class TcpMethod(Method):
         return None
 
     def answers(self, reply, probe):
-        quoted = reply.quoted or NOTHING_QUOTED
-        if quoted.protocol not in (None, self.protocol):
-            return False
-        if reply.raw and quoted.source_port != probe.source_port:
-            return False
         if (reply.kind in ("accepted", "reset") and
                 reply.responder != self.target.address):
             return False
-        return (quoted.source_port in (None, probe.source_port) and
+        quoted = reply.quoted or NOTHING_QUOTED
+        return (self.same_ports(reply, probe) and
                 quoted.dest_port in (None, self.target.port))
 
     def rtt(self, probe, reply, elapsed):
@@ -1947,8 +1944,10 @@ class TcpMethod(Method):
 
 
 class LinuxTcpMethod(TcpMethod):
-    """A SYN that reaches the destination is never acknowledged: all may go
-    out at once, and a service sees one connection."""
+    """A SYN that reaches the destination is never acknowledged, so all may
+    go out at once, and a service sees one connection: TCP_DEFER_ACCEPT holds
+    the third packet of the handshake back for 200 ms, a ttl of 1 stops it
+    should it leave, and a reset clears the server's entry."""
 
     most = MOST_PORTS
     quiet_errors = False
@@ -2012,8 +2011,8 @@ class UdpMethod(Method):
         row, random = find_payload(self.target), os.urandom(64)
         if row is None:
             return random[:12]
-        return bytes(bytearray.fromhex(fill_template(row.request,
-                                                     format_hex(random))))
+        request = fill_template(row.request, format_hex(random))
+        return bytes(bytearray.fromhex(request))
 
     def send(self, probe):
         probe.sock = sock = self.open_socket(socket.SOCK_DGRAM)
@@ -2044,17 +2043,14 @@ class UdpMethod(Method):
                                 data=data[:DATA_LIMIT], **facts)]
 
     def answers(self, reply, probe):
-        quoted = reply.quoted or NOTHING_QUOTED
-        if quoted.protocol not in (None, self.protocol):
-            return False
-        if reply.raw and quoted.source_port != probe.source_port:
-            return False
         if reply.kind == "data":
             # From another port is fine (TFTP), another's id is not.
             row = find_payload(self.target)
             return reply.responder == self.target.address and (
                 row is None or replies_to(row, probe.payload, reply.data))
-        return (quoted.dest_port in (None, self.target.port) and
+        quoted = reply.quoted or NOTHING_QUOTED
+        return (self.same_ports(reply, probe) and
+                quoted.dest_port in (None, self.target.port) and
                 self.quotes(quoted, probe))
 
 
@@ -7147,47 +7143,38 @@ def main(argv=None):
 # qpython-android/qpysl4a copies.  None of this has run on a real phone yet.
 # A dialog that is canceled has no text, or no item: what asks raises then.
 
-class TextDialog(namedtuple("TextDialog", "flag title default")):
-    """A dialog that asks for a text."""
-
-    __slots__ = ()
-
-    def ask(self, droid):
-        """Return the answer as a word of the command line, or ""."""
-        title = ("%s %s" % (self.flag, self.title)).strip()
-        answer = droid.dialogGetInput("", title, self.default).result.strip()
-        if not answer:
-            return ""
-        return self.flag + answer
-
-
-class MenuDialog(namedtuple("MenuDialog", "title items")):
-    """A dialog that offers items: (flag, words)."""
-
-    __slots__ = ()
-
-    def ask(self, droid):
-        """Return the flag of the item that was chosen."""
-        droid.dialogCreateAlert(self.title, "")
-        droid.dialogSetItems([("%s %s" % item).strip()
-                              for item in self.items])
-        droid.dialogShow()
-        flag, _ = self.items[droid.dialogGetResponse().result["item"]]
-        return flag
-
-
+TextDialog = namedtuple("TextDialog", "flag title default")
+MenuDialog = namedtuple("MenuDialog", "title items")    # items: (flag, words)
 DIALOGS = (
     TextDialog("", "host name or IP address", ""),
     MenuDialog("method", (("-T", "TCP"), ("-U", "UDP"), ("-I", "ICMP"))),
     TextDialog("-p", "port or service, or several (default: 80 TCP, 33434 "
-             "UDP)", ""),
+               "UDP)", ""),
     TextDialog("-m", "max hops", "30"),
     TextDialog("-w", "timeout in seconds for each hop", "2"),
     MenuDialog("hops", (("", "hostnames and IP addresses"),
-                  ("-n", "IP addresses"))),
+                        ("-n", "IP addresses"))),
     TextDialog("-P", "data in probes, as hex", ""),
 )
 AGAIN_AS_ROOT = MenuDialog("Again as root?", (("no", ""), ("yes", "")))
+
+
+def ask(droid, dialog):
+    """Return the answer to a dialog as a word of the command line, or ""."""
+    if isinstance(dialog, MenuDialog):
+        return ask_menu(droid, dialog)
+    title = ("%s %s" % (dialog.flag, dialog.title)).strip()
+    answer = droid.dialogGetInput("", title, dialog.default).result.strip()
+    return dialog.flag + answer if answer else ""
+
+
+def ask_menu(droid, dialog):
+    """Return the flag of the item that was chosen."""
+    droid.dialogCreateAlert(dialog.title, "")
+    droid.dialogSetItems([("%s %s" % item).strip() for item in dialog.items])
+    droid.dialogShow()
+    flag, _ = dialog.items[droid.dialogGetResponse().result["item"]]
+    return flag
 
 
 def show_text(droid, text):
@@ -7262,22 +7249,21 @@ def run_dialogs():
     status, printed = 130, []
     streams = sys.stdout, sys.stderr
     try:
-        words = [dialog.ask(droid) for dialog in DIALOGS]
+        words = [ask(droid, dialog) for dialog in DIALOGS]
         words = [word for word in words if word]
         command = Command(words)
         sys.stdout, sys.stderr = [Tee(each, printed) for each in streams]
-        status = command.run()
-        sys.stdout, sys.stderr = streams
+        try:
+            status = command.run()
+        finally:
+            sys.stdout, sys.stderr = streams
         show_text(droid, "".join(printed).rstrip("\n"))
-        if command.needs_root and AGAIN_AS_ROOT.ask(droid) == "yes":
+        if command.needs_root and ask(droid, AGAIN_AS_ROOT) == "yes":
             status, text = run_as_root(words)
             Writer(sys.stdout).line(text)
             show_text(droid, text)
     except Exception:
-        sys.stdout, sys.stderr = streams
         print_error("canceled, or no dialog")
-    finally:
-        sys.stdout, sys.stderr = streams
     return status
 
 
