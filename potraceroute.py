@@ -13,52 +13,33 @@ standard library, Python 2.7 or 3, and no root where the system allows it.
     Successfully reached destination
     TCP port 25 is open: 192.0.2.25 accepted the connection, 4 hops away
 
-A line is the ttl, who answered, with which ICMP type/code, after how long.
-"*" is a hop that said nothing: no proof of a filter, since many routers
-never answer.  The last line is the verdict.
+"*" is a hop that said nothing, as many routers do; the last line is the
+verdict.  The system's own sockets send every probe, with a small ttl, so a
+firewall sees what it would see of the real client.  The router where a probe
+expires quotes it in an ICMP error; which mechanism shows us that depends on
+the system.  A probe is told by what is quoted: a source port or an ICMP id
+of its own, and a nonce.
 
-How it works.  The operating system's own sockets send every probe: TCP by
-connect(), UDP and ICMP by sendto(), each with a small ttl, so what a
-firewall sees is what it would see of the real client.  A router that drops
-an expired packet answers with ICMP, quoting the packet; on Linux the socket's
-error queue hands that answer to any user, on macOS a datagram socket, on
-Windows an option of the TCP socket or the ICMP API.  A raw socket, when
-privilege allows one, adds what they do not show.
-
-A probe is identified by what every router quotes: TCP and UDP by a source
-port of their own (the kernel checks TCP's sequence number, UDP also carries a
-nonce), ICMP by id, sequence number and a nonce.
-
-One more probe goes first, with the system's own ttl: it says in one round
-trip what becomes of the port, and is the only real connection a service
-sees.  A SYN with a small ttl that does reach the host is never acknowledged:
-TCP_DEFER_ACCEPT holds the third packet of the handshake back for 200 ms, a
-ttl of 1 stops it should it leave, and a reset clears the server's entry.
-
-When the port is not reached, the path is traced by ICMP or UDP as well: the
-first hop that answers only those lies behind the filter.  When it is refused,
-one of them with the same ttl must get to the host too, or the refusal was
-forged on the way.
+One more probe has the system's own ttl: it says in one round trip what
+becomes of the port, and is the only real connection a service sees.  When the
+port is not reached, the path is traced by ICMP or UDP as well: the first hop
+that answers only those lies behind the filter.  When it is refused, one of
+them with the same ttl must get to the host too, or the refusal was forged.
 
 Sections, each using only those above it:
 
-    1 Imports and the 2/3 seam   12 Verdict
-    2 Vocabulary                 13 Control (comparison)
-    3 Errors                     14 Several ports (and flows)
-    4 Wire formats               15 Who sent the reset
-    5 Replies                    16 What changed on the way
-    6 Hops                       17 Names and lines
-    7 Mechanisms                 18 Inside the session (TLS, HTTP)
-    8 Payloads (UDP requests)    19 Path MTU
-    9 Probe methods              20 Traceroute (the interface)
-   10 Plan (what to send when)   21 Report
-   11 Engine (send and hear)     22 Doctor (what this host can do)
-                                 23 Options and command line
-                                 24 Dialogs (QPython)
+  bytes     1 Imports  2 Vocabulary  3 Errors and words  4 Wire formats
+            5 Replies  6 Hops
+  probing   7 Mechanisms  8 Payloads  9 Probe methods  10 Series  11 Engine
+  meaning  12 Facts  13 Questions  14 Inside the session  15 Path MTU
+           16 Judging  17 Findings
+  words    18 Words  19 Names and lines
+  use      20 Traceroute  21 Report  22 Doctor  23 Pasting
+           24 Options and command line  25 Dialogs
 
-To add a UDP service, add a row to PAYLOADS; an option, a row to OPTIONS; a
-look at the finished trace, a function to CHECKS; a system, a row to SYSTEMS,
-with a subclass of Mechanism or RawSocket for what it does differently.
+Add a UDP service to PAYLOADS, a verdict to RULES and SENTENCES, a finding to
+CHECKS and FINDINGS, an option to OPTION_GROUPS, a system to SYSTEMS, with
+what it does differently as a Mechanism or RawSocket.
 
 Limits: what a service does with a request is told hop by hop on Linux only,
 and so are path MTUs; on other systems a TCP trace opens some four more
@@ -139,17 +120,17 @@ def find_clock():
 
 def find_libc_clock():
     """Return Linux's clock_gettime(CLOCK_MONOTONIC) in seconds, or None."""
-    read = find_call("clock_gettime")
-    if read is None:
+    call = find_call("clock_gettime")
+    if call is None:
         return None
     import ctypes
     stamp = (ctypes.c_long * 2)()       # struct timespec
 
     def clock():
-        read(1, stamp)
+        call(1, stamp)
         return stamp[0] + stamp[1] * 1e-9
 
-    return clock if read(1, stamp) == 0 else None
+    return clock if call(1, stamp) == 0 else None
 
 
 monotonic = find_clock()
@@ -202,8 +183,7 @@ def decode_name(data):
     """Return the (address, port) in a struct sockaddr, None if empty."""
     if len(data) < 8:
         return None
-    port, = struct.unpack_from("!H", data, 2)
-    return decode_sockaddr(data) or "", port
+    return decode_sockaddr(data) or "", struct.unpack_from("!H", data, 2)[0]
 
 
 # (socket, size, control size, flags=0): (data, control, flags, sender);
@@ -311,17 +291,13 @@ DATA_SHOWN = 120                # bytes of a banner that are printed
 BUFFER = 65535                  # Windows loses what is longer
 MOST_PORTS = 1024
 TOO_BIG = {4: (3, 4), 6: (2, 0)}    # ICMP type, code
-# What ICMP errors make of a socket, apart from a refusal.
-ICMP_ERRNOS = tuple(getattr(errno, name, None) for name in (
-    "EHOSTUNREACH", "ENETUNREACH", "ENONET", "ENOPROTOOPT", "EMSGSIZE",
-    "EACCES", "EOPNOTSUPP"))
 # Send errors that pass: of resources, not of the path.
 TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
              errno.EAGAIN, 10024)       # Python 2.7 on Windows: EMFILE
 
 
 # ---------------------------------------------------------------------------
-# 3 Errors
+# 3 Errors and words
 # ---------------------------------------------------------------------------
 
 class Error(Exception):
@@ -344,6 +320,10 @@ class RunError(Error, OSError):
     __str__ = Exception.__str__
 
 
+class PrivilegeError(RunError):
+    """This user is not permitted what the trace needs."""
+
+
 def format_errno(number):
     """Return the system's words for an errno; words as they are."""
     if isinstance(number, str):
@@ -354,14 +334,47 @@ def format_errno(number):
     return known.get(number) or os.strerror(number) or "unknown error"
 
 
+def format_text(text):
+    """Return any text or bytes as printable ASCII on one line."""
+    if not isinstance(text, text_type):
+        text = text.decode("latin-1")
+    return "".join(c if " " <= c <= "~" else
+                   c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def format_hex(data):
+    """Return bytes in hexadecimal."""
+    return "".join("%02x" % byte for byte in bytearray(data))
+
+
+def quote(value):
+    """Return a user's value for a message, the same on every Python."""
+    if isinstance(value, (bytes, text_type)):
+        return "'%s'" % format_text(value)
+    if isinstance(value, float):
+        return "%g" % value
+    return format_text(str(value))
+
+
+def format_ms(seconds):
+    """Return seconds as a number of milliseconds, None as None."""
+    return None if seconds is None else round(seconds * 1e3, 3)
+
+
+def plural(count, noun):
+    """Return a count with its noun: 1 hop, 2 hops."""
+    return "%d %s%s" % (count, noun, "" if count == 1 else "s")
+
+
 # ---------------------------------------------------------------------------
 # 4 Wire formats
 # ---------------------------------------------------------------------------
 
-# Our own packet as copied inside an ICMP error.  Absent facts are None.
+# Our own packet as copied inside an ICMP error; None is what is not known.
 Quoted = namedtuple("Quoted", "protocol source destination source_port "
                               "dest_port ident seq ttl tos tsval payload")
-NOTHING_QUOTED = Quoted(*[None] * len(Quoted._fields))
+Quoted.__new__.__defaults__ = (None,) * len(Quoted._fields)
+NOTHING_QUOTED = Quoted()
 
 Label = namedtuple("Label", "label exp ttl")    # RFC 4950
 
@@ -416,10 +429,10 @@ def encode_echo(version, ident, seq, payload):
     kind = FAMILIES[version].echo
     form = "!BBHHH"
     packet = struct.pack(form, kind, 0, 0, ident, seq) + payload
-    if version == 4:
-        packet = struct.pack(form, kind, 0, checksum(packet), ident,
-                             seq) + payload
-    return packet
+    if version == 6:
+        return packet
+    return struct.pack(form, kind, 0, checksum(packet), ident,
+                       seq) + payload
 
 
 def encode_ipv4(source, destination, ttl, tos, payload, order):
@@ -441,25 +454,18 @@ def decode_ip(packet):
     Of a packet cut too short, or none at all, (None, b"").
     """
     data = bytearray(packet[:40])
-    version = data[0] >> 4 if data else None
-    if version == 4 and len(data) >= 20:
-        length = (data[0] & 15) * 4
-        if length < 20:
-            return None, b""
-        rest = packet[length:]
+    if len(data) >= 20 and 0x45 <= data[0] <= 0x4f:
+        rest = packet[(data[0] & 15) * 4:]
         if data[6] & 0x1f or data[7]:       # not the first fragment
             rest = b""
-        return NOTHING_QUOTED._replace(
-            protocol=data[9], ttl=data[8], tos=data[1],
-            source=format_address(packet[12:16]),
-            destination=format_address(packet[16:20])), rest
-    if version == 6 and len(data) >= 40:
+        return Quoted(data[9], format_address(packet[12:16]),
+                      format_address(packet[16:20]), ttl=data[8],
+                      tos=data[1]), rest
+    if len(data) >= 40 and data[0] >> 4 == 6:
         protocol, rest = skip_headers(data[6], packet[40:])
-        return NOTHING_QUOTED._replace(
-            protocol=protocol, ttl=data[7],
-            tos=(data[0] & 15) << 4 | data[1] >> 4,
-            source=format_address(packet[8:24]),
-            destination=format_address(packet[24:40])), rest
+        return Quoted(protocol, format_address(packet[8:24]),
+                      format_address(packet[24:40]), ttl=data[7],
+                      tos=(data[0] & 15) << 4 | data[1] >> 4), rest
     return None, b""
 
 
@@ -477,11 +483,10 @@ def skip_headers(header, rest):
 
 def decode_tsval(header):
     """Return TSval of a TCP header (RFC 7323 3.2), None if not there."""
-    data = bytearray(header)
-    if len(data) < 20:
+    data, at = bytearray(header), 20
+    if len(data) < at:
         return None
     end = min(len(data), (data[12] >> 4) * 4)
-    at = 20
     while at + 1 < end and data[at] != 0:       # end of options
         if data[at] == 8 and at + 10 <= end:
             return struct.unpack_from("!I", header, at + 2)[0]
@@ -495,11 +500,8 @@ def unpadded(payload):
 
 
 def decode_transport(quoted, rest):
-    """Return `quoted` with the fields of its TCP, UDP or ICMP header.
-
-    8 bytes of it are all that RFC 792 promises; with less, nothing is
-    added.
-    """
+    """Return `quoted` with the fields of its TCP, UDP or ICMP header, of
+    which RFC 792 promises but 8 bytes; with less, nothing is added."""
     if len(rest) < 8:
         return quoted
     source_port, dest_port, ident, seq = struct.unpack_from("!HHHH", rest)
@@ -560,40 +562,37 @@ def decode_interface(flags, body):
 # 5 Replies
 # ---------------------------------------------------------------------------
 
-# One thing that was heard, or that nothing was (NO_REPLY).  None is what is
-# not known.
-#
-# kind         "icmp" (an error about one of our packets), "echo", "data",
-#              "accepted", "reset", "unsent" (an error of this host) or
-#              "failed" (the kernel gave a socket up without saying why)
-# responder    address of who sent it
-# icmp_type, icmp_code
-# reply_ttl    the ttl it arrived with
-# received     when it came, by the kernel's stamp: time.time()
-# quoted       Quoted: what it quotes of our packet
-# data         what a service sent (bytes)
-# error        errno or text of "unsent" and "failed"
-# raw          True if a raw socket heard it
-# labels       tuple of Label: MPLS
-# interfaces   tuple of text: where our packet arrived
-#
-# Once it is understood, as the answer to a probe:
-#
-# outcome      a word of OUTCOMES
-# rtt          seconds
-# tries        which try it answers, from 1
-# flags        words of the engine: "data-lost", ...
 class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
                                 "reply_ttl received quoted data error raw "
                                 "labels interfaces outcome rtt tries flags")):
+    """What was heard, or that nothing was (NO_REPLY).  None is unknown.
+
+    kind         "icmp" (an error about a packet of ours), "echo", "data",
+                 "accepted", "reset", "unsent" (an error of this host) or
+                 "failed" (the kernel gave a socket up without saying why)
+    responder    address of who sent it
+    reply_ttl    the ttl it arrived with
+    received     when it came, by the kernel's stamp: time.time()
+    quoted       Quoted: what it quotes of our packet
+    data         what a service sent (bytes)
+    error        errno or text of "unsent" and "failed"
+    raw          True if a raw socket heard it
+    labels       tuple of Label: MPLS
+    interfaces   tuple of text: where our packet arrived
+    outcome      as the answer to a probe: a word of OUTCOMES,
+    rtt          seconds,
+    tries        which try it answers, from 1,
+    flags        and words of the engine: "data-lost", ...
+    """
+
     __slots__ = ()
 
     address = property(lambda self: self.responder)
 
 
-NO_REPLY = Reply(*[None] * len(Reply._fields))._replace(
-    raw=False, labels=(), interfaces=(), outcome="timeout", tries=1,
-    flags=())
+Reply.__new__.__defaults__ = (None,) * 9 + (False, (), (), "timeout", None,
+                                            1, ())
+NO_REPLY = Reply()
 
 
 def decode_icmp(version, message, **known):
@@ -603,10 +602,10 @@ def decode_icmp(version, message, **known):
         return None
     kind, code, _, _, length6, length4 = bytearray(message[:6])
     ident, seq = struct.unpack_from("!HH", message, 4)
-    reply = NO_REPLY._replace(icmp_type=kind, icmp_code=code, **known)
+    reply = Reply("icmp", icmp_type=kind, icmp_code=code, **known)
     if kind == family.reply:
-        return reply._replace(kind="echo", quoted=NOTHING_QUOTED._replace(
-            protocol=family.icmp, ident=ident, seq=seq, payload=message[8:]))
+        return reply._replace(kind="echo", quoted=Quoted(
+            family.icmp, ident=ident, seq=seq, payload=message[8:]))
     if kind not in family.errors:
         return None
     quoted, rest = decode_ip(message[8:])
@@ -615,7 +614,7 @@ def decode_icmp(version, message, **known):
     # Its length (RFC 4884 4.1 to 4.3) is in words of 4 or of 8 bytes.
     length = length4 * 4 if version == 4 else length6 * 8
     return reply._replace(
-        kind="icmp", quoted=decode_transport(quoted, rest),
+        quoted=decode_transport(quoted, rest),
         **decode_extension(message[8 + max(128, length):]))
 
 
@@ -632,19 +631,14 @@ def decode_segment(segment, **known):
         kind = "accepted"
     else:
         return None
-    quoted = NOTHING_QUOTED._replace(protocol=socket.IPPROTO_TCP,
-                                     source_port=source_port,
-                                     dest_port=dest_port)
-    return NO_REPLY._replace(kind=kind, quoted=quoted, **known)
+    return Reply(kind, quoted=Quoted(
+        socket.IPPROTO_TCP, source_port=source_port, dest_port=dest_port),
+        **known)
 
 
 def same_start(ours, theirs):
-    """Return True if what is quoted of a payload is ours.
-
-    A router may quote none of it, cut it short, or pad it with zeros and
-    extensions behind 128 bytes of the packet (RFC 4884 5), of which the
-    first 64 bytes of payload are safe from both.
-    """
+    """Return True if what is quoted of a payload is ours: a router may cut
+    it short, or pad it behind 128 bytes of packet (RFC 4884 5)."""
     theirs = theirs or b""
     count = min(len(ours), len(theirs), 64)
     return ours[:count] == theirs[:count]
@@ -656,6 +650,12 @@ def same_start(ours, theirs):
 
 # The outcome of what a destination's own socket sends.
 REPLY_OUTCOMES = {"accepted": "open", "reset": "refused", "data": "data"}
+
+# The outcome of what the system tells by an errno and no more.
+ERRNO_OUTCOMES = dict((getattr(errno, name, None), "unreachable") for name in (
+    "EHOSTUNREACH", "ENETUNREACH", "ENONET", "ENOPROTOOPT", "EMSGSIZE",
+    "EACCES", "EOPNOTSUPP"))
+ERRNO_OUTCOMES[errno.ECONNREFUSED] = "refused"
 
 IpFields = namedtuple("IpFields", "ip_source_address ip_ttl")
 IcmpFields = namedtuple("IcmpFields", "icmp_type icmp_code")
@@ -684,7 +684,8 @@ def classify(reply, destination, own_address):
     if reply.kind == "unsent":
         return "send-failed", format_errno(reply.error)
     if reply.kind == "failed" and reply.icmp_type is None:
-        return classify_errno(reply.error), format_errno(reply.error)
+        return ERRNO_OUTCOMES.get(reply.error, "send-failed"), format_errno(
+            reply.error)
     if reply.kind in REPLY_OUTCOMES:
         return REPLY_OUTCOMES[reply.kind], None
     version = 6 if ":" in destination else 4
@@ -705,13 +706,6 @@ def classify(reply, destination, own_address):
     return outcome, None
 
 
-def classify_errno(number):
-    """Return the outcome of a probe of which only an errno is known."""
-    if number == errno.ECONNREFUSED:
-        return "refused"
-    return "unreachable" if number in ICMP_ERRNOS else "send-failed"
-
-
 def format_icmp(version, answer):
     """Return an ICMP answer in words: ICMP 3/13, ... prohibited."""
     if answer.icmp_type is None:
@@ -726,41 +720,9 @@ def name_icmp(version, answer):
     return FAMILIES[version].codes.get(key, ("", "unassigned code"))[1]
 
 
-def format_text(text):
-    """Return any text or bytes as printable ASCII on one line."""
-    if not isinstance(text, text_type):
-        text = text.decode("latin-1")
-    return "".join(c if " " <= c <= "~" else
-                   c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def format_hex(data):
-    """Return bytes in hexadecimal."""
-    return "".join("%02x" % byte for byte in bytearray(data))
-
-
-def quote(value):
-    """Return a user's value for a message, the same on every Python."""
-    if isinstance(value, (bytes, text_type)):
-        return "'%s'" % format_text(value)
-    if isinstance(value, float):
-        return "%g" % value
-    return format_text(str(value))
-
-
 def format_data(data):
     """Return bytes as Python 3 shows them, without the b."""
     return repr(bytes(data[:DATA_SHOWN])).lstrip("b")
-
-
-def format_ms(seconds):
-    """Return seconds as a number of milliseconds, None as None."""
-    return None if seconds is None else round(seconds * 1e3, 3)
-
-
-def plural(count, noun):
-    """Return a count with its noun: 1 hop, 2 hops."""
-    return "%d %s%s" % (count, noun, "" if count == 1 else "s")
 
 
 class Answered(object):
@@ -871,7 +833,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
         return "%s%d\t%s" % (mark, self.ttl, self.msg)
 
     def as_dict(self):
-        """Return the hop as section 6 of the design describes it."""
+        """Return the hop for JSON."""
         entry = answer_dict(self.answer)
         for key in ("quoted_ttl", "quoted_tos"):
             del entry[key]
@@ -895,12 +857,11 @@ def answer_dict(answer):
 
 def format_extension(answer):
     """Return the MPLS labels and interfaces of an answer, for its line."""
-    words = "".join("  [%s]" % text for text in answer.interfaces)
+    words = list(answer.interfaces)
     if answer.labels:
-        words = "  [MPLS%s]" % "".join(
-            " %d/%d" % (label.label, label.exp)
-            for label in answer.labels) + words
-    return words
+        words[:0] = ["MPLS" + "".join(" %d/%d" % (label.label, label.exp)
+                                      for label in answer.labels)]
+    return "".join("  [%s]" % word for word in words)
 
 
 def format_notes(answer):
@@ -928,15 +889,10 @@ class Mechanism(object):
     alone      True if a raw socket would add nothing
     wait       seconds for an answer to what the system itself waits for
     why        what is not seen and why, for people; "" if nothing
-    available()                     can this system do it?
-    open(target, kind, protocol, port)  open a probe's socket
-    prepare(sock, version)          ask for answers on it
-    errors(sock, protocol, version) list of Reply about probes sent by sock
-    receive(sock)                   (data, sender, port, facts, items)
-    send_echo(sock, packet, target, ttl)  send an ICMP echo request
-
-    `facts` are the fields of Reply that the kernel tells: reply_ttl and
-    received; `items` all its control messages.
+    errors()   list of Reply about probes sent by a socket
+    receive()  (data, sender, port, facts, items) of a datagram: `facts` are
+               reply_ttl and received, fields of Reply that the kernel tells,
+               `items` all its control messages
     """
 
     name = "connect"
@@ -974,8 +930,8 @@ class Mechanism(object):
         return sock
 
     def prepare(self, sock, version):
-        for level, option in self.options[version]:
-            try_option(sock, level, option, 1)
+        for option in self.options[version]:
+            try_option(sock, option)
 
     def errors(self, sock, protocol, version):
         return []
@@ -1003,23 +959,24 @@ class Mechanism(object):
         sock.sendto(packet, target.sockaddr)
 
 
-def try_option(sock, level, option, value):
-    """Set a socket option; return True if the kernel knows it.  Without it
-    there is one fact less, not one probe less."""
+def try_option(sock, option, value=1):
+    """Set a (level, number) of a socket; return True if the kernel knows it.
+    Without it there is one fact less, not one probe less."""
+    level, number = option
     try:
-        sock.setsockopt(level, option, value)
+        sock.setsockopt(level, number, value)
     except socket.error:
         return False
     return True
 
 
-def takes_option(kind, level, option):
+def takes_option(kind, option):
     """Return True if the kernel knows an option of sockets of a kind."""
     try:
         sock = socket.socket(socket.AF_INET, kind)
     except socket.error:
         return False
-    known = try_option(sock, level, option, 1)
+    known = try_option(sock, option)
     sock.close()
     return known
 
@@ -1054,9 +1011,8 @@ class ErrorQueue(Mechanism):
     @classmethod
     def available(cls):
         # Sandboxes that only look like Linux have none.
-        level, option = cls.options[4][0]
         return (LINUX and recvmsg is not None and
-                takes_option(socket.SOCK_DGRAM, level, option))
+                takes_option(socket.SOCK_DGRAM, cls.options[4][0]))
 
     def errors(self, sock, protocol, version):
         replies = []
@@ -1066,9 +1022,13 @@ class ErrorQueue(Mechanism):
                     sock, self.MSG_ERRQUEUE)
             except socket.error:
                 break
-            quoted = NOTHING_QUOTED._replace(
-                protocol=protocol, destination=address or None)
-            if protocol == socket.IPPROTO_UDP:  # the queue holds the payload
+            quoted = Quoted(protocol, destination=address or None)
+            # Unless ee_data tells its place (struct sock_ee_data_rfc4884) an
+            # extension is behind 128 bytes of our packet (RFC 4884 5.5),
+            # less the headers that the kernel cuts off.
+            usual = 108 if version == 4 else 88
+            if protocol == socket.IPPROTO_UDP:
+                usual -= 8
                 quoted = quoted._replace(dest_port=port,
                                          payload=unpadded(data))
             else:
@@ -1078,21 +1038,10 @@ class ErrorQueue(Mechanism):
                     continue
                 reply = self.decode_error(value, version, quoted, facts)
                 if reply:
-                    place = self.find_extension(value, version, protocol)
+                    told, = struct.unpack_from("=H", value, 12)
                     replies.append(reply._replace(
-                        **decode_extension(data[place:])))
+                        **decode_extension(data[told or usual:])))
         return replies
-
-    @staticmethod
-    def find_extension(value, version, protocol):
-        """Return where in the data an ICMP extension begins: ee_data tells
-        it (struct sock_ee_data_rfc4884), or 0; then it is behind 128 bytes
-        of our packet (RFC 4884 5.5), whose first headers are cut off."""
-        told, = struct.unpack_from("=H", value, 12)
-        shown = 128 - (20 if version == 4 else 40)
-        if protocol == socket.IPPROTO_UDP:
-            shown -= 8
-        return told or shown
 
     @staticmethod
     def decode_error(value, version, quoted, facts):
@@ -1105,13 +1054,11 @@ class ErrorQueue(Mechanism):
             return None
         number, origin, kind, code = struct.unpack_from("=iBBB", value)
         if origin == 1:                 # SO_EE_ORIGIN_LOCAL
-            return NO_REPLY._replace(kind="unsent", error=number,
-                                     quoted=quoted)
+            return Reply("unsent", error=number, quoted=quoted)
         if origin not in (2, 3) or kind not in FAMILIES[version].errors:
             return None
-        return NO_REPLY._replace(
-            kind="icmp", responder=decode_sockaddr(value[16:]),
-            icmp_type=kind, icmp_code=code, quoted=quoted, **facts)
+        return Reply("icmp", decode_sockaddr(value[16:]), kind, code,
+                     quoted=quoted, **facts)
 
 
 class TcpIcmpError(Mechanism):
@@ -1127,7 +1074,7 @@ class TcpIcmpError(Mechanism):
 
     @staticmethod
     def available():
-        return takes_option(socket.SOCK_STREAM, 6, 18)
+        return takes_option(socket.SOCK_STREAM, (6, 18))
 
     def prepare(self, sock, version):
         if sock.type & 15 == socket.SOCK_STREAM:
@@ -1143,9 +1090,7 @@ class TcpIcmpError(Mechanism):
             return []
         if kind not in FAMILIES[version].errors:
             return []
-        return [NO_REPLY._replace(
-            kind="icmp", responder=decode_sockaddr(data), icmp_type=kind,
-            icmp_code=code)]
+        return [Reply("icmp", decode_sockaddr(data), kind, code)]
 
 
 class OldWindows(Mechanism):
@@ -1177,8 +1122,7 @@ class IcmpApi(Mechanism):
                   41: (3, 0), 42: (4, 0), 43: (4, 1), 45: (1, 2)}}
 
     def __init__(self):
-        from collections import deque
-        self.done = deque()             # of Reply
+        self.done = []                  # of Reply
 
     @staticmethod
     def available():
@@ -1207,7 +1151,7 @@ class IcmpApi(Mechanism):
                 pass
         except socket.error:            # in this order: none is missed
             pass
-        return [self.done.popleft() for _ in range(len(self.done))]
+        return [self.done.pop(0) for _ in range(len(self.done))]
 
     def receive(self, sock, flags=0):
         raise socket.error(errno.EAGAIN, "errors() has it all")
@@ -1224,13 +1168,12 @@ class IcmpApi(Mechanism):
         try:
             reply = self.ask(packet[8:], target, ttl)
         except (OSError, socket.error) as error:
-            reply = NO_REPLY._replace(kind="unsent", error=str(error))
+            reply = Reply("unsent", error=str(error))
         if reply is None:
             return
         ident, seq = struct.unpack_from("!HH", packet, 4)
-        self.done.append(reply._replace(quoted=NOTHING_QUOTED._replace(
-            protocol=target.family.icmp, ident=ident, seq=seq,
-            payload=packet[8:])))
+        self.done.append(reply._replace(quoted=Quoted(
+            target.family.icmp, ident=ident, seq=seq, payload=packet[8:])))
         try:
             sock.send(b"!")
         except socket.error:            # closed meanwhile
@@ -1256,15 +1199,13 @@ class IcmpApi(Mechanism):
         import ctypes as c
         family = target.family
         dll, handle = self.open_handle(family.version)
-        call = dll.Icmp6SendEcho2
-        if family.version == 4:
-            call = dll.IcmpSendEcho2Ex
+        name = "IcmpSendEcho2Ex" if family.version == 4 else "Icmp6SendEcho2"
         source = target.source_ip or target.own_address
         buffer = c.create_string_buffer(len(payload) + 264)
         options = c.create_string_buffer(       # IP_OPTION_INFORMATION
             struct.pack("@BBBBP", ttl, target.tos or 0, 0, 0, 0))
         try:
-            found = call(
+            found = getattr(dll, name)(
                 handle, None, None, None, self.encode(family, source),
                 self.encode(family, *target.sockaddr), payload, len(payload),
                 options, buffer, len(buffer), max(1, int(self.wait * 1000)))
@@ -1279,7 +1220,7 @@ class IcmpApi(Mechanism):
         if not 11000 <= error <= 11050:
             words += ": " + c.FormatError(error)
         return (self.decode_status(family, error, None) or
-                NO_REPLY._replace(kind="unsent", error=words))
+                Reply("unsent", error=words))
 
     @staticmethod
     def encode(family, address, port=0, flow=0, scope=0):
@@ -1304,15 +1245,10 @@ class IcmpApi(Mechanism):
 
     def decode_status(self, family, status, address):
         """Return the Reply that an IP_STATUS means, or None."""
-        reply = NO_REPLY._replace(kind="icmp", responder=address)
         if status == 0:
-            return reply._replace(kind="echo", icmp_type=family.reply,
-                                  icmp_code=0)
+            return Reply("echo", address, family.reply, 0)
         known = self.STATUS[family.version].get(status - 11000)
-        if known is None:
-            return None
-        kind, code = known
-        return reply._replace(icmp_type=kind, icmp_code=code)
+        return Reply("icmp", address, *known) if known else None
 
 
 class OwnHeader(Mechanism):
@@ -1324,12 +1260,8 @@ class OwnHeader(Mechanism):
     def open(self, target, kind, protocol=0, port=0):
         sock = Mechanism.open(self, target, kind, protocol, port)
         if kind == socket.SOCK_RAW and target.family.version == 4:
-            try:
-                sock.setsockopt(0, getattr(socket, "IP_HDRINCL", 2), 1)
-                self.order = self.find_order(sock)
-            except socket.error:
-                sock.close()
-                raise
+            sock.setsockopt(0, getattr(socket, "IP_HDRINCL", 2), 1)
+            self.order = self.find_order(sock)
         return sock
 
     @staticmethod
@@ -1338,9 +1270,9 @@ class OwnHeader(Mechanism):
         An echo reply that nobody waits for asks it."""
         address = "127.0.0.1"
         reply = struct.pack("!BBHI", 0, 0, 65535, 0)
+        packet = encode_ipv4(address, address, DEFAULT_TTL, 0, reply, "!")
         try:
-            sock.sendto(encode_ipv4(address, address, DEFAULT_TTL, 0, reply,
-                                    "!"), (address, 0))
+            sock.sendto(packet, (address, 0))
         except socket.error as error:
             if error.errno != errno.EINVAL:
                 raise
@@ -1370,8 +1302,8 @@ class RawSocket(Mechanism):
     sees_tcp = False
     options = {4: (), 6: ((41, getattr(socket, "IPV6_RECVHOPLIMIT", 37)),)}
     ttl_items = ((41, getattr(socket, "IPV6_HOPLIMIT", 47)),)
-    # By version: level, option, words; does a set bit let a type pass?
-    icmp_filter = {6: (58, 18, 8, True)}
+    # By version: option, words; does a set bit let a type pass?
+    icmp_filter = {6: ((58, 18), 8, True)}
 
     def __init__(self, target, with_tcp):
         family = self.family = target.family
@@ -1400,13 +1332,13 @@ class RawSocket(Mechanism):
         family = self.family
         if family.version not in self.icmp_filter:
             return
-        level, option, words, passing = self.icmp_filter[family.version]
+        option, words, passing = self.icmp_filter[family.version]
         bits = [0] * words
         for kind in family.errors + (family.reply,):
             bits[kind // 32] |= 1 << kind % 32
         if not passing:
             bits = [word ^ 0xffffffff for word in bits]
-        try_option(sock, level, option, struct.pack("=%dI" % words, *bits))
+        try_option(sock, option, struct.pack("=%dI" % words, *bits))
 
     def set_up(self, sock, target):
         pass
@@ -1419,10 +1351,9 @@ class RawSocket(Mechanism):
                 data, address, _, facts, _ = self.receive(sock)
             except socket.error:
                 break
-            reply = self.decode(sock is self.sockets[0], data, address, facts)
-            if reply:
-                found.append(reply)
-        return found
+            found.append(self.decode(sock is self.sockets[0], data, address,
+                                     facts))
+        return [reply for reply in found if reply]
 
     def decode(self, is_icmp, data, address, facts):
         """Return the Reply in an ICMP message or a TCP segment, or None."""
@@ -1450,13 +1381,13 @@ class LinuxRawSocket(RawSocket):
     sees_tcp = True
     options = {4: ((0, 12), SO_TIMESTAMPNS), 6: ((41, 51), SO_TIMESTAMPNS)}
     ttl_items = Mechanism.ttl_items
-    icmp_filter = {4: (255, 1, 1, False), 6: (58, 1, 8, False)}
+    icmp_filter = {4: ((255, 1), 1, False), 6: ((58, 1), 8, False)}
 
 
 class SolarisRawSocket(RawSocket):
     """Needs PRIV_NET_ICMPACCESS."""
 
-    icmp_filter = {6: (58, 1, 8, True)}
+    icmp_filter = {6: ((58, 1), 8, True)}
 
 
 class DatagramIcmp(RawSocket):
@@ -1560,23 +1491,19 @@ def open_witness(wanted, mechanism, target, method):
 
     Raises RunError if neither is the one that is wanted.
     """
-    raw, problem = None, "not available on this system"
-    names = [None, mechanism.name]
+    problem = "not available on this system"
     kinds = () if mechanism.alone else SYSTEM.witnesses
     for kind in kinds:
         if wanted not in (None, kind.name):
             continue
         try:
-            raw = kind(target, method == "tcp")
+            return kind(target, method == "tcp")
         except socket.error as error:
             problem = error.args[-1]
-            continue
-        names.append(raw.name)
-        break
-    if wanted not in names:
+    if wanted not in (None, mechanism.name):
         raise RunError("mechanism %s: %s; %s" % (
             quote(wanted), problem, SYSTEM.cure))
-    return raw
+    return None
 
 
 def open_keeper():
@@ -1591,8 +1518,7 @@ def open_keeper():
     except socket.error:
         return None
     if LINUX:
-        level, option = SO_TIMESTAMPNS
-        try_option(sock, level, option, 1)
+        try_option(sock, SO_TIMESTAMPNS)
     return sock
 
 
@@ -1619,8 +1545,6 @@ PAYLOADS += [Payload(*row) for row in (
     ((53,), "DNS", "xxxx 0100 0001 000000000000 00 0002 0001", "xxxx8..(.)",
      {"0": "NOERROR", "1": "FORMERR", "2": "SERVFAIL", "3": "NXDOMAIN",
       "4": "NOTIMP", "5": "REFUSED"}),
-    ((5353,), "mDNS", "xxxx 0000 0001 000000000000 09'_services'07'_dns-sd'"
-     "04'_udp'05'local'00 000c 0001", "xxxx8", ""),
     ((137,), "NetBIOS", "xxxx 0000 0001 000000000000 20'CK" + 30 * "A" +
      "'00 0021 0001", "xxxx8(?:.{109}(.{30}))?", "%s"),
     ((123,), "NTP", "23" + 78 * "0" + 16 * "x", ".4(..).{44}" + 16 * "x",
@@ -1650,8 +1574,6 @@ PAYLOADS += [Payload(*row) for row in (
      "40.{16}0100000000" + 16 * "x", ""),
     ((1812, 1645), "RADIUS", "01xx0014" + 32 * "x", "0([23b])xx0",
      {"2": "Accept", "3": "Reject", "b": "Challenge"}),
-    ((11211,), "memcached", "xxxx 0000 0001 0000'version\r\n'",
-     "xxxx000000010000'VERSION '((?:..)*?)0d", "%s"),
     ((111,), "rpcbind", "xxxxxxxx 00000000 00000002 000186a0 00000002" +
      40 * "0", "xxxxxxxx00000001", ""),
     ((88,), "Kerberos", "6a583056 a103020105 a20302010a a44a3048"
@@ -1659,14 +1581,7 @@ PAYLOADS += [Payload(*row) for row in (
      "1b0141 a511180f'19700101000000Z' a706020401xxxxxx a8053003020112",
      "7e(?:(?:..)*?a6030201(..))?", "error %d"),
     ((623,), "RMCP", "0600ff06000011be80xx0000", "0600ff06000011be40xx",
-     "pong"),
-    ((5683,), "CoAP", "4000xxxx", "7000xxxx", "reset"),
-    ((1900,), "SSDP", "'M-SEARCH * HTTP/1.1\r\nHost: 239.255.255.250:1900"
-     "\r\nMan: \"ssdp:discover\"\r\nMX: 1\r\nST: upnp:rootdevice\r\n\r\n'",
-     "'HTTP/1.1 '((?:..)*?)0d", "%s"),
-    ((5351,), "NAT-PMP", "0000", "0080(....)", "result %d"),
-    ((2152,), "GTP-U", "3201 0004 00000000 xxxx 0000", "3202.{12}xxxx",
-     "echo"))]
+     "pong"))]
 
 # What answers nothing, or, L2TP, only what leaves a tunnel behind
 SILENT = {162: "SNMP trap", 514: "syslog", 1701: "L2TP", 2055: "NetFlow",
@@ -1792,22 +1707,19 @@ class Probe(object):
 class Method(object):
     """How to probe; the contract and what the methods share.
 
-    name, protocol      as users and as IP know it
-    repeats             seconds after which the kernel would send a probe
-                        again by itself, None if it does not
-    connects            True if a probe opens a connection
-    most                probes in flight, at most
-    checked             True if answers() can tell a forged quote by what we
-                        know; TCP cannot, only the kernel knows its
-                        sequence numbers
-    sight               what we see of who answers: see Mechanism
-    kernel_sight        the same, without a raw socket
-    proven              True once the kernel has told who answered
-    start()             open what all probes share
-    send(probe)         send it; raises socket.error
-    receive(sock, probe)  list of Reply on a readable socket
-    answers(reply, probe) True if the reply is about this probe
-    rtt(probe, reply, elapsed)  seconds, or None if they cannot be known
+    repeats    seconds after which the kernel would send a probe again by
+               itself; then there is renew(probe), to let it
+    connects   True if a probe opens a connection
+    most       probes in flight, at most
+    checked    True if answers() can tell a forged quote by what we know; of
+               TCP only the kernel knows the sequence numbers
+    sight      what we see of who answers: see Mechanism
+    kernel_sight  the same, without a raw socket
+    proven     True once the kernel has told who answered
+    send()     send a probe; raises socket.error
+    receive()  list of Reply on a readable socket
+    answers()  True if a reply is about a probe
+    rtt()      seconds, or None if they cannot be known
     """
 
     name = protocol = None
@@ -1833,7 +1745,7 @@ class Method(object):
         return "addresses" if self.raw else self.kernel_sight
 
     def start(self):
-        pass
+        """Open what all probes share."""
 
     def close(self):
         if self.sock:
@@ -1854,11 +1766,17 @@ class Method(object):
             probe.sock.close()
         probe.sock = None
 
-    def renew(self, probe):
-        pass
-
     def to_destination(self, quoted):
         return quoted.destination in (None, self.target.address)
+
+    def same_ports(self, reply, probe):
+        """Return True if nothing that is known of its ports tells a reply
+        from one to the probe; a raw socket hears of everybody's."""
+        quoted = reply.quoted or NOTHING_QUOTED
+        if reply.raw and quoted.source_port != probe.source_port:
+            return False
+        return (quoted.protocol in (None, self.protocol) and
+                quoted.source_port in (None, probe.source_port))
 
     def quotes(self, quoted, probe):
         """Return True if the probe's payload is quoted; with another
@@ -1880,8 +1798,8 @@ TcpInfo = namedtuple("TcpInfo", "options snd_mss unacked pmtu rtt "
 
 
 def decode_tcp_info(data):
-    """Return the TcpInfo in a struct tcp_info, None if it is too short or
-    all zeros, as an emulator's may be: snd_mss is never 0."""
+    """Return the TcpInfo in a struct tcp_info, None if it is too short, or
+    all zeros as an emulator's may be: snd_mss is never 0."""
     if len(data) < 104:
         return None
     words = struct.unpack_from("=%dI" % (len(data) // 4), data)
@@ -1924,10 +1842,9 @@ class TcpMethod(Method):
         self.hold_back(sock, probe)
 
     def set_up(self, sock, probe):
-        """Set options of the SYN: one is enough (Windows'
-        TCP_NOSYNRETRIES)."""
+        """Set options of the SYN: one is enough (TCP_NOSYNRETRIES)."""
         if self.mechanism.refusals and not probe.real:
-            try_option(sock, self.protocol, 9, 1)
+            try_option(sock, (self.protocol, 9))
 
     def hold_back(self, sock, probe):
         """Note the probe's identity, and see to what comes of its SYN."""
@@ -1974,7 +1891,7 @@ class TcpMethod(Method):
             return [self.explain_refusal(info)]
         if not self.proven:                 # its error queue would say more
             self.kernel_sight = "distance"
-        return [NO_REPLY._replace(kind="failed", error=error)]
+        return [Reply("failed", error=error)]
 
     def find_connection(self, sock, probe, info):
         """Return the Reply of a connection, None if there is none."""
@@ -1996,16 +1913,14 @@ class TcpMethod(Method):
         if segments or segments is None and (
                 self.proven or self.mechanism.refusals):
             return self.reset
-        reply = NO_REPLY._replace(kind="failed", error=errno.ECONNREFUSED)
-        if segments is None:
-            return reply
-        if self.target.family.version == 4:
-            return reply._replace(icmp_type=3, icmp_code=3)
-        return reply._replace(icmp_type=1, icmp_code=4)
+        kind = code = None
+        if segments == 0:
+            kind, code = {4: (3, 3), 6: (1, 4)}[self.target.family.version]
+        return Reply("failed", None, kind, code, error=errno.ECONNREFUSED)
 
     @property
     def reset(self):
-        return NO_REPLY._replace(kind="reset", responder=self.target.address)
+        return Reply("reset", responder=self.target.address)
 
     @staticmethod
     def read_info(sock):
@@ -2013,15 +1928,11 @@ class TcpMethod(Method):
         return None
 
     def answers(self, reply, probe):
-        quoted = reply.quoted or NOTHING_QUOTED
-        if quoted.protocol not in (None, self.protocol):
-            return False
-        if reply.raw and quoted.source_port != probe.source_port:
-            return False
         if (reply.kind in ("accepted", "reset") and
                 reply.responder != self.target.address):
             return False
-        return (quoted.source_port in (None, probe.source_port) and
+        quoted = reply.quoted or NOTHING_QUOTED
+        return (self.same_ports(reply, probe) and
                 quoted.dest_port in (None, self.target.port))
 
     def rtt(self, probe, reply, elapsed):
@@ -2041,17 +1952,19 @@ class TcpMethod(Method):
 
 
 class LinuxTcpMethod(TcpMethod):
-    """A SYN that reaches the destination is never acknowledged: all may go
-    out at once, and a service sees one connection."""
+    """A SYN that reaches the destination is never acknowledged, so all may
+    go out at once, and a service sees one connection: TCP_DEFER_ACCEPT holds
+    the third packet of the handshake back for 200 ms, a ttl of 1 stops it
+    should it leave, and a reset clears the server's entry."""
 
     most = MOST_PORTS
     quiet_errors = False
 
     def set_up(self, sock, probe):
         if self.target.family.version == 6:     # a constant flow label
-            try_option(sock, 41, IPV6_AUTOFLOWLABEL, 0)
+            try_option(sock, (41, IPV6_AUTOFLOWLABEL), 0)
         if not probe.real:
-            try_option(sock, self.protocol, TCP_DEFER_ACCEPT, 1)
+            try_option(sock, (self.protocol, TCP_DEFER_ACCEPT))
 
     def hold_back(self, sock, probe):
         TcpMethod.hold_back(self, sock, probe)
@@ -2072,7 +1985,7 @@ class LinuxTcpMethod(TcpMethod):
         if probe.sock is not None and not probe.real:
             # The reset has to reach the server.
             family = self.target.family
-            try_option(probe.sock, family.level, family.ttl, DEFAULT_TTL)
+            try_option(probe.sock, (family.level, family.ttl), DEFAULT_TTL)
         Method.release(self, probe)
 
     @staticmethod
@@ -2106,8 +2019,8 @@ class UdpMethod(Method):
         row, random = find_payload(self.target), os.urandom(64)
         if row is None:
             return random[:12]
-        return bytes(bytearray.fromhex(fill_template(row.request,
-                                                     format_hex(random))))
+        request = fill_template(row.request, format_hex(random))
+        return bytes(bytearray.fromhex(request))
 
     def send(self, probe):
         probe.sock = sock = self.open_socket(socket.SOCK_DGRAM)
@@ -2131,27 +2044,21 @@ class UdpMethod(Method):
         except socket.error as error:
             number = self.MEANING.get(error.errno)
             if number and self.kernel_sight != "addresses":
-                replies.append(NO_REPLY._replace(kind="failed",
-                                                 error=number))
+                replies.append(Reply("failed", error=number))
             return replies
-        quoted = NOTHING_QUOTED._replace(protocol=self.protocol,
-                                         dest_port=port)
-        return replies + [NO_REPLY._replace(
-            kind="data", responder=address, data=data[:DATA_LIMIT],
-            quoted=quoted, **facts)]
+        quoted = Quoted(self.protocol, dest_port=port)
+        return replies + [Reply("data", address, quoted=quoted,
+                                data=data[:DATA_LIMIT], **facts)]
 
     def answers(self, reply, probe):
-        quoted = reply.quoted or NOTHING_QUOTED
-        if quoted.protocol not in (None, self.protocol):
-            return False
-        if reply.raw and quoted.source_port != probe.source_port:
-            return False
         if reply.kind == "data":
             # From another port is fine (TFTP), another's id is not.
             row = find_payload(self.target)
             return reply.responder == self.target.address and (
                 row is None or replies_to(row, probe.payload, reply.data))
-        return (quoted.dest_port in (None, self.target.port) and
+        quoted = reply.quoted or NOTHING_QUOTED
+        return (self.same_ports(reply, probe) and
+                quoted.dest_port in (None, self.target.port) and
                 self.quotes(quoted, probe))
 
 
@@ -2171,8 +2078,9 @@ class IcmpMethod(Method):
         if self.sight == "addresses":
             self.open_echo(self.ident or 1)
         if self.sock is None:
-            raise RunError("ICMP echo is not permitted here: %s, or probe "
-                           "with -U or TCP" % (SYSTEM.no_echo or SYSTEM.cure))
+            raise PrivilegeError(
+                "ICMP echo is not permitted here: %s, or probe with -U or "
+                "TCP" % (SYSTEM.no_echo or SYSTEM.cure))
 
     def open_echo(self, ident):
         """Open a ping socket with this ident or another, or a raw one."""
@@ -6773,7 +6681,7 @@ except Exception:(sys.stderr.write("potraceroute: error: cut off, damaged "
 sys.exit(2))
 exec(source)
 '''
-PASTE_WIDTH = 76
+PASTE_WIDTH = 240       # the shortest line a terminal takes is of 255
 
 
 def format_paste():
@@ -6849,98 +6757,92 @@ def join_words(words):
 # 24 Options and command line
 # ---------------------------------------------------------------------------
 
-# `kind` is the type of the value; a switch has none, and no metavar.
-Option = namedtuple("Option", "name flags metavar kind default help")
+class Option(namedtuple("Option", "flags help metavar default")):
+    """A row of OPTION_GROUPS; what has no metavar is a switch."""
 
+    __slots__ = ()
 
-def switch(flags, text, name=None):
-    return Option(name or name_option(flags), flags, None, None, False, text)
+    def __new__(cls, flags, text, metavar=None, default=False):
+        return cls._make((flags, text, metavar, default))
 
-
-def valued(flags, metavar, kind, default, text):
-    return Option(name_option(flags), flags, metavar, kind, default, text)
-
-
-def name_option(flags):
-    """Return the attribute for the value of an option: its long flag."""
-    return flags.split("--")[-1].replace("-", "_")
+    @property
+    def name(self):
+        """The attribute for the value: the long flag."""
+        if "--" not in self.flags:
+            return self.flags.replace("-", "ipv")       # -4 and -6
+        return self.flags.split("--")[1].replace("-", "_")
 
 
 OPTION_GROUPS = (
     ("Probes", (
-        switch("-T --tcp", "probe with TCP connections (default)"),
-        switch("-U --udp", "probe with UDP"),
-        switch("-I --icmp", "probe with ICMP echo"),
-        valued("-p --port", "PORT", "string", None,
-               "port number or service name for UDP or TCP, or several "
-               "like 22,http,8000-8010 (default: 80 TCP, 33434 UDP)"),
-        valued("-P --payload", "HEX", "string", None,
-               "data in UDP or ICMP probes; in TCP, data sent once "
-               "connected; if it is lost or reset, again by each ttl"),
-        valued("-s --source-ip", "IP", "string", None,
-               "interface IP to send probe traffic from"),
-        valued("-S --source-port", "PORT", "string", None,
-               "source port for TCP/UDP probes: one constant flow, one "
-               "probe at a time"),
-        valued("-t --tos", "N", "int", 0,
-               "the TOS / traffic class byte (default: 0)"),
-        switch("-4", "use IPv4 only", "ipv4"),
-        switch("-6", "use IPv6 only", "ipv6"),
+        Option("-T --tcp", "probe with TCP connections (default)"),
+        Option("-U --udp", "probe with UDP"),
+        Option("-I --icmp", "probe with ICMP echo"),
+        Option("-p --port",
+               "port number or service name for UDP or TCP, or several like "
+               "22,http,8000-8010 (default: 80 TCP, 33434 UDP)", "PORT", None),
+        Option("-P --payload",
+               "data in UDP or ICMP probes; in TCP, data sent once connected; "
+               "if it is lost or reset, again by each ttl", "HEX", None),
+        Option("-s --source-ip",
+               "interface IP to send probe traffic from", "IP", None),
+        Option("-S --source-port",
+               "source port for TCP/UDP probes: one constant flow, one probe "
+               "at a time", "PORT", None),
+        Option("-t --tos", "the TOS / traffic class byte", "N", 0),
+        Option("-4", "use IPv4 only"),
+        Option("-6", "use IPv6 only"),
     )),
     ("Hops and waiting", (
-        valued("-f --first-hop", "N", "int", 1,
-               "starting hop (ttl) value (default: 1)"),
-        valued("-m --max-hops", "N", "int", 30,
-               "max hops before giving up (default: 30)"),
-        valued("-w --wait-time", "SEC", "float", 2.0,
-               "timeout in seconds for each hop (default: 2)"),
-        valued("--banner-wait", "SEC", "float", 0.5,
-               "how long to wait for possible TCP banner output "
-               "(default: 0.5)"),
-        valued("-q --queries", "N", "int", 1,
-               "answers wanted per hop (default: 1)"),
-        valued("-r --retries", "N", "int", 2,
-               "further tries before a hop is called silent (default: 2)"),
-        valued("-g --gap-limit", "N", "int", 5,
-               "silent hops in a row before giving up early; 0 = never "
-               "(default: 5)"),
-        valued("-N --parallel", "N", "int", 16,
-               "probes in flight (default: 16)"),
+        Option("-f --first-hop", "starting hop (ttl) value", "N", 1),
+        Option("-m --max-hops", "max hops before giving up", "N", 30),
+        Option("-w --wait-time", "timeout in seconds for each hop", "SEC", 2),
+        Option("--banner-wait",
+               "how long to wait for possible TCP banner output", "SEC", 0.5),
+        Option("-q --queries", "answers wanted per hop", "N", 1),
+        Option("-r --retries",
+               "further tries before a hop is called silent", "N", 2),
+        Option("-g --gap-limit",
+               "silent hops in a row before giving up early; 0 = never",
+               "N", 5),
+        Option("-N --parallel", "probes in flight", "N", 16),
     )),
     ("Diagnosis", (
-        valued("--control", "WHAT", "string", "auto",
+        Option("--control",
                "what to compare with when the port is not reached: auto, "
-               "none, icmp, udp[:PORT] or tcp[:PORT] (default: auto)"),
-        valued("--flows", "N", "int", 1,
-               "repeat the trace from N source ports (ICMP: idents), each "
-               "one constant flow: where a load balancer parts them "
-               "(default: 1)"),
-        switch("--mtu", "find the path MTU, and who or what limits it"),
-        valued("--tls", "[SNI]", "string", None,
-               "once the port is open, send a TLS ClientHello for the "
-               "host, or the name given, by each ttl; then a handshake "
-               "(port 443 unless -p)"),
-        valued("--http", "[HOST]", "string", None,
-               "the same with an HTTP request; one connection per hop"),
-        switch("--doctor",
-               "say what this host can do by each method, and what it "
-               "lacks; needs no HOST"),
+               "none, icmp, udp[:PORT] or tcp[:PORT]", "WHAT", "auto"),
+        Option("--flows",
+               "repeat the trace from N source ports (ICMP: idents), each one "
+               "constant flow: where a load balancer parts them", "N", 1),
+        Option("--mtu", "find the path MTU, and who or what limits it"),
+        Option("--tls",
+               "once the port is open, send a TLS ClientHello for the host, "
+               "or the name given, by each ttl; then a handshake (port 443 "
+               "unless -p)", "[SNI]", None),
+        Option("--http",
+               "the same with an HTTP request; one connection per hop",
+               "[HOST]", None),
+        Option("--doctor",
+               "say what this host can do by each method, and what it lacks; "
+               "needs no HOST"),
     )),
     ("Output", (
-        switch("-n --no-dns", "do not look up hostnames of IP addresses"),
-        switch("-v --verbose",
+        Option("-n --no-dns", "do not look up hostnames of IP addresses"),
+        Option("-v --verbose",
                "verbose output: ICMP names, mechanism, reply TTLs, every "
                "silent hop"),
-        switch("-D --debug",
+        Option("-D --debug",
                "dump packets and other debugging information, on stderr"),
-        switch("--json", "print one JSON document instead of text"),
-        switch("--paste",
-               "print this program as a short text to paste into a file "
-               "on another host; needs no HOST"),
+        Option("--json", "print one JSON document instead of text"),
+        Option("--paste",
+               "print this program as a short text to paste into a file on "
+               "another host; needs no HOST"),
     )),
 )
-OPTIONS = tuple(option for _, options in OPTION_GROUPS
-                for option in options)
+OPTIONS = sum((options for _, options in OPTION_GROUPS), ())
+
+# Types of the values by metavar; all others are text.
+TYPES = {"N": "int", "SEC": "float"}
 
 # Options that can be given with or without a value; the others, either way.
 OPTIONAL_VALUES = ("--tls", "--http")
@@ -6953,13 +6855,12 @@ EPILOG = ("Exit status: 0 the destination was reached (it accepted, refused "
 class Options(object):
     """Option values as attributes."""
 
-    def __init__(self, **values):
-        vars(self).update(values)
-
 
 def default_options(**values):
     """Return Options with the defaults, except for `values`."""
-    options = Options(**dict((each.name, each.default) for each in OPTIONS))
+    options = Options()
+    for each in OPTIONS:
+        setattr(options, each.name, each.default)
     vars(options).update(values)
     return options
 
@@ -6968,15 +6869,13 @@ def new_parser():
     """Return the parser of OPTIONS; optparse is loaded only for it."""
     import optparse
 
-    class Formatter(optparse.IndentedHelpFormatter):
-        def format_option_strings(self, option):
-            text = optparse.IndentedHelpFormatter.format_option_strings(
-                self, option)
-            return text.replace("=[", "[=")
-
     class Parser(optparse.OptionParser):
         def error(self, message):
             raise ParseError(message + " (see --help)")
+
+        def format_help(self, formatter=None):
+            text = optparse.OptionParser.format_help(self, formatter)
+            return text.replace("=[", "[=")
 
         def print_help(self, file=None):
             Writer(sys.stdout).line(self.format_help().rstrip("\n"))
@@ -6987,15 +6886,18 @@ def new_parser():
     parser = Parser(prog="potraceroute.py", version=__version__,
                     usage="%prog [options] HOST", epilog=EPILOG,
                     description="Show the hops to a host, and which one "
-                    "blocks the connection.", formatter=Formatter())
+                    "blocks the connection.")
     for title, options in OPTION_GROUPS:
         group = parser.add_option_group(title)
         for each in options:
-            how = {"action": "store_true"}
+            how = {"action": "store_true", "help": each.help}
             if each.metavar:
-                how = {"metavar": each.metavar, "type": each.kind}
+                how = {"metavar": each.metavar, "help": each.help,
+                       "type": TYPES.get(each.metavar, "string")}
+                if each.default is not None:
+                    how["help"] += " (default: %default)"
             group.add_option(*each.flags.split(), dest=each.name,
-                             default=each.default, help=each.help, **how)
+                             default=each.default, **how)
     return parser
 
 
@@ -7035,8 +6937,6 @@ class Signals(object):
     KeyboardInterrupt, but only where we wait: never between the opening of
     a socket and the note of it."""
 
-    NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-
     def __init__(self):
         self.number = None
         self.waiting = False
@@ -7044,14 +6944,14 @@ class Signals(object):
 
     def __enter__(self):
         import signal
-        for name in self.NAMES:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
             if number is None or signal.getsignal(number) == signal.SIG_IGN:
                 continue
             try:
                 handler = signal.signal(number, self.handle)
             except ValueError:          # not in the main thread
-                continue
+                break
             self.previous.append((number, handler))
         return self
 
@@ -7095,42 +6995,36 @@ class Command(object):
 
     def __init__(self, argv):
         self.argv = argv
-        self.traceroute = None
         self.needs_root = False     # root could have seen or sent more
 
     def run(self):
         """Return the exit status."""
         hold_standard_files()
-        if self.argv == ["--version"]:      # without loading a parser
-            Writer(sys.stdout).line(__version__)
-            return 0
         keeper = open_keeper()
         try:
             with Signals() as signals:
                 return self.run_options(signals)
+        except ParseError as error:
+            if "--json" in self.argv:
+                JsonReport(Writer(sys.stdout), self.argv).close(
+                    error.code, error.message)
+            return error.code
+        except SystemExit:              # of --help and --version
+            return 0
         finally:
             if keeper:
                 keeper.close()
 
     def run_options(self, signals):
+        options, args = parse_options(self.argv)
         writer = Writer(sys.stdout)
-        try:
-            options, args = parse_options(self.argv)
-        except ParseError as error:
-            if "--json" in self.argv:
-                JsonReport(writer, self.argv).close(error.code,
-                                                    error.message)
-            return error.code
-        except SystemExit:                  # --help has been printed
-            return 0
         if options.paste:
-            return self.paste(writer)
+            return print_paste(writer)
         if options.doctor:
             return examine(writer, self.argv, options.json)
+        report = TextReport(writer, options.verbose)
         if options.json:
             report = JsonReport(writer, self.argv)
-        else:
-            report = TextReport(writer, options.verbose)
         status, message = self.trace(options, args[0], report, signals)
         if options.json:
             report.close(status, message)
@@ -7138,45 +7032,43 @@ class Command(object):
             print_error(message)
         return status
 
-    @staticmethod
-    def paste(writer):
-        try:
-            writer.line(format_paste().rstrip("\n"))
-        except RunError as error:
-            print_error(str(error))
-            return 2
-        return 0
-
     def trace(self, options, host, report, signals):
         """Trace and report; return (exit status, error message or None)."""
-        message = None
+        message = tracer = result = None
         try:
             signals.wait(time.sleep, 0)
             tracer = Traceroute(options, host, guard=signals.wait)
-            self.traceroute = tracer
             report.begin(tracer)
             for hop in tracer:
                 report.hop(hop)
             status = max(each.exit_status for each in tracer.results)
         except KeyboardInterrupt:
             status = 128 + (signals.number or 2)
-            if self.traceroute is None or self.traceroute.result is None:
-                message = "interrupted before the first probe"
+            message = "interrupted before the first probe"
         except Error as error:
             status, message = 2, str(error)
-        if self.traceroute is None:
-            return status, message
-        result = self.traceroute.result
+            self.needs_root = isinstance(error, PrivilegeError)
+        if tracer:
+            result = tracer.result
         if result is None:
-            # Once options and host are good, ICMP lacks only the permission.
-            self.needs_root = status == 2 and self.traceroute.proto == "icmp"
             return status, message
-        self.needs_root = (result.verdict != "error" and
-                           self.traceroute.why != "")
+        if status >= 128:               # there is something to show
+            message = None
+        self.needs_root = result.verdict != "error" and tracer.why != ""
         for hop in result.hops[report.shown:]:
             report.hop(hop)
-        report.end(self.traceroute.results)
-        return status, message or explain_unsent(self.traceroute.results)
+        report.end(tracer.results)
+        return status, message or explain_unsent(tracer.results)
+
+
+def print_paste(writer):
+    """Print what --paste is for; return the exit status."""
+    try:
+        writer.line(format_paste().rstrip("\n"))
+    except RunError as error:
+        print_error(str(error))
+        return 2
+    return 0
 
 
 def explain_unsent(results):
@@ -7208,47 +7100,38 @@ def main(argv=None):
 # qpython-android/qpysl4a copies.  None of this has run on a real phone yet.
 # A dialog that is canceled has no text, or no item: what asks raises then.
 
-class TextDialog(namedtuple("TextDialog", "flag title default")):
-    """A dialog that asks for a text."""
-
-    __slots__ = ()
-
-    def ask(self, droid):
-        """Return the answer as a word of the command line, or ""."""
-        title = ("%s %s" % (self.flag, self.title)).strip()
-        answer = droid.dialogGetInput("", title, self.default).result.strip()
-        if not answer:
-            return ""
-        return self.flag + answer
-
-
-class MenuDialog(namedtuple("MenuDialog", "title items")):
-    """A dialog that offers items: (flag, words)."""
-
-    __slots__ = ()
-
-    def ask(self, droid):
-        """Return the flag of the item that was chosen."""
-        droid.dialogCreateAlert(self.title, "")
-        droid.dialogSetItems([("%s %s" % item).strip()
-                              for item in self.items])
-        droid.dialogShow()
-        flag, _ = self.items[droid.dialogGetResponse().result["item"]]
-        return flag
-
-
+TextDialog = namedtuple("TextDialog", "flag title default")
+MenuDialog = namedtuple("MenuDialog", "title items")    # items: (flag, words)
 DIALOGS = (
     TextDialog("", "host name or IP address", ""),
     MenuDialog("method", (("-T", "TCP"), ("-U", "UDP"), ("-I", "ICMP"))),
     TextDialog("-p", "port or service, or several (default: 80 TCP, 33434 "
-             "UDP)", ""),
+               "UDP)", ""),
     TextDialog("-m", "max hops", "30"),
     TextDialog("-w", "timeout in seconds for each hop", "2"),
     MenuDialog("hops", (("", "hostnames and IP addresses"),
-                  ("-n", "IP addresses"))),
+                        ("-n", "IP addresses"))),
     TextDialog("-P", "data in probes, as hex", ""),
 )
 AGAIN_AS_ROOT = MenuDialog("Again as root?", (("no", ""), ("yes", "")))
+
+
+def ask(droid, dialog):
+    """Return the answer to a dialog as a word of the command line, or ""."""
+    if isinstance(dialog, MenuDialog):
+        return ask_menu(droid, dialog)
+    title = ("%s %s" % (dialog.flag, dialog.title)).strip()
+    answer = droid.dialogGetInput("", title, dialog.default).result.strip()
+    return dialog.flag + answer if answer else ""
+
+
+def ask_menu(droid, dialog):
+    """Return the flag of the item that was chosen."""
+    droid.dialogCreateAlert(dialog.title, "")
+    droid.dialogSetItems([("%s %s" % item).strip() for item in dialog.items])
+    droid.dialogShow()
+    flag, _ = dialog.items[droid.dialogGetResponse().result["item"]]
+    return flag
 
 
 def show_text(droid, text):
@@ -7323,22 +7206,21 @@ def run_dialogs():
     status, printed = 130, []
     streams = sys.stdout, sys.stderr
     try:
-        words = [dialog.ask(droid) for dialog in DIALOGS]
+        words = [ask(droid, dialog) for dialog in DIALOGS]
         words = [word for word in words if word]
         command = Command(words)
         sys.stdout, sys.stderr = [Tee(each, printed) for each in streams]
-        status = command.run()
-        sys.stdout, sys.stderr = streams
+        try:
+            status = command.run()
+        finally:
+            sys.stdout, sys.stderr = streams
         show_text(droid, "".join(printed).rstrip("\n"))
-        if command.needs_root and AGAIN_AS_ROOT.ask(droid) == "yes":
+        if command.needs_root and ask(droid, AGAIN_AS_ROOT) == "yes":
             status, text = run_as_root(words)
             Writer(sys.stdout).line(text)
             show_text(droid, text)
     except Exception:
-        sys.stdout, sys.stderr = streams
         print_error("canceled, or no dialog")
-    finally:
-        sys.stdout, sys.stderr = streams
     return status
 
 
