@@ -585,8 +585,6 @@ class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
     flags        and words of the engine: "data-lost", ...
     """
 
-    __slots__ = ()
-
     address = property(lambda self: self.responder)
 
 
@@ -728,8 +726,6 @@ def format_data(data):
 class Answered(object):
     """What follows from `answer`, a Reply, for Hops and States alike."""
 
-    __slots__ = ()
-
     outcome = property(lambda self: self.answer.outcome)
     address = property(lambda self: self.answer.address)
     reached = property(lambda self: OUTCOMES[self.outcome].reached)
@@ -752,8 +748,6 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     sent, lost  probes sent, and those of them that no answer came to
     str(hop) is the printed line without the time.
     """
-
-    __slots__ = ()
 
     @property
     def answer(self):
@@ -2155,8 +2149,6 @@ class Aim(namedtuple("Aim", "method target flow")):
     there are no ports; None if there is but one.
     """
 
-    __slots__ = ()
-
     port = property(lambda self: self.target.port)
 
     @property
@@ -3010,8 +3002,6 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
     limited     limits of ICMP may hide farther hops
     """
 
-    __slots__ = ()
-
     label = property(lambda self: self.aim.label)
     address = property(lambda self: self.aim.target.address)
     own_address = property(lambda self: self.aim.target.own_address)
@@ -3204,13 +3194,6 @@ class Port(object):
         return full.reached and self.series.end is not None and (
             self.lost or full.outcome in ("refused", "port-unreachable"))
 
-    @property
-    def fits(self):
-        """True if the port ends where it should."""
-        if self.series.full.final:
-            return self.series.end == self.edge and not self.lost
-        return self.series.farthest < self.edge
-
 
 class Run(object):
     """All that one command asks, in one loop: the first port (the lead),
@@ -3230,7 +3213,16 @@ class Run(object):
         self.turns = 0
         self.checks = {}            # (first, last) -> list of Series
         self.scout = None           # the Series that shows where silence is
-        self.control = Control(options)
+        # What to compare with; always: also a port that is reached, as
+        # something nearer may accept.
+        wanted, self.control_port = decode_control(options.control)
+        self.kinds, self.steps = (wanted,), ((0, wanted),)
+        if wanted == "auto":
+            self.kinds = ("icmp", "udp")
+            self.steps = STEPS[self.waiting[0].method]
+        elif wanted == "none":
+            self.kinds = self.steps = ()
+        self.always = wanted in STEPS or bool(self.kinds and options.verbose)
         self.lead = self.open_port(options.first_hop, options.max_hops)
 
     # Asking
@@ -3289,9 +3281,10 @@ class Run(object):
     def open_control(self, name, first, last, wait, queries=1):
         """Begin to probe by another method; return its Series, or None if
         this user may not."""
-        options = self.options
-        aim = self.lead.aim.other(name, self.control.port_beside(
-            name, self.lead.aim.port))
+        options, (port, other) = self.options, CONTROL_PORTS[name]
+        if port == self.lead.aim.port:
+            port = other
+        aim = self.lead.aim.other(name, self.control_port or port)
         try:
             method = self.open_method(aim)
         except RunError:
@@ -3311,7 +3304,7 @@ class Run(object):
                        self.options.wait_time)
             found = [self.open_control(name, first, last, wait,
                                        1 if name == "icmp" else 4)
-                     for name in self.control.kinds]
+                     for name in self.kinds]
             self.checks[first, last] = [one for one in found if one]
         return self.checks[first, last]
 
@@ -3477,40 +3470,15 @@ def new_series(options, aim, method, first, last, full_ttl=0):
         full_ttl)
 
 
-class Control(object):
-    """What to compare with: --control."""
-
-    # When to try what, in parts of the wait.  A datagram to a closed port
-    # comes late when the port under test is UDP: its answer may cost that
-    # port its own, where a host limits them.
-    STEPS = {"tcp": ((0.25, "icmp"), (0.5, "udp")),
-             "udp": ((0.25, "icmp"), (0.75, "udp")),
-             "icmp": ((0.25, "udp"), (0.5, "tcp"))}
-    PORTS = {"icmp": (None, None), "udp": (33434, 33435), "tcp": (443, 80)}
-
-    def __init__(self, options):
-        self.wanted, self.port = decode_control(options.control)
-        self.asked_for = self.wanted in self.STEPS
-        self.kinds = (self.wanted,)
-        if self.wanted == "auto":
-            self.kinds = ("icmp", "udp")
-        elif self.wanted == "none":
-            self.kinds = ()
-        # Also of a port that is reached: does something nearer accept?
-        self.always = self.asked_for or bool(self.kinds and options.verbose)
-
-    def steps(self, method):
-        """Return the (part of the wait, method) to try in turn."""
-        if self.asked_for:
-            return ((0, self.wanted),)
-        return self.STEPS[method] if self.kinds else ()
-
-    def port_beside(self, name, port):
-        """Return a port to use beside the one under test."""
-        first, second = self.PORTS[name]
-        if self.port is not None:
-            return self.port
-        return second if port == first else first
+# When to try what, in parts of the wait.  A datagram to a closed port comes
+# late when the port under test is UDP: its answer may cost that port its own,
+# where a host limits them.
+STEPS = {"tcp": ((0.25, "icmp"), (0.5, "udp")),
+         "udp": ((0.25, "icmp"), (0.75, "udp")),
+         "icmp": ((0.25, "udp"), (0.5, "tcp"))}
+# Ports for it: the second where the first is under test.
+CONTROL_PORTS = {"icmp": (None, None), "udp": (33434, 33435),
+                 "tcp": (443, 80)}
 
 
 def decode_control(text):
@@ -3554,7 +3522,7 @@ def trace_controls(run, port, check):
     series, full, wait = port.series, port.series.full, port.series.wait
 
     def needed():
-        return run.control.always or not full.reached
+        return run.always or not full.reached
 
     def due(part):
         refused = full.final and (series.end is not None or
@@ -3567,7 +3535,7 @@ def trace_controls(run, port, check):
         return check.done and (not needed() or series.done and all(
             control.done for control in port.controls))
 
-    for part, name in run.control.steps(port.aim.method):
+    for part, name in run.steps:
         yield lambda: due(part) or over()
         reached = any(control.full.reached for control in port.controls)
         if not due(part) or reached and name != port.aim.method:
@@ -3679,11 +3647,14 @@ def trace_port(run, port):
     series = port.series
     yield lambda: find_edge(run, port) is not None or \
         series.done and run.lead.ended
-    port.edge = find_edge(run, port)
+    port.edge = find_edge(run, port) or 0
     if port.edge:
         series.look(max(run.options.first_hop, port.edge - 1), port.edge)
         yield lambda: series.done
-    if not port.edge or not port.fits:
+    fits = series.farthest < port.edge
+    if series.full.final:
+        fits = series.end == port.edge and not port.lost
+    if not port.edge or not fits:
         for wait in trace_whole(run, port):
             yield wait
     run.finish(port)
@@ -4464,8 +4435,6 @@ class Verdict(namedtuple("Verdict", "word who after before reasons "
     reasons  list of Reason
     subject  a Request, or None if it is that of the port itself
     """
-
-    __slots__ = ()
 
     @property
     def reached(self):
@@ -5765,8 +5734,6 @@ class Trace(namedtuple("Trace", "destination address family method port "
     path, judged  the facts (Path) and their meaning (Verdict)
     """
 
-    __slots__ = ()
-
     version = property(lambda self: self.family)
     complete = property(lambda self: self.path.complete)
     label = property(lambda self: self.path.label)
@@ -6408,13 +6375,13 @@ class TextReport(object):
             about = "" if each is first else each.label + ": "
             for entry in each.findings:
                 self.writer.line("Finding: %s%s" % (about, entry["text"]))
-        if len(results) > 1:
-            self.lines(format_table(results))
+        lines = format_table(results) if len(results) > 1 else []
         if all(each.verdict for each in results):
-            self.writer.line(format_success(results))
+            lines.append(format_success(results))
         if first.why and first.verdict != "error":
-            self.writer.line("Note: " + first.why)
-        self.lines(format_summaries(results))
+            lines.append("Note: " + first.why)
+        for line in lines + format_summaries(results):
+            self.writer.line(line)
 
     def end_hops(self):
         if len(self.silent) > 1:
@@ -6423,11 +6390,6 @@ class TextReport(object):
         elif self.silent:
             self.writer.line(self.silent[0].format_line())
         self.silent = []
-
-    def lines(self, lines):
-        for line in lines:
-            self.writer.line(line)
-
 
 def format_success(results):
     """Return the line that says whether all, some or none were reached."""
@@ -6768,8 +6730,6 @@ def join_words(words):
 
 class Option(namedtuple("Option", "flags help metavar default")):
     """A row of OPTION_GROUPS; what has no metavar is a switch."""
-
-    __slots__ = ()
 
     def __new__(cls, flags, text, metavar=None, default=False):
         return cls._make((flags, text, metavar, default))
