@@ -19,8 +19,8 @@ import potraceroute as pt           # noqa: E402
 import test_live                    # noqa: E402
 from test_live import BOTH, ROOT, USER, run, run_json_all  # noqa: E402
 from test_plan import (             # noqa: E402
-    CLOSED, DENIED, ECHO, exceeded, hear, make_case, make_target, opened,
-    prohibited, walk)
+    CLOSED, DENIED, ECHO, exceeded, hear, make_path, opened, prohibited,
+    walk)
 
 SILENT_HOST = {4: {"filters": [{"proto": "icmp", "action": "drop"},
                                {"proto": "udp", "action": "drop"}]}}
@@ -77,7 +77,7 @@ class TestDecoding(unittest.TestCase):
         self.assertEqual((mtu.reach(1500), mtu.fate(1500)), ([1, 3], None))
 
     def findings(self, mtu, lead=True, full=opened()):
-        case = make_case(full, walk(3, t4=full))
+        case = pt.Case(make_path(full, walk(3, t4=full)))
         look = pt.Look(pt.default_options(), False, lead, mtu)
         return [(found.kind, found.hop, pt.say_finding(found))
                 for found in pt.check_mtu(case, pt.judge(case), look)]

@@ -20,7 +20,7 @@ import potraceroute as pt  # noqa: E402
 
 import test_live  # noqa: E402
 from test_plan import (  # noqa: E402
-    DESTINATION, UDP, echo_trace, hear, make_path, make_target, make_trace,
+    DESTINATION, echo_trace, hear, make_path, make_target, make_trace,
     prohibited, router, walk)
 
 ROOT, USER = {"privileged": True}, {"privileged": False}
@@ -479,12 +479,12 @@ class VerdictTests(unittest.TestCase):
                 # Unequal paths may have it two hops later.
                 (walk(3, t5=walk(3)[3]), "")):
             trace = make_trace(None, walk(3), control=[
-                make_trace(None, control, "icmp", None)], **UDP)
+                make_trace(None, control, "icmp", None)], proto="udp")
             self.assertEqual([found["text"] for found in trace.findings],
                              [words] if words else [])
             self.assertIn(words, trace.summary)
         self.assertEqual(make_trace(None, walk(3), control=[echo_trace(
-            25, t19=walk(3)[3])], **UDP).findings, [])
+            25, t19=walk(3)[3])], proto="udp").findings, [])
 
 
 # --------------------------------------------------------------------------

@@ -23,7 +23,7 @@ import potraceroute as p  # noqa: E402
 import test_live as live  # noqa: E402
 from test_plan import (  # noqa: E402
     CLOSED, DENIED, ECHO, NO, REFUSED, echo_trace, exceeded, hear,
-    make_case, make_path, make_trace, opened, walk)
+    make_path, make_trace, opened, walk)
 
 ROOT, USER, BOTH = live.ROOT, live.USER, live.BOTH
 
@@ -292,7 +292,8 @@ class TestLimitFinding(unittest.TestCase):
                 ("rejected dropped", "tcp", None),
                 ("rejected rejected open", "tcp", None),
                 ("dropped open", "tcp", None)):
-            cases = [make_case(*self.SAID[word], proto=proto, port=port)
+            cases = [p.Case(make_path(*self.SAID[word], proto=proto,
+                                      port=port))
                      for port, word in enumerate(words.split(), 20)]
             found = p.check_ports(cases, [p.judge(case) for case in cases])
             self.assertEqual(len(found), 1 if ports else 0, words)
