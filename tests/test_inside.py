@@ -17,10 +17,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.dirname(HERE))
 
+import lab  # noqa: E402
 from lanes import load_tests  # noqa: F401,E402
 import potraceroute as pt  # noqa: E402
 import test_live  # noqa: E402
 from test_live import BOTH, ROOT, USER, SCRIPT, run_json_all  # noqa: E402
+from test_plan import (  # noqa: E402
+    Session, make_request, make_trace, opened, walk)
 
 NAMES = {"hosts": "192.0.2.7 app.example\n2001:db8::7 app6.example\n"
                   "10.77.3.2 chain.example\n"}
@@ -63,7 +66,10 @@ def make_certificate(folder, *more):
 
 
 def texts(trace):
-    return [finding["text"] for finding in trace["findings"]]
+    """Those of the findings of a Trace, or of one in JSON."""
+    findings = trace["findings"] if isinstance(trace, dict) else \
+        trace.findings
+    return [finding["text"] for finding in findings]
 
 
 def need_openssl(case):
@@ -219,13 +225,99 @@ class TestOptions(unittest.TestCase):
                              (kind, name))
 
     def test_help_shows_that_the_value_may_be_left_out(self):
-        out = pt.new_parser().format_help()
-        self.assertIn("--tls=[SNI]", out)       # print_help mends it
         process = subprocess.Popen([sys.executable, SCRIPT, "--help"],
                                    stdout=subprocess.PIPE)
         out = process.communicate()[0].decode()
         self.assertIn("--tls[=SNI]", out)
         self.assertIn("--http[=HOST]", out)
+
+
+TLS = pt.Tls("TLSv1.3", "AES", "'s'", "'i'", "2030-01-01", None)
+
+
+class TestWords(unittest.TestCase):
+    """What is said of a request on an open port, 5 hops away."""
+
+    def trace(self, outcomes, full, reply=None, facts=(), **how):
+        request = make_request(outcomes.split(), full, **how)
+        request.full = request.full._replace(reply=reply)
+        vars(request).update(facts)
+        return make_trace(opened(), walk(4, t5=opened()), request=request)
+
+    def test_request_that_is_lost_names_the_place_if_there_is_one(self):
+        for outcomes, full, last, words in (
+                ("expired expired silent silent", "silent", None,
+                 "swallowed between hop 2 (10.0.2.1) and hop 3 (10.0.3.1)"),
+                ("silent silent silent silent", "silent", None,
+                 "swallowed between this host and hop 1 (10.0.1.1)"),
+                ("expired expired expired expired", "silent", None,
+                 "swallowed between hop 4 (10.0.4.1) and hop 5 "
+                 "(198.51.100.7)"),
+                ("reset reset reset reset", "reset", None,
+                 "reset at this host or just behind it"),
+                ("expired rejected rejected rejected", "rejected", None,
+                 "rejected at hop 1 (10.0.1.1) or just behind it"),
+                # A connection that did not come about proves no place.
+                ("expired unconnected silent silent", "silent", None,
+                 "swallowed on the way"),
+                ("expired unconnected reset reset", "reset", None,
+                 "reset on the way"),
+                ("", "silent", 0, "swallowed on the way, or by the host: "
+                 "where is not visible here")):
+            trace = self.trace(outcomes, full, last=last)
+            self.assertEqual(
+                (trace.summary, trace.reached, trace.exit_status),
+                ("TLS ClientHello for app.example is %s; TCP port 443 is "
+                 "open" % words, False, 1))
+
+    def test_request_that_is_not_lost_on_the_way_leaves_the_port_open(self):
+        hop4, varied = "expired " * 4, [
+            ("longer", Session(0, "silent", None, 0)),
+            ("other-name", Session(0, "answered", None, 0)),
+            ("cut", Session(0, "reset", None, 0))]
+        for outcomes, full, reply, facts, said in (
+                (hop4, "answered", b"no", {}, ["Answer: 'no'"]),
+                (hop4, "closed", None, {}, ["No answer"]),
+                (hop4, "unconnected", None, {}, [
+                    "No further connection comes about: only few may be let "
+                    "in"]),
+                (hop4, "acknowledged", None, {}, [
+                    "The request has arrived, but nothing answers it in time "
+                    "(-v looks for a proxy that took it)"]),
+                ("expired expired answered answered", "answered", None,
+                 dict(tls=TLS), [
+                     "With ttl 3 already it is answered: by a device on the "
+                     "way, or by 198.51.100.7 on a shorter path",
+                     "TLSv1.3, AES; certificate of 's', issued by 'i', valid "
+                     "until 2030-01-01; verified"]),
+                (hop4, "answered", None, dict(
+                    tls=pt.Tls(*[None] * 5 + ["timed out"])),
+                 ["TLS handshake failed: timed out"]),
+                (hop4, "reset", None, dict(idle=Session(0, "reset", None, 0)),
+                 ["A connection without a request is reset, too"]),
+                (hop4, "reset", None, {}, [
+                    "It is reset by 198.51.100.7, or by a device behind hop "
+                    "4, or one that judges its answers"]),
+                (hop4, "rejected", None, dict(shut_out=True), [
+                    "It is rejected by 198.51.100.7, or by a device on the "
+                    "way, with an ICMP error"]),
+                (hop4, "reset", None, dict(varied=varied), [
+                    "It is reset by 198.51.100.7, or by a device behind hop "
+                    "4, or one that judges its answers",
+                    "The same with 1450 bytes more: silent, with the name "
+                    "example.com: answered, cut in two segments: reset; the "
+                    "name is filtered"]),
+                (hop4, "answered", b"", dict(varied=varied[:1]), [
+                    "Answer: ''", "The same with 1450 bytes more: silent; "
+                    "an MTU black hole, or a filter of big requests: try "
+                    "--mtu"])):
+            trace = self.trace(outcomes, full, reply, facts)
+            found = [text for text in texts(trace)
+                     if not text.startswith(("TLS ClientHello", "Since"))]
+            self.assertEqual((trace.verdict, found), ("open", said))
+            self.assertEqual("Since that request no connection comes about: "
+                             "a device may have shut us out" in
+                             texts(trace), "shut_out" in facts)
 
 
 class InsidePath(test_live.PathCase):
@@ -352,7 +444,7 @@ class TestFilters(InsidePath):
                           trace["summary"])
             self.assertIn(": ttl 1 expired, 2 silent, 3 expired, 4 5 6 full "
                           "reset", words[0])
-            self.assertIn("with 1450 octets more: reset, with the name "
+            self.assertIn("with 1450 bytes more: reset, with the name "
                           "example.com: answered, cut in two segments: "
                           "answered; the name is filtered", words[1])
         self.assert_between("reset at 1", "reset", 1, 3)
@@ -387,32 +479,6 @@ class TestFilters(InsidePath):
             trace, words = self.see(name, "open")
             self.assertIn(word, words[1])
             self.assertIn("; the name is filtered", words[2])
-
-    def test_connection_that_did_not_come_about_proves_no_place(self):
-        class Result(object):
-            verdict, reached, summary = "open", True, ""
-            distance, address, label = 5, "192.0.2.7", "TCP port 443"
-            blocked_after = None
-
-        hops = [pt.NO_ANSWER._replace(address="10.88.%d.1" % ttl)
-                for ttl in range(1, 5)]
-        hops = [type("Hop", (), {"ttl": ttl, "address": hop.address})
-                for ttl, hop in enumerate(hops, 1)]
-        for outcomes, outcome, place in (
-                (["expired", "unconnected", "silent", "silent"], "silent",
-                 None),
-                (["expired", "silent", "silent", "silent"], "silent", 1),
-                (["expired", "unconnected", "reset", "reset"], "reset", None),
-                (["expired", "expired", "reset", "reset"], "reset", 2)):
-            result, sessions = Result(), []
-            for ttl, word in enumerate(outcomes, 1):
-                sessions.append(pt.Session(ttl, []))
-                sessions[-1].outcome = word
-            pt.blame(result, "HTTP request", outcome, sessions, hops)
-            self.assertFalse(result.reached)
-            self.assertEqual(result.blocked_after and
-                             result.blocked_after["ttl"], place)
-            self.assertEqual("on the way" in result.summary, not place)
 
     def test_server_that_resets_every_connection_blames_nobody(self):
         self.assertIn("A connection without a request is reset, too",
@@ -451,7 +517,7 @@ class TestFilters(InsidePath):
                              "full answered" % host)
             self.assertIn("Answer: 'HTTP/1.0 200 OK\\r\\nServer: x/1",
                           words[1])
-            self.assertIn("with 1450 octets more, in segments of %d: "
+            self.assertIn("with 1450 bytes more, in segments of %d: "
                           "answered" % (1428 if "6" in name else 1448),
                           words[2])
             self.assertEqual(self.servers[port].accepts(), 1 + 8 + 1)
@@ -496,9 +562,12 @@ class TestPaths(test_live.PathCase):
         result = test_live.run_module(self.net, (
             "t = p.Traceroute(destination='192.0.2.7', port=80, http='',\n"
             "                 no_dns=True, banner_wait=0)\n"
-            "def farther(t, trace):\n"
-            "    trace.distance += 2\n"
-            "p.CHECKS.insert(0, farther)\n"
+            "freeze = p.freeze\n"
+            "def farther(*args, **how):\n"
+            "    path = freeze(*args, **how)\n"
+            "    return path._replace(distance=path.distance and\n"
+            "                         path.distance + 2)\n"
+            "p.freeze = farther\n"
             "result = [f['text'] for f in t.run().findings]"))
         self.assertIn("ttl 1 2 3 4 5 6 expired, 7 8 full answered",
                       result[0])
@@ -509,7 +578,7 @@ class TestPaths(test_live.PathCase):
         self.make(routers=4, delay=0.005, hops={2: {"mtu": 1300}})
         trace = test_live.run_json(self.net, "192.0.2.7", "--http",
                                    "--banner-wait=0", **USER)[1]
-        self.assertIn("with 1450 octets more, in segments of 1248: answered",
+        self.assertIn("with 1450 bytes more, in segments of 1248: answered",
                       trace["findings"][2]["text"])
 
     def test_interrupt_leaves_nothing_open_and_shows_the_trace(self):
@@ -586,7 +655,7 @@ class TestRealTls(InsidePath):
                           "by 'Corp Proxy, app.example', valid until 20",
                           words[1])
             self.assertIn("; not verified: ", words[1])
-            self.assertIn("with 1450 octets more, in segments of ", words[2])
+            self.assertIn("with 1450 bytes more, in segments of ", words[2])
         self.assert_clean(445, 446)
 
     def test_good_certificate_is_verified_its_name_too(self):
@@ -600,7 +669,7 @@ class TestRealTls(InsidePath):
             self.assertIn(end, out + err)
 
     def test_filter_of_big_requests_is_told_from_a_small_one(self):
-        self.assertIn("with 1450 octets more: silent; an MTU black hole, or "
+        self.assertIn("with 1450 bytes more: silent; an MTU black hole, or "
                       "a filter of big requests: try --mtu",
                       self.see("size", "open")[1][2])
 
@@ -632,6 +701,42 @@ class TestKernelRouters(test_live.ChainCase):
                 self.assertEqual(result[1]["blocked_after"],
                                  {"ttl": 2, "address": hop(2)})
         self.assertEqual(self.net.half_open(self.net.server, 443), 0)
+
+    def test_reset_at_hop_2_is_so_wherever_it_is_said(self):
+        for port in (80, 443):
+            self.serve("answer", port=port, banner=b"no TLS")
+        self.net.nft("r2", "\n".join([
+            "flush ruleset", "table inet t {", "chain c {",
+            "type filter hook forward priority 0;",
+            "tcp dport 443 tcp flags & (psh|ack) == psh|ack "
+            "reject with tcp reset", "}", "}", ""]))
+        for how in BOTH:
+            call = [self.net.destination, "-p443,80", "--tls=app.example"]
+            call += QUICK
+            place = "at hop 2 (%s) or just behind it" % self.net.hop(2)
+            summary = "TLS ClientHello for app.example is reset %s; TCP " \
+                "port 443 is open" % place
+            (status, (trace, other)), = lab.trace_all(self.net,
+                                                      [(call, how)])
+            self.assertEqual((status, other["verdict"]), (1, "open"))
+            for key, value in (
+                    ("verdict", "reset"), ("reached", False),
+                    ("responder", None), ("summary", summary),
+                    ("blocked_after", {"ttl": 2,
+                                       "address": self.net.hop(2)}),
+                    ("blocked_before", {"ttl": 3,
+                                        "address": self.net.hop(3)}),
+                    ("distance", 4), ("control", [])):
+                self.assertEqual((key, trace[key]), (key, value))
+            status, out, err = test_live.run(self.net, "-n", *call, **how)
+            self.assertEqual((status, err), (1, ""))
+            row, = [line for line in out.splitlines()
+                    if line.startswith("443 ")]
+            self.assertEqual(row.split()[2], "reset")
+            self.assertTrue(row.endswith("  " + place), row)
+            self.assertEqual(out.splitlines()[-3:], [
+                "Could not reach destination by 1 of 2 ports", summary,
+                "1 of 2 ports of %s were reached" % self.net.destination])
 
 
 if __name__ == "__main__":

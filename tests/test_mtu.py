@@ -18,6 +18,9 @@ from lanes import load_tests        # noqa: F401,E402
 import potraceroute as pt           # noqa: E402
 import test_live                    # noqa: E402
 from test_live import BOTH, ROOT, USER, run, run_json_all  # noqa: E402
+from test_plan import (             # noqa: E402
+    CLOSED, DENIED, ECHO, exceeded, hear, make_path, opened, prohibited,
+    walk)
 
 SILENT_HOST = {4: {"filters": [{"proto": "icmp", "action": "drop"},
                                {"proto": "udp", "action": "drop"}]}}
@@ -49,43 +52,92 @@ class TestDecoding(unittest.TestCase):
                 self.ICMP[:length], 4, pt.NOTHING_QUOTED, {})
             self.assertEqual(reply is None, length < 16)
 
-    def test_packets_that_only_expire_on_the_way_have_not_arrived(self):
-        state = pt.State(pt.DEFAULT_TTL)
-        state.answers.append(pt.NO_ANSWER._replace(
-            outcome="time-exceeded", address="10.88.2.1"))
-        plan = pt.Plan(1, 0)
-        plan.full = state
-        self.assertEqual(pt.PathMtu.reach([plan]), [])
-        state.answers[0] = state.answer._replace(outcome="echo-reply")
-        self.assertEqual(pt.PathMtu.reach([plan]), [pt.DEFAULT_TTL])
+    def measure(self, full, hops=(), end=pt.DEFAULT_TTL, last=0):
+        """A PathMtu that has heard this of a packet of 1500 bytes."""
+        mtu = pt.PathMtu.__new__(pt.PathMtu)
+        mtu.too_big, mtu.end = pt.TOO_BIG[4], end
+        mtu.heard = {1500: [hear(pt.Series(1, last, full_ttl=end), (0, full),
+                                 *hops)]}
+        return mtu
 
-    def test_mtu_is_not_looked_for_unless_asked(self):
-        class Tracer(object):
-            options = pt.default_options()
-        self.assertFalse(Tracer.options.mtu)
-        self.assertIsNone(pt.check_mtu(Tracer, None))
+    def test_packet_has_arrived_or_who_found_it_too_big_is_kept(self):
+        too_big = prohibited("10.88.2.1", icmp=pt.TOO_BIG[4])
+        local = DENIED._replace(error=pt.format_errno(errno.EMSGSIZE))
+        for full, end, reach, fate in (
+                (ECHO, 64, [64], True), (CLOSED, 64, [64], True),
+                # What only expires on the way has not arrived.
+                (exceeded(2), 64, [], None), (exceeded(4), 4, [4], True),
+                (too_big, 64, [], too_big), (local, 64, [], local),
+                (DENIED, 64, [], None), (None, 64, [], None)):
+            mtu = self.measure(full, end=end)
+            self.assertEqual((mtu.reach(1500), mtu.fate(1500)),
+                             (reach, fate))
+        mtu = self.measure(None, [(1, exceeded(1)), (3, exceeded(3))],
+                           last=3)
+        self.assertEqual((mtu.reach(1500), mtu.fate(1500)), ([1, 3], None))
 
-    def test_mtu_on_a_system_that_does_not_tell_it_is_unknown(self):
-        class Tracer(object):
-            options = pt.default_options(mtu=True)
+    def findings(self, mtu, lead=True, full=opened()):
+        case = pt.Case(make_path(full, walk(3, t4=full)))
+        look = pt.Look(pt.default_options(), False, lead, mtu)
+        return [(found.kind, found.hop, pt.say_finding(found))
+                for found in pt.check_mtu(case, pt.judge(case), look)]
 
-        class Result(object):
-            verdict, found = "open", []
-
-            def find(self, *finding):
-                self.found.append(finding)
-
-        available = vars(pt.ErrorQueue)["available"]
+    def test_mtu_is_told_once_and_only_if_it_was_asked(self):
+        self.addCleanup(setattr, pt.ErrorQueue, "available",
+                        vars(pt.ErrorQueue)["available"])
         pt.ErrorQueue.available = staticmethod(lambda: False)
-        Tracer.result = Result()
-        try:
-            pt.check_mtu(Tracer, Result())      # one of several ports
-            self.assertEqual(Result.found, [])
-            pt.check_mtu(Tracer, Tracer.result)
-        finally:
-            pt.ErrorQueue.available = available
-        self.assertEqual([(kind, text[:16]) for kind, text in Result.found],
-                         [("mtu", "path MTU unknown")])
+        for asked, texts in ((False, []), (True, [
+                "path MTU unknown: this system does not tell MTUs"])):
+            trace = pt.trace("127.0.0.1", 9, "udp", mtu=asked, no_dns=True,
+                             wait_time=0.3, control="none")
+            self.assertEqual([found["text"] for found in trace.findings
+                              if found["kind"] == "mtu"], texts)
+        self.assertFalse(pt.default_options().mtu)
+        self.assertEqual(self.findings(None), [])
+        self.assertEqual(self.findings(self.measure(None), lead=False), [])
+
+    def test_mtu_is_told_with_who_or_what_limits_it(self):
+        told = prohibited("10.88.2.1", icmp=pt.TOO_BIG[4])._replace(
+            data=1400)
+        for facts, size, kind, hop, text in (
+                (dict(low=1500), 1500, "mtu", None,
+                 "path MTU 1500, the whole way"),
+                (dict(low=1400, why=told), 1400, "mtu", 2,
+                 "path MTU 1400: 10.88.2.1 at hop 2 says ICMP 3/4, "
+                 "fragmentation needed, with MTU 1400"),
+                (dict(low=1400, lost=(2, 3)), 1400, "black-hole", 2,
+                 "path MTU 1400: bigger packets vanish between 10.88.2.1 at "
+                 "hop 2 and a router at hop 3, and nobody says why: a path "
+                 "MTU black hole; connections with an MSS above 1360 may "
+                 "hang: set it to that or let ICMP pass"),
+                (dict(low=1400, lost=(0, 64)), 1400, "mtu", 0,
+                 "path MTU 1400: bigger packets vanish between this host "
+                 "and 198.51.100.7 itself, and nobody says why: a path MTU "
+                 "black hole, or the host or the way back drops them; "
+                 "connections with an MSS above 1360 may hang: set it to "
+                 "that or let ICMP pass"),
+                (dict(low=1500, end=2), None, "mtu", None,
+                 "path MTU 1500 as far as 10.88.2.1 at hop 2: neither ICMP "
+                 "echo nor a closed UDP port answers"),
+                (dict(low=68, end=0, found=False), None, "mtu", None,
+                 "path MTU unknown: neither ICMP echo nor a closed UDP port "
+                 "answers"),
+                (dict(low=900, found=False), None, "mtu", None,
+                 "path MTU unknown: too many answers are missing; packets "
+                 "of 900 bytes get through")):
+            mtu = self.measure(None)
+            vars(mtu).update(dict(dict(
+                found=True, done=True, why=None, lost=None, mss=None,
+                header=28, places={2: "10.88.2.1"}), **facts))
+            self.assertEqual((mtu.size, self.findings(mtu)),
+                             (size, [(kind, hop, text)]))
+        mtu.mss, mtu.offers_more = 1000, False
+        self.assertEqual(self.findings(mtu)[1:], [
+            ("mtu", None, "the server offers an MSS of 1000 (packets of "
+             "1040 bytes)")])
+        mtu.offers_more = True
+        self.assertIn("1000 or more (", self.findings(mtu)[1][2])
+        self.assertEqual(len(self.findings(mtu, full=ECHO)), 1)
 
 
 class MtuCase(object):
@@ -226,7 +278,7 @@ class TestEmulatedPath(MtuCase, test_live.PathCase):
         self.assertEqual((status, err), (0, ""))
         self.assertIn("\nFinding: path MTU 1500, the whole way\n", out)
         self.assertIn("\nFinding: the server offers an MSS of 1000 (packets "
-                      "of 1040 octets)\n", out)
+                      "of 1040 bytes)\n", out)
 
     def test_own_host_takes_whatever_a_packet_can_be(self):
         for destination in ("127.0.0.1", "::1"):

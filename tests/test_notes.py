@@ -19,8 +19,11 @@ from lanes import load_tests  # noqa: F401,E402
 import potraceroute as pt  # noqa: E402
 
 import test_live  # noqa: E402
+from test_plan import (  # noqa: E402
+    DESTINATION, echo_trace, hear, make_path, make_target, make_trace,
+    prohibited, router, walk)
+
 ROOT, USER = {"privileged": True}, {"privileged": False}
-DESTINATION = "198.51.100.7"
 TWO_LABELS = [[24001, 5, 0, 1], [16, 0, 1, 1]]
 PORT = {"ifindex": 7, "name": "ge-0/0/1", "mtu": 1500,
         "address": ["192.0.2.9", "2001:db8::9"]}
@@ -214,9 +217,7 @@ class QuoteTests(unittest.TestCase):
             self.assertEqual(reply.labels, ())
 
     def test_short_quote_padded_to_its_extension_is_still_ours(self):
-        target = pt.Target(*[None] * 9)._replace(
-            family=pt.FAMILIES[4], address=DESTINATION, port=33434)
-        method = pt.UdpMethod(target, pt.Mechanism())
+        method = pt.UdpMethod(make_target(33434), pt.Mechanism())
         probe = pt.Probe(3, False)
         probe.source_port, probe.payload = 40000, b"\xa1" * 12
         for style in self.STYLES:
@@ -234,49 +235,33 @@ class QuoteTests(unittest.TestCase):
 # Hops, and what is found in them
 # --------------------------------------------------------------------------
 
-def router(ttl):
-    return "10.0.%d.1" % ttl
-
-
 def make_hop(ttl, address=None, outcome="time-exceeded", sent=1, lost=0,
-             tos=None, quoted_ttl=None, more=False, **facts):
-    if tos is not None or quoted_ttl is not None:
-        facts["quoted"] = pt.NOTHING_QUOTED._replace(
-            tos=tos, ttl=quoted_ttl)
+             tos=None, more=False, **facts):
+    if tos is not None:
+        facts["quoted"] = pt.NOTHING_QUOTED._replace(tos=tos)
     if outcome == "time-exceeded":
         facts.update(icmp_type=11, icmp_code=0)
-    answer = pt.NO_ANSWER._replace(
-        outcome=outcome, address=address or router(ttl), rtt=0.02, **facts)
+    answer = pt.NO_REPLY._replace(
+        outcome=outcome, responder=address or router(ttl), rtt=0.02, **facts)
     answers = () if outcome == "timeout" else (answer,)
     return pt.Hop(ttl, "udp", 9, DESTINATION, answers, None, "host", 4,
                   False, more, sent, lost)
+
+
+def silent(ttl, sent=1):
+    return make_hop(ttl, outcome="timeout", sent=sent, lost=sent)
 
 
 def end(ttl, outcome="echo-reply", **facts):
     return make_hop(ttl, DESTINATION, outcome, **facts)
 
 
-class FakeTrace(object):
-    def __init__(self, hops, method="udp", reached=False):
-        self.hops, self.method, self.reached = hops, method, reached
-        self.findings = []
-
-    find = pt.__dict__["Trace"].__dict__["find"]
-
-
-class FakeTraceroute(object):
-    def __init__(self, **options):
-        self.options = pt.default_options(**options)
-
-
 def findings(hops, method="udp", **options):
     """The (kind, hop, text) that all checks find."""
-    trace = FakeTrace(hops, method, bool(hops) and hops[-1].reached)
-    for check in (pt.check_quotes, pt.check_tos, pt.check_way_back,
-                  pt.check_loss):
-        check(FakeTraceroute(**options), trace)
-    return [(each["kind"], each["hop"], each["text"])
-            for each in trace.findings]
+    case = pt.Case(make_path(proto=method)._replace(shown=tuple(hops)))
+    look = pt.Look(pt.default_options(**options), False, True, None)
+    return [(found.kind, found.hop, pt.say_finding(found))
+            for found in pt.find_all(case, pt.judge(case), look)]
 
 
 class HopTests(unittest.TestCase):
@@ -307,34 +292,22 @@ class HopTests(unittest.TestCase):
 class FindingTests(unittest.TestCase):
 
     def test_healthy_path_has_no_findings(self):
-        hops = [make_hop(ttl, reply_ttl=start + 1 - ttl, tos=0, quoted_ttl=1)
+        hops = [make_hop(ttl, reply_ttl=start + 1 - ttl, tos=0)
                 for ttl, start in ((1, 64), (2, 255), (3, 255), (4, 128))]
-        hops += [make_hop(5, outcome="timeout", sent=3, lost=3),
-                 make_hop(6, reply_ttl=58, tos=0),
-                 end(7, "port-unreachable", reply_ttl=58, tos=0,
-                     quoted_ttl=1)]
+        hops += [silent(5, 3), make_hop(6, reply_ttl=58, tos=0),
+                 end(7, "port-unreachable", reply_ttl=58, tos=0)]
         self.assertEqual(findings(hops), [])
         self.assertEqual(findings([]), [])
 
-    def test_quote_of_another_source_or_ttl_is_noted(self):
-        target = pt.Target(*[None] * 9)._replace(own_address="10.0.0.2")
-        quoted = pt.NOTHING_QUOTED._replace(source="192.0.2.50", ttl=3)
-        answer = pt.note_quote(make_hop(2, quoted=quoted).answer, target)
-        hops = [make_hop(1), make_hop(2, notes=answer.notes),
-                make_hop(3, notes=answer.notes)]
-        (nat, ttl, text), (quoted_ttl, _, words) = findings(hops)
-        self.assertEqual((nat, ttl, quoted_ttl), ("nat", 2, "quoted-ttl"))
-        self.assertEqual(text, "hop 2 (10.0.2.1) quotes 192.0.2.50 as the "
-                               "source: NAT on the way")
-        self.assertIn("quotes a ttl of 3, not 1", words)
-
-    def test_quote_as_it_was_sent_is_not_noted(self):
-        target = pt.Target(*[None] * 9)._replace(own_address="10.0.0.2")
-        quoted = pt.NOTHING_QUOTED._replace(source="10.0.0.2", ttl=1)
-        for answer in (make_hop(2, quoted=quoted).answer,
-                       make_hop(2).answer, end(2, tos=0).answer,
-                       end(9, "prohibited", quoted_ttl=56).answer):
-            self.assertEqual(pt.note_quote(answer, target), answer)
+    def test_quote_that_is_flagged_is_told_of_its_first_hop(self):
+        flagged = dict(flags=("nat-source", "quoted-ttl"), quoted=(
+            pt.NOTHING_QUOTED._replace(source="192.0.2.50", ttl=3)))
+        self.assertEqual(findings([make_hop(1), make_hop(2, **flagged),
+                                   make_hop(3, **flagged)]), [
+            ("nat", 2, "hop 2 (10.0.2.1) quotes 192.0.2.50 as the source: "
+             "NAT on the way"),
+            ("quoted-ttl", 2, "hop 2 (10.0.2.1) quotes a ttl of 3, not 1: "
+             "MPLS hides hops there, or a router miscounts")])
 
     def test_tos_rewritten_names_the_first_hop_that_quotes_it(self):
         hops = [make_hop(1, tos=40), make_hop(2, tos=40), make_hop(3),
@@ -350,19 +323,17 @@ class FindingTests(unittest.TestCase):
         self.assertIn("after this host", first[2])
         self.assertIn("0x08 becomes 0x00 from hop 3", second[2])
 
-    def test_tos_that_one_router_misquotes_is_not_rewritten(self):
-        hops = [make_hop(ttl, tos=tos) for ttl, tos in (
-            (1, 40), (2, 0), (3, 40), (4, 40))]
-        self.assertEqual(findings(hops, tos=40), [])
-
-    def test_tos_of_tcp_never_had_the_ecn_bits(self):
-        hops = [make_hop(1, tos=40), make_hop(2, tos=40)]
-        self.assertEqual(findings(hops, method="tcp", tos=43), [])
-        self.assertEqual(len(findings(hops, tos=43)), 1)
+    def test_tos_misquoted_once_or_of_tcp_without_ecn_is_not_rewritten(self):
+        for method, tos, seen, count in (
+                ("udp", 40, (40, 0, 40, 40), 0), ("tcp", 43, (40, 40), 0),
+                ("udp", 43, (40, 40), 1)):
+            hops = [make_hop(ttl, tos=one) for ttl, one in
+                    enumerate(seen, 1)]
+            self.assertEqual(len(findings(hops, method, tos=tos)), count)
 
     def test_way_back_of_other_length_is_found_where_it_begins(self):
         hops = [make_hop(1, reply_ttl=255), make_hop(2, reply_ttl=63),
-                make_hop(3, reply_ttl=247), make_hop(4, outcome="timeout"),
+                make_hop(3, reply_ttl=247), silent(4),
                 make_hop(5, reply_ttl=245), end(6, reply_ttl=54)]
         (kind, ttl, text), = findings(hops)
         self.assertEqual((kind, ttl), ("asymmetric", 3))
@@ -374,18 +345,15 @@ class FindingTests(unittest.TestCase):
 
     def test_way_back_of_one_odd_hop_or_a_tunnel_is_no_finding(self):
         plain = [make_hop(ttl, reply_ttl=256 - ttl) for ttl in range(1, 8)]
-        for odd in (3, 7):
-            hops = list(plain)
-            hops[odd - 1] = make_hop(odd, reply_ttl=230)
+        for hops in (
+                plain[:2] + [make_hop(3, reply_ttl=230)] + plain[3:],
+                plain[:6] + [make_hop(7, reply_ttl=230)],
+                plain[:3] + [make_hop(ttl, reply_ttl=245 - ttl,
+                                      labels=LABELS) for ttl in range(4, 8)],
+                plain[:3] + [make_hop(ttl, reply_ttl=253 - ttl)
+                             for ttl in range(4, 8)],
+                plain[:3] + [end(4, reply_ttl=40, more=True)]):
             self.assertEqual(findings(hops), [])
-        hops = plain[:3] + [make_hop(ttl, reply_ttl=245 - ttl, labels=LABELS)
-                            for ttl in range(4, 8)]
-        self.assertEqual(findings(hops), [])
-        hops = plain[:3] + [make_hop(ttl, reply_ttl=253 - ttl)
-                            for ttl in range(4, 8)]
-        self.assertEqual(findings(hops), [])
-        self.assertEqual(findings(plain[:3] + [
-            end(4, reply_ttl=40, more=True)]), [])
 
     def test_way_back_of_any_reply_ttl_never_raises(self):
         for reply_ttl in range(256):
@@ -395,7 +363,7 @@ class FindingTests(unittest.TestCase):
     def test_router_that_limits_its_icmp_is_told_from_loss(self):
         hops = [make_hop(1, sent=3), make_hop(2, sent=4, lost=2),
                 make_hop(3, sent=3), make_hop(4, sent=5, lost=3),
-                make_hop(5, outcome="timeout", sent=5, lost=5),
+                silent(5, 5),
                 make_hop(6, sent=3), end(7, sent=3)]
         self.assertEqual(findings(hops, queries=3), [(
             "rate-limit", 2, "hop 2 (10.0.2.1) answered 2 of 4 probes, hop 4 "
@@ -431,7 +399,7 @@ class FindingTests(unittest.TestCase):
                 (lossy + [make_hop(3, sent=6, lost=3)], 5),
                 (lossy + [end(3, "port-unreachable", sent=6, lost=3)], 5),
                 (lossy[:1] + [end(2, sent=6, lost=4)], 5),
-                (lossy + [make_hop(3, outcome="timeout", sent=3, lost=3)],
+                (lossy + [silent(3, 3)],
                  5)):
             self.assertEqual(findings(hops, queries=queries), [])
 
@@ -441,8 +409,7 @@ class LoopTests(unittest.TestCase):
     def find(self, names):
         """The ttls of find_loop() on a path of one-letter routers."""
         loop = pt.find_loop([
-            make_hop(ttl, name) if name != "*" else
-            make_hop(ttl, outcome="timeout")
+            make_hop(ttl, name) if name != "*" else silent(ttl)
             for ttl, name in enumerate(names, 1)])
         return loop and tuple(hop.ttl for hop in loop)
 
@@ -466,97 +433,58 @@ class LoopTests(unittest.TestCase):
                 for ttl in range(1, 12)]
         self.assertTrue(pt.find_loop(hops))
 
-    def walk(self, names, full=None, last=30):
-        plan = pt.Plan(last=last)
-        if full:
-            plan.note_answer(plan.full, full)
-        for state, name in zip(plan.states, names):
-            plan.note_answer(state, make_hop(1, name).answer)
-        return plan
+    def walk(self, names, *first, **more):
+        return hear(pt.Series(**more), *first + tuple(
+            (ttl, make_hop(1, name).answer)
+            for ttl, name in enumerate(names, 1)))
 
-    def test_plan_that_sees_a_loop_goes_no_farther(self):
-        plan = self.walk("abcdcdcd")
-        self.assertEqual((plan.last, plan.horizon, plan.heard), (8, 8, 8))
-        for state in [plan.full] + plan.states[:8]:
+    def test_series_that_sees_a_loop_goes_no_farther(self):
+        series = self.walk("abcdcdcd")
+        self.assertEqual((series.last, series.horizon, series.farthest),
+                         (8, 8, 8))
+        for state in [series.full] + series.states[:8]:
             state.settled = True
-        self.assertEqual(plan.due(9.0), [])
-        self.assertTrue(plan.done)
+        self.assertEqual(series.due(9.0), [])
+        self.assertTrue(series.done)
 
-    def test_plan_whose_destination_answered_sees_no_loop(self):
-        plan = self.walk("abcdcdcd", end(9).answer)
-        self.assertEqual((plan.last, plan.loop), (30, None))
+    def test_series_whose_destination_answered_sees_no_loop(self):
+        series = self.walk("abcdcdcd", (0, end(9).answer))
+        self.assertEqual((series.last, series.loop), (30, None))
 
-    def test_plan_of_255_hops_is_quick_enough(self):
+    def test_series_of_255_hops_is_quick_enough(self):
         names = ["%d" % number for number in range(255)]
-        plan = self.walk(names, last=255)
-        self.assertFalse(plan.loop)
+        self.assertFalse(self.walk(names, last=255).loop)
 
 
 class VerdictTests(unittest.TestCase):
 
-    def trace(self, plan, control=None, **answers):
-        target = pt.Target(*[None] * 9)._replace(
-            family=pt.FAMILIES[4], address=DESTINATION)
-        return pt.decide(target, "udp", plan, control)
-
     def test_rejection_at_the_destinations_distance_may_be_its_own(self):
-        class Control(object):
-            reached, label, address, away = True, "echo", "x", ""
-            distance, verdict, hops = 3, "answered", []
+        for where, last, address, code, control, own in (
+                (3, 30, "192.0.2.50", 3, [echo_trace(3)], True),
+                (3, 30, "192.0.2.50", 3, [], False),
+                (3, 30, "192.0.2.50", 13, [echo_trace(3)], False),
+                (4, 30, "192.0.2.50", 3, [echo_trace(3)], False),
+                (3, 30, router(2), 3, [echo_trace(3)], False),
+                # At no known distance, as the control is.
+                (3, 2, "192.0.2.50", 3, [echo_trace(9, False)], False)):
+            no = prohibited(address, icmp=(3, code))
+            hops = walk(where - 1, **{"t%d" % where: no})
+            trace = make_trace(no, hops, "udp", 9, control, last=last)
+            self.assertEqual("another address" in trace.summary, own)
 
-        for where, code, words in ((3, 3, True), (3, 13, False),
-                                   (4, 3, False)):
-            plan = pt.Plan()
-            for state in plan.states[:where - 1]:
-                plan.note_answer(state, make_hop(state.ttl).answer)
-            no = make_hop(where, "192.0.2.99", "prohibited", icmp_type=3,
-                          icmp_code=code).answer
-            plan.note_answer(plan.full, no)
-            plan.note_answer(plan.states[where - 1], no)
-            for control in (None, Control):
-                facts = self.trace(plan, control)[1]
-                self.assertEqual("another address" in facts["own"],
-                                 words and control is Control)
-
-    def met_again(self, where, reached=False):
-        """decide() of a path dark behind hop 3, the control's hop `where`
-        is hop 3 again."""
-        class Control(object):
-            label, address, away, distance = "echo", "x", "", None
-            verdict = "dropped"
-            hops = [make_hop(3), make_hop(where, router(3))]
-            last_heard = hops[1]
-
-        Control.reached = reached
-        plan = pt.Plan()
-        for state in plan.states[:3]:
-            plan.note_answer(state, make_hop(state.ttl).answer)
-        return self.trace(plan, Control)
-
-    def test_router_met_again_by_the_control_hints_at_a_loop(self):
-        verdict, facts, _, _ = self.met_again(19)
-        self.assertEqual((verdict, facts["where"], facts["loop"]),
-                         ("dropped", "after hop 3 (10.0.3.1)", 3))
-        self.assertIn("10.0.3.1 answers as hop 3 and as hop 19",
-                      facts["why"])
-
-    def test_router_met_again_two_hops_later_may_be_unequal_paths(self):
-        for facts in (self.met_again(5)[1], self.met_again(19, True)[1]):
-            self.assertNotIn("loop", facts)
-
-    def test_rejection_by_the_hop_before_is_not_the_destinations(self):
-        class Control(object):
-            reached, label, address, away = True, "echo", "x", ""
-            distance, verdict, hops = 3, "answered", []
-
-        plan = pt.Plan()
-        for state in plan.states[:2]:
-            plan.note_answer(state, make_hop(state.ttl).answer)
-        no = make_hop(2, outcome="prohibited", icmp_type=3,
-                      icmp_code=3).answer
-        plan.note_answer(plan.full, no)
-        plan.note_answer(plan.states[2], no)
-        self.assertEqual(self.trace(plan, Control)[1]["own"], "")
+    def test_router_met_again_much_later_hints_at_a_loop(self):
+        for control, words in (
+                (walk(3, t19=walk(3)[3]), "10.0.3.1 answers as hop 3 and as "
+                 "hop 19: the path loops, or it answers for others"),
+                # Unequal paths may have it two hops later.
+                (walk(3, t5=walk(3)[3]), "")):
+            trace = make_trace(None, walk(3), control=[
+                make_trace(None, control, "icmp", None)], proto="udp")
+            self.assertEqual([found["text"] for found in trace.findings],
+                             [words] if words else [])
+            self.assertIn(words, trace.summary)
+        self.assertEqual(make_trace(None, walk(3), control=[echo_trace(
+            25, t19=walk(3)[3])], proto="udp").findings, [])
 
 
 # --------------------------------------------------------------------------

@@ -24,7 +24,8 @@ from lanes import load_tests  # noqa: F401,E402
 import potraceroute as pt  # noqa: E402
 import test_live  # noqa: E402
 from test_live import ROOT, USER, run, run_json_all  # noqa: E402
-from test_plan import echo_trace, make_answer, make_trace, walk  # noqa: E402
+from test_plan import (  # noqa: E402
+    CLOSED, DATA, NO, echo_trace, make_answer, make_target, make_trace, walk)
 
 DESTINATION = "198.51.100.7"
 
@@ -105,13 +106,6 @@ class Seeded(object):
         self.addCleanup(setattr, pt.os, "urandom", original)
 
 
-def make_target(port, payload=None, version=4):
-    values = dict.fromkeys(pt.Target._fields)
-    values.update(family=pt.FAMILIES[version], port=port, payload=payload,
-                  address=DESTINATION, own_address="192.0.2.99")
-    return pt.Target(**values)
-
-
 def make_reply(data):
     return pt.NO_REPLY._replace(kind="data", responder=DESTINATION,
                                 data=data)
@@ -124,7 +118,8 @@ class TestTable(Seeded, unittest.TestCase):
         Seeded.setUp(self)
 
     def ask(self, port, payload=None):
-        method = pt.UdpMethod(make_target(port, payload), pt.Mechanism())
+        method = pt.UdpMethod(make_target(port, payload=payload),
+                              pt.Mechanism())
         probe = pt.Probe(5, False)
         probe.source_port, probe.payload = 40000, method.new_payload()
         return method, probe
@@ -264,90 +259,56 @@ class TestTable(Seeded, unittest.TestCase):
 
 class TestSentences(unittest.TestCase):
 
-    def test_answer_of_the_service_is_named_in_the_verdict(self):
-        data = make_answer("data", DESTINATION,
-                           data=octets("abcd 8185") + 13 * b"\0")
-        trace = make_trace(data, walk(3, t4=data), "udp", 53)
-        self.assertEqual(trace.summary, "UDP port 53 answered: DNS REFUSED "
-                         "(17 bytes of data) came from 198.51.100.7, "
-                         "4 hops away")
+    def answered(self, port, data, **facts):
+        data = make_answer("data", DESTINATION, data=data)
+        return make_trace(data, walk(3, t4=data), "udp", port, **facts)
 
-    def test_answer_of_something_else_is_told_so(self):
-        data = make_answer("data", DESTINATION, data=b"hello")
-        trace = make_trace(data, walk(3, t4=data), "udp", 123)
-        self.assertEqual(trace.summary, "UDP port 123 answered: 5 bytes of "
-                         "data, not the NTP reply expected, came from "
-                         "198.51.100.7, 4 hops away")
+    def test_answer_is_named_in_the_verdict_or_told_to_be_another(self):
+        for port, data, words in (
+                (53, octets("abcd 8185") + 13 * b"\0",
+                 "DNS REFUSED (17 bytes of data) came from"),
+                (123, b"hello", "5 bytes of data, not the NTP reply "
+                 "expected, came from")):
+            self.assertEqual(
+                self.answered(port, data).summary, "UDP port %d answered: %s "
+                "198.51.100.7, 4 hops away" % (port, words))
 
-    def closed(self):
-        return make_trace(make_answer("port-unreachable", DESTINATION,
-                                      icmp=(3, 3)), {}, "udp", 33434)
+    def test_silence_is_told_with_what_a_closed_port_and_the_port_say(self):
+        def beside(answer):
+            return make_trace(answer, {}, "udp", 33434)
 
-    def silent(self, port, *controls):
-        trace = make_trace(None, walk(4), "udp", port,
-                           control=(echo_trace(5),) + controls)
-        self.assertEqual(trace.verdict, "silent")
-        return trace.summary.partition("5 hops away)")[2]
-
-    def test_silence_beside_a_closed_port_of_the_host_says_so(self):
-        self.assertEqual(self.silent(40000, self.closed()),
-                         " and says that UDP port 33434 is closed")
-
-    def test_silence_of_all_udp_says_so(self):
-        self.assertEqual(
-            self.silent(40000, make_trace(None, {}, "udp", 33434)),
-            ", but UDP port 33434 is silent too")
-
-    def test_silence_beside_a_port_that_is_rejected_claims_nothing(self):
-        no = make_answer("prohibited", "10.0.2.1", icmp=(3, 13))
-        data = make_answer("data", DESTINATION, data=b"hi")
-        for answer in (no, data):
-            self.assertEqual(self.silent(40000, make_trace(
-                answer, {}, "udp", 33434)), "")
-
-    def test_silence_by_design_is_told_as_such(self):
-        for port, words in (
-                (514, "; syslog answers no such probe"),
-                (1701, "; L2TP answers no such probe"),
-                (1812, "; RADIUS may say nothing to strangers"),
-                (3478, "; STUN may say nothing to strangers"),
-                (40000, "")):
-            self.assertEqual(self.silent(port), words)
-
-
-class FakeTraceroute(object):
-
-    def __init__(self, port):
-        self.target = make_target(port)
-
-
-class TestNat(unittest.TestCase):
-
-    def find(self, port, reply, source):
-        data = make_answer("data", DESTINATION, data=octets(reply))
-        trace = make_trace(data, walk(3, t4=data), "udp", port)
-        trace.source_address = source
-        pt.find_nat(FakeTraceroute(port), trace)
-        return trace.findings
+        for port, controls, words in (
+                (40000, [], ""),
+                (40000, [beside(CLOSED)],
+                 " and says that UDP port 33434 is closed"),
+                (40000, [beside(None)],
+                 ", but UDP port 33434 is silent too"),
+                (40000, [beside(NO)], ""), (40000, [beside(DATA)], ""),
+                (514, [], "; syslog answers no such probe"),
+                (1701, [], "; L2TP answers no such probe"),
+                (1812, [], "; RADIUS may say nothing to strangers"),
+                (3478, [], "; STUN may say nothing to strangers")):
+            trace = make_trace(None, walk(4), "udp", port,
+                               control=[echo_trace(5)] + controls)
+            self.assertEqual(trace.verdict, "silent")
+            self.assertEqual(
+                trace.summary.partition("5 hops away)")[2], words)
 
     def test_outside_address_that_is_not_ours_is_a_finding(self):
-        stun = [row[1] for row in REPLIES if row[0] == 3478]
-        self.assertEqual(self.find(3478, stun[0], "10.0.0.5"), [{
-            "kind": "nat", "hop": None, "text": "NAT on the way: "
-            "198.51.100.7 sees 10.0.0.5 as 203.0.113.4"}])
-        self.assertEqual(len(self.find(3478, stun[1], "fd00::5")), 1)
-
-    def test_outside_address_that_is_ours_or_unknown_is_none(self):
-        stun = [row[1] for row in REPLIES if row[0] == 3478]
-        self.assertEqual(self.find(3478, stun[0], "203.0.113.4"), [])
-        self.assertEqual(self.find(3478, stun[1], "2001:db8::8"), [])
-        self.assertEqual(self.find(3478, stun[2], "10.0.0.5"), [])
-        self.assertEqual(self.find(53, stun[0], "10.0.0.5"), [])
-
-    def test_trace_of_a_port_that_said_nothing_is_none(self):
-        trace = make_trace(None, walk(4), "udp", 3478)
-        pt.find_nat(FakeTraceroute(3478), trace)
-        self.assertEqual(trace.findings, [])
+        stun = [octets(row[1]) for row in REPLIES if row[0] == 3478]
+        for port, data, own, outside in (
+                (3478, stun[0], "10.0.0.5", "203.0.113.4"),
+                (3478, stun[1], "fd00::5", "2001:db8::8"),
+                (3478, stun[0], "203.0.113.4", None),
+                (3478, stun[1], "2001:db8::8", None),
+                (3478, stun[2], "10.0.0.5", None),
+                (53, stun[0], "10.0.0.5", None)):
+            found = [{"kind": "nat", "hop": None, "text": "NAT on the way: "
+                      "198.51.100.7 sees %s as %s" % (own, outside)}]
+            self.assertEqual(
+                self.answered(port, data, own=own).findings,
+                found if outside else [])
+        self.assertEqual(make_trace(None, walk(4), "udp", 3478).findings, [])
 
 
 # program, arguments ({} a folder of its own), port, words

@@ -1,12 +1,15 @@
-"""What to send when, and what it all means: Plan, Hop, decide() and Trace.
+"""What to send when, and what it all means: Series, Hop, judge() and Trace.
 
-No socket is opened and no clock is read: times are numbers.  Simulation
-plays the engine against a path that is a function of the ttl.
+No socket is opened: times are numbers, answers are made up.  Simulation
+plays the engine against a path that is a function of the ttl; make_path()
+and make_trace() freeze what was heard of one.
 """
 
 import os
+import re
 import sys
 import unittest
+from collections import namedtuple
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
@@ -21,29 +24,137 @@ def router(ttl):
 
 
 def make_answer(outcome, address=None, rtt=0.02, icmp=(None, None), **more):
-    return pt.NO_ANSWER._replace(
-        outcome=outcome, address=address, rtt=rtt, icmp_type=icmp[0],
+    return pt.NO_REPLY._replace(
+        outcome=outcome, responder=address, rtt=rtt, icmp_type=icmp[0],
         icmp_code=icmp[1], **more)
 
 
-def exceeded(ttl, rtt=0.02):
-    return make_answer("time-exceeded", router(ttl), rtt, (11, 0))
+def exceeded(ttl, rtt=0.02, **more):
+    return make_answer("time-exceeded", router(ttl), rtt, (11, 0), **more)
 
 
 def prohibited(address, rtt=0.02, icmp=(3, 13)):
     return make_answer("prohibited", address, rtt, icmp)
 
 
-def opened(rtt=0.02):
-    return make_answer("open", DESTINATION, rtt)
+def opened(rtt=0.02, **more):
+    return make_answer("open", DESTINATION, rtt, **more)
 
+
+REFUSED = make_answer("refused", DESTINATION)
+CLOSED = make_answer("port-unreachable", DESTINATION, icmp=(3, 3))
+ECHO = make_answer("echo-reply", DESTINATION, icmp=(0, 0))
+NO_ROUTE = make_answer("unreachable", router(2), icmp=(3, 0))
+DENIED = make_answer("send-failed", rtt=None, error="not permitted")
+UNSEEN = make_answer("time-exceeded")       # an errno is all there is
+
+
+# --------------------------------------------------------------------------
+# From facts to a Series, a Path and a Trace
+# --------------------------------------------------------------------------
+
+def hear(series, *heard):
+    """Let a Series hear (ttl, answer) in this order; ttl 0 is the full."""
+    for ttl, answer in heard:
+        state = series.at(ttl) if ttl else series.full
+        probe = pt.Probe(ttl, False)
+        probe.sent, probe.answer = pt.monotonic() - 100, answer
+        series.note_sent(state, probe)
+        if answer is not None:
+            series.note_answer(state, probe)
+    return series
+
+
+def make_target(port=443, version=4, **more):
+    address = DESTINATION if version == 4 else "2001:db8::7"
+    values = dict.fromkeys(pt.Target._fields)
+    values.update(family=pt.FAMILIES[version], port=port, address=address,
+                  sockaddr=(address, port or 0), own_address="192.0.2.99")
+    values.update(more)
+    return pt.Target(**values)
+
+
+def make_path(full=None, hops=None, proto="tcp", port=443, first=1, last=30,
+              version=4, own="192.0.2.99", flow=None, refusal=None,
+              **facts):
+    """Return the Path on which this was heard.
+
+    hops: ttl -> answer, or a list of them; a ttl that is not there was
+    silent.  facts: as freeze() takes them.
+    """
+    aim = pt.Aim(proto, make_target(port, version, own_address=own), flow)
+    series = pt.Series(first, last, aim=aim)
+    for ttl in range(first, last + 1):
+        answers = (hops or {}).get(ttl)
+        for answer in answers if isinstance(answers, list) else [answers]:
+            hear(series, (ttl, answer))
+    hear(series, (0, full))
+    facts.setdefault("elapsed", 0.5)
+    return pt.freeze(series, pt.Show("mail.example.com", False, 9, None),
+                     refusal, **facts)
+
+
+class Maker(pt.Traceroute):
+    """Makes Traces of what was not traced."""
+
+    def __init__(self):
+        self.destination = "mail.example.com"
+        self.mechanism_name, self.privileged = "error-queue", False
+        self.why = ""
+
+
+def make_trace(full=None, hops=None, proto="tcp", port=443, control=(),
+               request=None, case=None, **facts):
+    """Return the Trace of a path; control: the Traces to compare with."""
+    if case is None:
+        case = pt.Case(make_path(full, hops, proto, port, **facts),
+                       tuple(each.path for each in control), request)
+    verdict = pt.judge(case)
+    found = pt.find_all(case, verdict, pt.Look(pt.default_options(), False,
+                                               True, None))
+    return Maker().make_trace(case, verdict, found, case.controls)
+
+
+def walk(count, first=1, **more):
+    """Return the answers of routers up to count, and more by ttl."""
+    hops = dict((ttl, exceeded(ttl)) for ttl in range(first, count + 1))
+    hops.update((int(key[1:]), value) for key, value in more.items())
+    return hops
+
+
+def echo_trace(distance, reached=True, **more):
+    """Return the control Trace of an ICMP echo to the same host."""
+    hops = walk(distance - 1, **more)
+    if reached:
+        hops[distance] = ECHO
+    return make_trace(ECHO if reached else None, hops, "icmp", None)
+
+
+# What became of a request inside the session, as far as it is judged.
+Session = namedtuple("Session", "limit outcome reply mss")
+
+
+def make_request(outcomes, full, idle="silent", kind="tls", last=None):
+    """Return the Request of which these are the outcomes from ttl 1 on."""
+    request = pt.Request(kind, b"app.example",
+                         len(outcomes) + 1 if last is None else last)
+    request.sessions = [Session(ttl, outcome, None, 0)
+                        for ttl, outcome in enumerate(outcomes, 1)]
+    request.full, request.idle = [Session(0, word, None, 0)
+                                  for word in (full, idle)]
+    return request
+
+
+# --------------------------------------------------------------------------
+# What to send when
+# --------------------------------------------------------------------------
 
 class Simulation(object):
-    """Plays a Plan against path(ttl, count), which returns the Answer to
+    """Plays a Series against path(ttl, count), which returns the Reply to
     the count-th probe (from 1) of a ttl (0: the system's own), or None."""
 
-    def __init__(self, plan, path):
-        self.plan = plan
+    def __init__(self, series, path):
+        self.series = series
         self.path = path
         self.now = 0.0
         self.sent = []          # (time, ttl)
@@ -54,23 +165,23 @@ class Simulation(object):
         return [when for when, sent in self.sent if sent == ttl]
 
     def state(self, ttl):
-        return [state for state in [self.plan.full] + self.plan.states
+        return [state for state in self.series.all_states
                 if state.ttl == ttl][0]
 
     def send(self):
-        plan = self.plan
-        due = plan.due(self.now)
+        series = self.series
+        due = series.due(self.now)
         for state in due:
-            probe = pt.Probe(state.ttl, state is plan.full)
+            probe = pt.Probe(state.ttl, state is series.full)
             probe.sent = self.now
-            plan.note_sent(state, probe)
+            series.note_sent(state, probe)
             self.sent.append((self.now, state.ttl))
             answer = self.path(state.ttl, len(state.probes))
             if answer is not None:
                 self.coming.append((self.now + (answer.rtt or 0), state,
                                     probe, answer))
         self.most = max(self.most, sum(
-            1 for state in [plan.full] + plan.states
+            1 for state in series.all_states
             if state.probes and not state.settled))
         return len(due)
 
@@ -80,25 +191,25 @@ class Simulation(object):
             _, state, probe, answer = entry
             probe.answer = answer
             if not state.settled:
-                self.plan.note_answer(state, answer)
+                self.series.note_answer(state, probe)
 
     def run(self, until=100.0):
         """Run until done, or until a time; returns self."""
         idle = 0
-        while not self.plan.done:
+        while not self.series.done:
             before = self.now
             sent = self.send()
             if not sent:
                 self.now = max(self.now, min(
-                    [self.plan.next_time(self.now)] +
+                    [self.series.next_time(self.now)] +
                     [entry[0] for entry in self.coming]))
             if self.now >= until:
                 break
             self.deliver()
-            self.plan.update(self.now)
+            self.series.update(self.now)
             idle = idle + 1 if not sent and self.now == before else 0
             if idle > 3:
-                raise AssertionError("the plan spins at %s" % self.now)
+                raise AssertionError("the series spins at %s" % self.now)
         return self
 
 
@@ -119,65 +230,65 @@ def dropping(after, silent=(), delay=0.02):
     return path
 
 
+def simulate(path, until=100.0, **timing):
+    return Simulation(pt.Series(**timing), path).run(until)
+
+
+PATHS = (straight(12), straight(12, (3, 4, 5)), straight(9, (2, 3)),
+         dropping(4), dropping(0), dropping(20))
+
+
 class SendingTests(unittest.TestCase):
 
-    def test_plan_at_the_start_sends_the_full_ttl_first_then_upwards(self):
-        plan = pt.Plan(full_retries=0)
-        self.assertIs(plan.due(0)[0], plan.full)
-        self.assertEqual([state.ttl for state in plan.due(0)], [0, 1, 2, 3])
-
-    def test_plan_starts_at_the_first_ttl_asked_for(self):
-        plan = pt.Plan(first=7, last=9)
-        self.assertEqual([state.ttl for state in plan.due(0, 99)],
-                         [0, 7, 8, 9])
-
-    def test_plan_sends_no_more_states_at_once_than_asked(self):
-        plan = pt.Plan()
-        for most in (1, 2, 7):
-            self.assertEqual(len(plan.due(0, most)), most)
+    def test_series_sends_the_full_ttl_first_then_upwards(self):
+        series = pt.Series(full_retries=0)
+        self.assertIs(series.due(0)[0], series.full)
+        for series, most, ttls in (
+                (series, 4, [0, 1, 2, 3]), (series, 1, [0]),
+                (pt.Series(first=7, last=9), 99, [0, 7, 8, 9])):
+            self.assertEqual([state.ttl for state in series.due(0, most)],
+                             ttls)
 
     def test_window_is_never_exceeded_on_a_path_of_any_kind(self):
         for parallel in (1, 2, 5, 16, 40):
-            for path in (straight(12), straight(12, (3, 4, 5)), dropping(4),
-                         dropping(0), dropping(20)):
-                run = Simulation(pt.Plan(parallel=parallel), path).run()
+            for path in PATHS:
+                run = simulate(path, parallel=parallel)
                 self.assertLessEqual(run.most, parallel)
 
     def test_window_is_used_whole_when_nothing_answers(self):
-        run = Simulation(pt.Plan(parallel=8), dropping(0)).run(0.1)
+        run = simulate(dropping(0), 0.1, parallel=8)
         self.assertEqual(run.most, 8)
         self.assertEqual([ttl for _, ttl in run.sent], list(range(8)))
 
     def test_window_moves_on_as_answers_come(self):
-        run = Simulation(pt.Plan(parallel=4), straight(12)).run()
+        run = simulate(straight(12), parallel=4)
         self.assertEqual(sorted(set(ttl for _, ttl in run.sent))[:13],
                          list(range(13)))
 
     def test_answered_hops_are_probed_once(self):
-        run = Simulation(pt.Plan(full_retries=0), straight(9)).run()
+        run = simulate(straight(9), full_retries=0)
         for ttl in range(10):
             self.assertEqual(len(run.times(ttl)), 1)
 
-    def test_full_ttl_without_retries_is_sent_once_even_in_silence(self):
-        run = Simulation(pt.Plan(full_retries=0), dropping(3)).run()
-        self.assertEqual(len(run.times(0)), 1)
-
-    def test_full_ttl_with_retries_is_sent_again_in_silence(self):
-        run = Simulation(pt.Plan(retries=2), dropping(3)).run()
-        self.assertEqual(len(run.times(0)), 3)
-
-    def test_three_queries_are_answered_and_no_more_are_sent(self):
-        run = Simulation(pt.Plan(queries=3, full_retries=0),
-                         straight(6)).run()
-        for ttl in range(1, 7):
-            self.assertEqual(len(run.times(ttl)), 3)
-            self.assertEqual(len(run.state(ttl).answers), 3)
-        self.assertEqual(len(run.times(0)), 1)
+    def test_number_of_probes_follows_queries_and_retries(self):
+        for timing, path, count, full_count in (
+                (dict(full_retries=0), dropping(0), 3, 1),
+                (dict(retries=2), dropping(0), 3, 3),
+                (dict(retries=0), dropping(0), 1, 1),
+                (dict(queries=3, full_retries=0), straight(6), 3, 1),
+                (dict(queries=3), straight(6), 3, 1),
+                (dict(queries=3, retries=2), dropping(0), 3, 3)):
+            run = simulate(path, **timing)
+            self.assertTrue(run.series.done)
+            self.assertEqual((len(run.times(0)), len(run.times(4))),
+                             (full_count, count), timing)
+            if path(0, 1):
+                self.assertEqual(len(run.state(4).answers), 3)
+                self.assertLess(run.now, 1.0)
 
     def test_three_queries_follow_each_other_one_answer_at_a_time(self):
-        run = Simulation(pt.Plan(queries=3, full_retries=0),
-                         straight(6, delay=0.05)).run()
-        first, second, third = run.times(1)
+        first, second, third = simulate(
+            straight(6, delay=0.05), queries=3, full_retries=0).times(1)
         self.assertAlmostEqual(second - first, 0.05)
         self.assertAlmostEqual(third - second, 0.05)
 
@@ -187,100 +298,67 @@ class SendingTests(unittest.TestCase):
                 return None
             return straight(5)(ttl, count)
 
-        run = Simulation(pt.Plan(queries=3, full_retries=0), path).run()
+        run = simulate(path, queries=3, full_retries=0)
         self.assertEqual(len(run.state(2).answers), 3)
         self.assertEqual(len(run.times(2)), 4)
 
-    def test_three_queries_ask_the_full_ttl_once(self):
-        run = Simulation(pt.Plan(queries=3), straight(6)).run()
-        self.assertEqual(len(run.times(0)), 1)
-        self.assertLess(run.now, 1.0)
-
-    def test_three_queries_of_a_silent_hop_end(self):
-        run = Simulation(pt.Plan(queries=3, retries=2), dropping(0)).run()
-        self.assertEqual(len(run.times(1)), 3)
-        self.assertTrue(run.plan.done)
-
     def test_one_flow_sends_one_probe_at_a_time_in_order(self):
-        plan = pt.Plan(parallel=1, one_flow=True, full_retries=0, last=9)
-        run = Simulation(plan, straight(6, silent=(3,))).run()
-        ttls = [ttl for _, ttl in run.sent]
-        self.assertEqual(ttls, [0, 1, 2, 3, 3, 3, 4, 5, 6])
-        self.assertEqual(run.most, 1)
-        self.assertEqual(plan.end, 6)
+        run = simulate(straight(6, silent=(3,)), parallel=1, one_flow=True,
+                       full_retries=0, last=9)
+        self.assertEqual([ttl for _, ttl in run.sent],
+                         [0, 1, 2, 3, 3, 3, 4, 5, 6])
+        self.assertEqual((run.most, run.series.end), (1, 6))
 
     def test_failed_send_settles_its_hop_and_no_other(self):
-        plan = pt.Plan(full_retries=0, last=3)
-        failed = make_answer("send-failed", rtt=None, error="denied")
-
         def path(ttl, count):
-            return failed if ttl == 2 else exceeded(ttl) if ttl else None
+            return DENIED if ttl == 2 else exceeded(ttl) if ttl else None
 
-        run = Simulation(plan, path).run(0.5)
+        run = simulate(path, 0.5, full_retries=0, last=3)
         self.assertEqual(len(run.times(2)), 1)
         self.assertTrue(run.state(2).settled)
         self.assertEqual(run.state(3).outcome, "time-exceeded")
 
     def test_held_hop_is_neither_settled_nor_probed_again(self):
-        plan = pt.Plan(last=1)
-        for state in plan.due(0):
-            probe = pt.Probe(state.ttl, False)
-            probe.sent = 0
-            plan.note_sent(state, probe)
-        plan.full.probes[0].answer = opened()
-        plan.note_answer(plan.full, opened())
-        plan.full.held = True
-        plan.update(50)
-        self.assertFalse(plan.full.settled)
-        self.assertNotIn(plan.full, plan.due(50))
-        plan.full.held = False
-        plan.update(50)
-        self.assertTrue(plan.full.settled)
+        series = hear(pt.Series(last=1), (0, opened()))
+        series.full.held = True
+        for held in (True, False):
+            series.full.held = held
+            series.update(pt.monotonic() + 50)
+            self.assertEqual(series.full.settled, not held)
+            self.assertNotIn(series.full, series.due(pt.monotonic() + 50))
 
     def test_next_time_is_never_in_the_past_without_something_due(self):
-        for path in (straight(9, (2, 3)), dropping(4), dropping(0)):
-            plan = pt.Plan(wait=1.0)
-            # Simulation.run() fails if time stands still.
-            self.assertTrue(Simulation(plan, path).run().plan.done)
+        for path in PATHS:      # Simulation.run() fails if time stands still
+            self.assertTrue(simulate(path, wait=1.0).series.done)
 
 
 class RetryTests(unittest.TestCase):
 
     def test_retries_of_a_silent_hop_are_spread_over_the_wait(self):
-        run = Simulation(pt.Plan(wait=2.0, retries=2), dropping(0)).run()
-        times = run.times(1)
-        self.assertEqual(len(times), 3)
-        for number, when in enumerate(times):
-            self.assertAlmostEqual(when, number * 2 / 3.0, places=2)
-
-    def test_retry_one_second_after_the_first_at_wait_2_gets_the_token(self):
-        # A Linux router answers one error a second, once its bucket is
-        # empty.
-        run = Simulation(pt.Plan(wait=2.0, retries=2), dropping(0)).run()
+        run = simulate(dropping(0), wait=2.0, retries=2)
         for ttl in range(1, 6):
             times = run.times(ttl)
+            self.assertEqual(len(times), 3)
+            for number, when in enumerate(times):
+                self.assertAlmostEqual(when, number * 2 / 3.0, places=2)
+            # A Linux router answers one error a second, once its bucket is
+            # empty: one try gets that token.
             self.assertTrue(any(1.0 <= when - times[0] < 2.0
                                 for when in times), times)
 
     def test_hop_that_answers_the_last_retry_is_heard(self):
         def path(ttl, count):
-            if ttl == 0:
+            if ttl not in (1, 2, 3) or ttl == 3 and count < 3:
                 return None
-            return exceeded(ttl) if ttl < 4 and (ttl != 3 or count == 3) \
-                else None
+            return exceeded(ttl)
 
-        run = Simulation(pt.Plan(), path).run()
+        run = simulate(path)
         self.assertEqual(run.state(3).outcome, "time-exceeded")
-        self.assertEqual(run.plan.heard, 3)
-
-    def test_no_retries_means_one_probe_for_a_silent_hop(self):
-        run = Simulation(pt.Plan(retries=0), dropping(2)).run()
-        self.assertEqual(len(run.times(4)), 1)
-        self.assertEqual(len(run.times(0)), 1)
+        self.assertEqual(run.series.farthest, 3)
 
     def test_nearer_silent_hop_is_hurried_by_a_farther_answer(self):
-        run = Simulation(pt.Plan(wait=2.0, full_retries=0),
-                         straight(9, silent=(4,), delay=0.1)).run()
+        run = simulate(straight(9, silent=(4,), delay=0.1), wait=2.0,
+                       full_retries=0)
         first, second, third = run.times(4)
         self.assertLess(second - first, 0.2)
         self.assertAlmostEqual(third - second, 0.025)
@@ -288,62 +366,61 @@ class RetryTests(unittest.TestCase):
 
     def test_hurried_hop_is_given_the_floor_after_its_last_try(self):
         # The farther hop answers in 1 ms; a router may take much longer.
-        run = Simulation(pt.Plan(wait=2.0, full_retries=0),
-                         straight(6, silent=(3,), delay=0.001)).run()
-        self.assertGreaterEqual(run.now - run.times(3)[-1], pt.Plan.FLOOR)
-        self.assertGreaterEqual(pt.Plan.FLOOR, 0.05)
+        run = simulate(straight(6, silent=(3,), delay=0.001), wait=2.0,
+                       full_retries=0)
+        self.assertGreaterEqual(run.now - run.times(3)[-1], pt.Series.FLOOR)
+        self.assertGreaterEqual(pt.Series.FLOOR, 0.05)
         self.assertLess(run.now, 0.3)
 
-    def test_hurried_hop_that_answers_within_the_floor_is_heard(self):
-        def path(ttl, count):
-            answer = straight(6, delay=0.001)(ttl, count)
-            return exceeded(3, 0.07) if ttl == 3 else answer
+    def test_hurried_hop_waits_as_long_as_the_floor_or_the_farther_one(self):
+        for delay, answers_after in ((0.001, 0.07), (0.8, 0.9)):
+            def path(ttl, count):
+                if ttl == 3:
+                    return exceeded(3, answers_after)
+                return straight(6, delay=delay)(ttl, count)
 
-        run = Simulation(pt.Plan(full_retries=0), path).run()
-        self.assertEqual(run.state(3).outcome, "time-exceeded")
-
-    def test_hurried_hop_waits_as_long_as_the_farther_one_took(self):
-        # 0.8 s to the destination, and the silent hop takes as long.
-        def path(ttl, count):
-            answer = straight(6, delay=0.8)(ttl, count)
-            return exceeded(3, 0.9) if ttl == 3 else answer
-
-        run = Simulation(pt.Plan(wait=2.0, full_retries=0), path).run()
-        self.assertEqual(run.state(3).outcome, "time-exceeded")
+            run = simulate(path, wait=2.0, full_retries=0)
+            self.assertEqual(run.state(3).outcome, "time-exceeded")
 
     def test_hop_behind_the_last_answer_is_not_hurried(self):
-        run = Simulation(pt.Plan(wait=2.0, full_retries=0),
-                         dropping(4)).run()
-        self.assertGreaterEqual(run.now, 2.0)
-        self.assertAlmostEqual(run.times(6)[1] - run.times(6)[0], 2 / 3.0,
-                               places=2)
+        def failing(ttl, count):
+            return DENIED if ttl == 3 else None
 
-    def test_failed_send_farther_away_hurries_nobody(self):
-        plan = pt.Plan(full_retries=0, last=3)
-        failed = make_answer("send-failed", rtt=None, error="denied")
-        run = Simulation(plan, lambda ttl, count:
-                         failed if ttl == 3 else None).run()
-        self.assertAlmostEqual(run.times(1)[1] - run.times(1)[0], 2 / 3.0,
-                               places=2)
+        for path, ttl, last in ((dropping(4), 6, 30), (failing, 1, 3)):
+            run = simulate(path, wait=2.0, full_retries=0, last=last)
+            self.assertGreaterEqual(run.now, 2.0)
+            self.assertAlmostEqual(run.times(ttl)[1] - run.times(ttl)[0],
+                                   2 / 3.0, places=2)
 
 
 class EndTests(unittest.TestCase):
 
-    def test_path_ends_at_the_destinations_smallest_ttl(self):
-        plan = pt.Plan()
-        plan.note_answer(plan.states[5], opened())
-        self.assertEqual(plan.end, 6)
-        plan.note_answer(plan.states[3], opened())
-        self.assertEqual(plan.end, 4)
-        plan.note_answer(plan.states[8], opened())
-        self.assertEqual(plan.end, 4)
+    def test_path_ends_where_the_destination_or_a_refusal_is_nearest(self):
+        no = prohibited(router(2))
+        for heard, end in (
+                ([(6, opened())], 6),
+                ([(6, opened()), (4, opened())], 4),
+                ([(6, opened()), (4, opened()), (9, opened())], 4),
+                ([(2, exceeded(2)), (3, no), (4, no)], 3),
+                # It yields to a farther hop, and to the destination.
+                ([(3, no), (5, exceeded(5))], None),
+                ([(3, no), (5, exceeded(5)), (7, prohibited(router(6)))], 7),
+                ([(3, no), (0, opened())], None),
+                ([(3, no), (0, opened()), (7, opened())], 7)):
+            self.assertEqual(hear(pt.Series(), *heard).end, end, heard)
+
+    def test_destinations_word_counts_more_than_a_routers(self):
+        series = hear(pt.Series(queries=2), (5, exceeded(5)), (5, opened()))
+        self.assertEqual((series.at(5).outcome, series.end), ("open", 5))
+
+    def test_ttl_that_was_not_sent_does_not_count_as_heard(self):
+        self.assertEqual(hear(pt.Series(), (5, DENIED)).farthest, 0)
+        self.assertEqual(pt.Series(first=6).farthest, 5)
 
     def test_nothing_is_sent_behind_the_destination_once_it_is_known(self):
-        run = Simulation(pt.Plan(parallel=4, full_retries=0),
-                         straight(6)).run()
-        self.assertEqual(run.plan.end, 6)
+        run = simulate(straight(6), parallel=4, full_retries=0)
+        self.assertEqual(run.series.end, 6)
         self.assertLessEqual(max(ttl for _, ttl in run.sent), 6 + 4)
-        self.assertFalse(any(ttl > 10 for _, ttl in run.sent))
 
     def test_silent_hop_that_turns_out_to_be_the_destination_ends_it(self):
         # The answer to the first probe at its distance got lost.
@@ -352,467 +429,570 @@ class EndTests(unittest.TestCase):
                 return None
             return straight(5)(ttl, count)
 
-        run = Simulation(pt.Plan(full_retries=0), path).run()
-        self.assertEqual(run.plan.end, 5)
+        run = simulate(path, full_retries=0)
+        self.assertEqual(run.series.end, 5)
         self.assertGreater(len(run.times(5)), 1)
 
-    def test_plan_is_not_done_before_the_full_ttl_is_settled(self):
-        plan = pt.Plan(last=2)
-        for state in plan.states:
-            plan.note_answer(state, exceeded(state.ttl))
+    def test_series_is_done_when_the_full_ttl_and_all_in_front_are(self):
+        series = hear(pt.Series(last=2), (1, exceeded(1)), (2, exceeded(2)))
+        for state in series.states:
             state.settled = True
-        self.assertFalse(plan.done)
-        plan.full.settled = True
-        self.assertTrue(plan.done)
-
-    def test_plan_is_not_done_before_every_hop_in_front_is_settled(self):
-        plan = pt.Plan()
-        plan.full.settled = True
-        plan.note_answer(plan.states[4], opened())
-        for state in plan.states[:5]:
-            self.assertFalse(plan.done)
+        self.assertFalse(series.done)
+        series.full.settled = True
+        self.assertTrue(series.done)
+        series = hear(pt.Series(), (5, opened()))
+        series.full.settled = True
+        for state in series.states[:5]:
+            self.assertFalse(series.done)
             state.settled = True
-        self.assertTrue(plan.done)
+        self.assertTrue(series.done)
 
-    def test_plan_for_one_ttl_alone_is_done_when_it_is_settled(self):
-        plan = pt.Plan(first=1, last=0)
-        plan.full = pt.State(3)
-        run = Simulation(plan, straight(5)).run()
+    def test_series_for_one_ttl_alone_is_done_when_it_is_settled(self):
+        run = simulate(straight(5), first=1, last=0, full_ttl=3)
         self.assertEqual([ttl for _, ttl in run.sent], [3])
-        self.assertEqual(plan.full.outcome, "time-exceeded")
+        self.assertEqual(run.series.full.outcome, "time-exceeded")
 
     def test_gap_limit_ends_a_silent_path(self):
-        run = Simulation(pt.Plan(gap=5, parallel=1, full_retries=0),
-                         dropping(3)).run()
-        self.assertEqual(max(ttl for _, ttl in run.sent), 8)
-        self.assertTrue(run.plan.done)
-
-    def test_gap_limit_of_2_gives_up_after_two_silent_hops(self):
-        run = Simulation(pt.Plan(gap=2, parallel=1, full_retries=0),
-                         dropping(3)).run()
-        self.assertEqual(max(ttl for _, ttl in run.sent), 5)
+        for after, timing, last in ((3, dict(gap=5), 8), (3, dict(gap=2), 5),
+                                    (2, dict(gap=0, last=12), 12)):
+            run = simulate(dropping(after), parallel=1, full_retries=0,
+                           **timing)
+            self.assertEqual(sorted(set(ttl for _, ttl in run.sent)),
+                             list(range(last + 1)))
+            self.assertTrue(run.series.done)
 
     def test_gap_limit_with_a_wide_window_ends_after_one_wait(self):
-        run = Simulation(pt.Plan(gap=5, parallel=16, full_retries=0),
-                         dropping(3)).run()
+        run = simulate(dropping(3), gap=5, parallel=16, full_retries=0)
         self.assertLess(run.now, 2.5)
         self.assertLessEqual(max(ttl for _, ttl in run.sent), 3 + 16)
 
     def test_answer_beyond_the_gap_extends_the_path(self):
         # Hops 3 to 9 are silent, 10 answers, and it was on its way already.
-        silent = tuple(range(3, 10))
-        run = Simulation(pt.Plan(gap=5, full_retries=0),
-                         dropping(10, silent)).run()
-        self.assertEqual(run.plan.heard, 10)
-        self.assertEqual(run.plan.horizon, 15)
+        run = simulate(dropping(10, range(3, 10)), gap=5, full_retries=0)
+        self.assertEqual((run.series.farthest, run.series.horizon), (10, 15))
         self.assertTrue(all(run.state(ttl).settled for ttl in range(1, 16)))
-
-    def test_gap_of_0_goes_on_to_the_last_hop(self):
-        run = Simulation(pt.Plan(gap=0, last=12, parallel=4,
-                                 full_retries=0), dropping(2)).run()
-        self.assertEqual(sorted(set(ttl for _, ttl in run.sent)),
-                         list(range(13)))
 
     def test_gap_does_not_count_when_the_destination_has_answered(self):
         # It answers at ttl 10 and at full ttl; 2 to 9 are silent.
-        run = Simulation(
-            pt.Plan(gap=5, parallel=16, full_retries=0),
-            straight(10, silent=tuple(range(2, 10)))).run()
-        self.assertEqual(run.plan.end, 10)
-
-    def test_prohibition_by_a_router_ends_the_path(self):
-        plan = pt.Plan()
-        plan.note_answer(plan.states[1], exceeded(2))
-        plan.note_answer(plan.states[2], prohibited(router(2)))
-        plan.note_answer(plan.states[3], prohibited(router(2)))
-        self.assertEqual(plan.end, 3)
-
-    def test_prohibition_by_a_router_yields_to_a_farther_hop(self):
-        plan = pt.Plan()
-        plan.note_answer(plan.states[2], prohibited(router(2)))
-        plan.note_answer(plan.states[4], exceeded(5))
-        self.assertIsNone(plan.end)
-        plan.note_answer(plan.states[6], prohibited(router(6)))
-        self.assertEqual(plan.end, 7)
-
-    def test_prohibition_by_a_router_yields_to_the_destination(self):
-        plan = pt.Plan()
-        plan.note_answer(plan.states[2], prohibited(router(2)))
-        plan.note_answer(plan.full, opened())
-        self.assertIsNone(plan.end)
-        plan.note_answer(plan.states[6], opened())
-        self.assertEqual(plan.end, 7)
-
-    def test_destinations_word_counts_more_than_a_routers(self):
-        plan = pt.Plan(queries=2)
-        state = plan.states[4]
-        plan.note_answer(state, exceeded(5))
-        plan.note_answer(state, opened())
-        self.assertEqual(state.outcome, "open")
-        self.assertEqual(plan.end, 5)
-
-    def test_full_ttl_that_failed_does_not_count_as_heard(self):
-        plan = pt.Plan()
-        plan.note_answer(plan.states[4], make_answer("send-failed",
-                                                     rtt=None))
-        self.assertEqual(plan.heard, 0)
-        self.assertEqual(pt.Plan(first=6).heard, 5)
+        run = simulate(straight(10, range(2, 10)), gap=5, parallel=16,
+                       full_retries=0)
+        self.assertEqual(run.series.end, 10)
 
     def test_port_dropped_after_hop_7_is_known_in_one_wait(self):
-        run = Simulation(pt.Plan(wait=2.0, full_retries=0),
-                         dropping(7, delay=0.03)).run()
-        self.assertEqual(run.plan.heard, 7)
+        run = simulate(dropping(7, delay=0.03), wait=2.0, full_retries=0)
+        self.assertEqual(run.series.farthest, 7)
         self.assertLess(run.now, 2.5)
 
     def test_open_port_20_hops_away_takes_a_few_round_trips(self):
-        run = Simulation(pt.Plan(full_retries=0), straight(
-            20, silent=(3, 9, 14, 15), delay=0.06)).run()
-        self.assertEqual(run.plan.end, 20)
+        run = simulate(straight(20, (3, 9, 14, 15), 0.06), full_retries=0)
+        self.assertEqual(run.series.end, 20)
         self.assertEqual([ttl for ttl in range(1, 21)
                           if run.state(ttl).outcome == "timeout"],
                          [3, 9, 14, 15])
         self.assertLess(run.now, 0.5)
 
 
-class FakeTraceroute(object):
-    """What a Trace wants to know of its Traceroute."""
+# --------------------------------------------------------------------------
+# Judging: facts in, record out
+# --------------------------------------------------------------------------
 
-    destination = "mail.example.com"
-    mechanism_name = "error-queue"
-    privileged = False
-    flow = None
-
-    def __init__(self, proto="tcp", port=443, version=4):
-        values = dict.fromkeys(pt.Target._fields)
-        values.update(family=pt.FAMILIES[version], port=port,
-                      address=DESTINATION if version == 4 else
-                      "2001:db8::7", own_address="192.0.2.99")
-        self.proto = proto
-        self.port = port
-        self.target = pt.Target(**values)
-        self.label = "ICMP echo" if port is None else "%s port %d" % (
-            proto.upper(), port)
-
-
-def make_trace(full=None, hops=None, proto="tcp", port=443, first=1, last=30,
-               complete=True, control=()):
-    """Return the Trace of a plan with these answers.
-
-    hops: ttl -> Answer; a ttl that is not there was silent.
-    """
-    plan = pt.Plan(first=first, last=last)
-    if full is not None:
-        plan.note_answer(plan.full, full)
-    for state in plan.states:
-        if (hops or {}).get(state.ttl):
-            plan.note_answer(state, hops[state.ttl])
-    listed = [make_hop(*state.answers, ttl=state.ttl, method=proto,
-                       port=port)
-              for state in plan.states
-              if state.ttl <= (plan.end or plan.heard)]
-    return pt.Trace(FakeTraceroute(proto, port), plan, listed, 0.5, complete,
-                    control)
+# What answers, as a letter; "." is silence, r the router of that ttl.
+UNSEEN_NO = make_answer("refused")
+DATA = make_answer("data", DESTINATION, data=b"12345")
+NO = prohibited(router(2))
+LETTERS = {
+    "O": opened(), "R": REFUSED, "C": CLOSED, "E": ECHO, "D": DATA, "N": NO,
+    "F": prohibited(DESTINATION), "U": NO_ROUTE, "X": DENIED, ".": None,
+    "A": prohibited("192.0.2.50", icmp=(3, 3)), "3": exceeded(3),
+    "o": exceeded(2)._replace(responder="10.9.9.9"), "u": UNSEEN,
+    "n": UNSEEN_NO, "l": make_answer("unreachable", error="No route"),
+    "T": opened(flags=("reset-at-once",)),
+    "a": exceeded(3, reply_ttl=253), "b": exceeded(4, reply_ttl=252),
+    "c": REFUSED._replace(reply_ttl=253)}
+FACTS = {
+    "-": {}, "forged": dict(refusal="forged"), "own": dict(own=DESTINATION),
+    "confirmed": dict(refusal="confirmed"), "limited": dict(limited=True),
+    "blind": dict(sight="distance"), "dark": dict(sight="nothing"),
+    "cut": dict(complete=False), "icmp": dict(proto="icmp", port=None),
+    "udp": dict(proto="udp", port=40000), "syslog": dict(
+        proto="udp", port=514), "ntp": dict(proto="udp", port=123)}
 
 
-def walk(count, **more):
-    """Return the answers of routers 1 to count, and more by ttl."""
-    hops = dict((ttl, exceeded(ttl)) for ttl in range(1, count + 1))
-    hops.update((int(key[1:]), value) for key, value in more.items())
-    return hops
+def read_path(text):
+    """Return the Path of facts in letters, e.g. "O/rrrO+udp": what the full
+    ttl brings, what each ttl does, from first=3 if there is a 3> before
+    them, up to last if there is a < behind, and words of FACTS."""
+    heard, _, words = text.partition("+")
+    full, _, letters = heard.partition("/")
+    facts = {}
+    for word in words.split("+") if words else ():
+        facts.update(FACTS[word])
+    first, _, letters = letters.rpartition(">")
+    first = int(first or 1)
+    if letters.endswith("<"):
+        letters = letters[:-1]
+        facts["last"] = first + len(letters) - 1
+    hops = dict((ttl, exceeded(ttl) if letter == "r" else LETTERS[letter])
+                for ttl, letter in enumerate(letters, first))
+    return make_path(LETTERS[full], hops, first=first, **facts)
 
 
-def echo_trace(distance, reached=True, **more):
-    """Return the control Trace of an ICMP echo to the same host."""
-    echo = make_answer("echo-reply", DESTINATION, icmp=(0, 0))
-    hops = walk(distance - 1, **more)
-    if reached:
-        hops[distance] = echo
-    return make_trace(echo if reached else None, hops, "icmp", None)
+def read_case(text, request=None):
+    """Return the Case of "path control control"."""
+    paths = [read_path(word) for word in text.split()]
+    return pt.Case(paths[0], tuple(paths[1:]), request)
 
 
-class VerdictTests(unittest.TestCase):
+# rule | path and controls | word, who, after which ttl (0: this host) and
+# before which it is blocked | names of the reasons
+JUDGED = """
+reached | O/rrrO               | open host - -  |
+reached | O/                   | open host - -  |
+reached | O/rr+cut             | open host - -  |
+reached | O/6>O                | open host - -  |
+reached | O/rXrO               | open host - -  |
+reached | T/rrrO               | open host - -  | reset-at-once
+reached | O/rrR+forged         | open host - -  | reset-nearer
+reached | O/rrRO+confirmed     | open host - -  | refused-later
+reached | O/rrRR               | open host - -  | refused-from
+reached | O/rrNO               | open host - -  | refused-some
+reached | O/rrO E/rrrrrE+icmp  | open host - -  | nearer
+reached | D/rrD+udp E/rrrrrE+icmp | answered host - - | nearer
+reached | O/uuO+blind E/uuuuuE+icmp+blind | open host - - | nearer
+reached | O/rrO E/rrrE+icmp    | open host - -  |
+reached | O/rrO E/rrE+icmp     | open host - -  |
+reached | O/rrO ./rrrrr+icmp   | open host - -  |
+reached | O/rrO E/rorrrE+icmp  | open host - -  |
+reached | O/rrO+limited E/rrrrrE+icmp | open host - - |
+reached | E/rrrE+icmp          | answered host - - |
+reached | R/rrrR               | refused host - - |
+reached | C/rrrC+udp           | refused host - - |
+reached | n/uuun+blind+confirmed | refused - - - | refused-by-whom
+reached | n/+blind+own         | refused - - -  | refused-by-whom
 
-    def check(self, trace, verdict, summary, status):
-        self.assertEqual((trace.verdict, trace.summary, trace.exit_status),
-                         (verdict, summary, status))
-        self.assertEqual(trace.reached, status == 0)
+forged  | R/rrrR+forged ./4>r<+icmp | reset - 3 4 | nearer-than-host
+forged  | R/rrrR+forged E/rrrrrE+icmp ./4>r<+icmp | reset - 3 4 | \
+nearer-than-host
+forged  | R/rrrR+forged        | reset - 3 -    | nearer-than-host
+forged  | R/rr.R+forged E/rrr.rE+icmp | reset - 2 - | nearer-than-host
+forged  | R/R+forged E/rrrrE+icmp | reset - - 1 | nearer-than-host
+forged  | R/rrrRr+forged ./4>r<+icmp | reset - 3 4 | nearer-than-host
+forged  | n/uuun+blind+forged  | reset - 3 -    | nearer-than-host \
+perhaps-icmp
+forged  | c/rrac+forged ./4>b<+icmp | reset - 3 4 | nearer-than-host \
+reply-ttl
+forged  | C/rrrC+udp+forged ./4>r<+icmp | rejected - 3 - | icmp \
+nearer-than-host
 
-    def test_verdict_open_says_how_far(self):
-        trace = make_trace(opened(0.012), walk(3, t4=opened()))
-        self.check(trace, "open", "TCP port 443 is open: 198.51.100.7 "
-                   "accepted the connection, 4 hops away", 0)
-        self.assertEqual((trace.distance, trace.rtt, trace.responder,
-                          trace.blocked_after),
-                         (4, 0.012, DESTINATION, None))
+rejected | N/rrN               | rejected 10.0.2.1 2 - | icmp
+rejected | N/rrN+cut           | rejected 10.0.2.1 2 - | icmp
+rejected | N/3>N               | rejected 10.0.2.1 - - | icmp
+rejected | N/rrN E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
+rejected | U/rrU E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
+rejected | U/rrU               | unreachable 10.0.2.1 2 - | icmp
+rejected | F/rrrF              | rejected host 3 - | icmp own-firewall
+rejected | A/rrrA+udp E/rrrE+icmp | rejected 192.0.2.50 3 - | icmp \
+other-address reaches
+rejected | A/rrr<+udp ./rrr+icmp | rejected 192.0.2.50 3 - | icmp
+rejected | n/+blind            | rejected - - - | icmp
+rejected | l/uuu+blind         | unreachable - - - | icmp
 
-    def test_verdict_open_one_hop_away_is_in_the_singular(self):
-        self.check(make_trace(opened(), {1: opened()}), "open",
-                   "TCP port 443 is open: 198.51.100.7 accepted the "
-                   "connection, 1 hop away", 0)
+not_sent | X/XX                | error - - -    | not-sent
+not_sent | ./rrrX E/rrrrE+icmp | error - - -    | not-sent
 
-    def test_verdict_open_with_every_hop_silent_claims_no_distance(self):
-        trace = make_trace(opened(), {})
-        self.assertEqual(trace.verdict, "open")
-        self.assertIsNone(trace.distance)
+unreachable_for_all | ./r U/rrU+icmp | unreachable 10.0.2.1 1 - | icmp told
 
-    def test_verdict_open_farther_than_max_hops_says_so(self):
-        trace = make_trace(opened(), walk(3), last=3)
-        self.check(trace, "open", "TCP port 443 is open: 198.51.100.7 "
-                   "accepted the connection, more than 3 hops away", 0)
-        self.assertIsNone(trace.distance)
+looping | ./rrabababab         | dropped - 4 -  | loop
+looping | ./rrabababab E/rrrrE+icmp | dropped - 4 - | loop
 
-    def test_verdict_with_first_hop_beyond_the_destination_is_at_most(self):
-        trace = make_trace(opened(), {6: opened()}, first=6)
-        self.check(trace, "open", "TCP port 443 is open: 198.51.100.7 "
-                   "accepted the connection, at most 6 hops away", 0)
-        self.assertIsNone(trace.distance)
+silent  | ./rrrr+udp E/rrrrE+icmp | silent - - - | is-up
+silent  | ./rrrr+syslog E/rrrrE+icmp | silent - - - | is-up mute
+silent  | ./rrrr+ntp E/rrrrE+icmp C/+udp | silent - - - | is-up \
+udp-refused shy
+silent  | ./rrrr+udp E/rrrrE+icmp ./+udp | silent - - - | is-up udp-dropped
+silent  | ./rr+udp+limited E/rrrrrE+icmp | silent - - - | is-up
+silent  | ./uu+udp+blind E/uuuuuE+icmp+blind | silent - - - | is-up
+silent  | ./3>.+udp E/rrrrrE+icmp | silent - - - | is-up
 
-    def test_verdict_with_first_hop_before_the_destination_is_exact(self):
-        trace = make_trace(opened(), {6: exceeded(6), 7: opened()}, first=6)
-        self.assertEqual(trace.distance, 7)
-        self.assertTrue(trace.summary.endswith(", 7 hops away"))
+dropped | ./rrrr               | dropped - 4 -  | nobody-behind
+dropped | ./rrrr+udp           | dropped - 4 -  | nobody-behind no-answer-due
+dropped | ./rr+udp E/rrrrrE+icmp | dropped - 2 3 | reaches
+dropped | ./rrr<               | dropped - 3 -  | max-hops
+dropped | ./rrrr E/rrrrrrE+icmp | dropped - 4 5 | reaches
+dropped | ./rrrr E/rrrrE+icmp  | dropped - 4 5  | reaches way-back
+dropped | ./rrrr E/rrrr.rE+icmp | dropped - 4 6 | reaches
+dropped | ./rrrr ./rrrr+icmp   | dropped - 4 -  | no-farther
+dropped | ./rrrr ./rrrrrr+icmp | dropped - 4 5  | reaches
+dropped | ./rrrr ./rrrr+icmp ./rrrrrrrr+icmp E/rrrrrE+icmp | dropped - 4 5 \
+| reaches
+dropped | ./rrrr E/rrorrrE+icmp | dropped - 4 - | reaches other-routers
+dropped | ./rrrr E/rrorE+icmp  | dropped - 4 -  | reaches way-back \
+other-routers
+dropped | ./rrrr+limited E/rrrrrrE+icmp | dropped - 4 - | reaches limited
+dropped | ./rrrr+limited ./rr+icmp | dropped - 4 - | no-farther limited
+dropped | ./                   | dropped - 0 -  | no-hop
+dropped | ./ E/rrrrrE+icmp     | dropped - 0 1  | reaches local-firewall
+dropped | ./3>.                | dropped - - -  | silent-hops
+dropped | ./3>. E/rrrrrrrrE+icmp | dropped - - - | silent-hops reaches
+dropped | ./3>rrr E/rrrrrrrrE+icmp | dropped - 5 6 | reaches
+dropped | ./rrr ./rrr............3+icmp | dropped - 3 - | again
+dropped | ./rrr ./rrr.3+icmp   | dropped - 3 5  | reaches
+dropped | ./rrr E/rrrr...3E+icmp | dropped - 3 4 | reaches
+dropped | ./uuu+blind          | dropped - 3 -  | nobody-behind \
+perhaps-unanswered
+dropped | ./uuu+blind E/uuuuuE+icmp+blind | dropped - 3 - | reaches \
+perhaps-unanswered
+dropped | ./+dark              | dropped - - -  | no-sight \
+perhaps-unanswered
+dropped | ./+dark E/+icmp+dark | dropped - - -  | reaches perhaps-unanswered
+"""
+JUDGED = [[part.strip() for part in row.split("|")]
+          for row in JUDGED.replace("\\\n", "").splitlines() if row]
 
-    def test_verdict_refused_by_the_destination(self):
-        reset = make_answer("refused", DESTINATION)
-        self.check(make_trace(reset, walk(3, t4=reset)), "refused",
-                   "TCP port 443 is closed: 198.51.100.7 refused it, "
-                   "4 hops away", 0)
+# By ttl what becomes of a request on an open port 5 hops away, and of one
+# with the full ttl; a path of its own; more of the request | what is judged
+REQUESTS = (
+    ("expired expired reset reset reset", "O/rrrrO", {}, "reset 2 3"),
+    ("reset reset reset reset reset", "O/rrrrO", {}, "reset - 1"),
+    ("expired expired silent silent silent", "O/rrrrO", {}, "dropped 2 3"),
+    ("expired expired expired expired silent", "O/rrrrO", {},
+     "dropped 4 5"),
+    ("silent silent silent silent silent", "O/rrrrO", {}, "dropped - 1"),
+    ("expired rejected rejected rejected rejected", "O/rrrrO", {},
+     "rejected 1 2"),
+    # Who was not heard before is no place.
+    ("expired expired expired silent silent", "O/rr.rO", {}, "dropped 2 4"),
+    ("expired expired greeted greeted silent", "O/rrrrO", {},
+     "dropped 2 5"),
+    # What did not come about proves no place, nor what cannot be seen.
+    ("expired unconnected silent silent silent", "O/rrrrO", {},
+     "dropped - -"),
+    ("expired unconnected reset reset reset", "O/rrrrO", {}, "reset - -"),
+    ("reset", "O/rrrrO", dict(last=0), "reset - -"),
+    # Nobody is to be blamed: the port is open.
+    ("expired expired expired expired reset", "O/rrrrO", {}, "open - -"),
+    ("expired expired expired expired rejected", "O/rrrrO", {}, "open - -"),
+    ("reset reset reset reset reset", "O/rrrrO", dict(idle="reset"),
+     "open - -"),
+    ("expired expired expired expired answered", "O/rrrrO", {}, "open - -"),
+    # Nor is a port judged by its request that is not open.
+    ("reset reset reset reset reset", "R/rrrrR", {}, "refused - -"),
+    ("reset reset reset reset reset", "./rrrr", {}, "dropped 4 -"))
 
-    def test_verdict_refused_by_port_unreachable_says_which(self):
-        closed = make_answer("port-unreachable", DESTINATION, icmp=(3, 3))
-        self.check(
-            make_trace(closed, walk(3, t4=closed), "udp", 33434), "refused",
-            "UDP port 33434 is closed: 198.51.100.7 refused it (ICMP 3/3, "
-            "port unreachable), 4 hops away", 0)
 
-    def test_verdict_refused_by_an_errno_alone_says_what_it_can_not_see(self):
-        refused = make_answer("refused", None)
-        trace = make_trace(refused, {})
-        self.assertEqual((trace.verdict, trace.responder, trace.reached),
-                         ("rejected", None, False))
-        self.assertIn("by a device on the way, or 198.51.100.7 itself: "
-                      "which one is not visible", trace.summary)
-        self.assertIsNone(trace.blocked_after)
+def all_cases():
+    """Yield the Case of each row of both tables."""
+    for row in JUDGED:
+        yield read_case(row[1])
+    for outcomes, path, facts, _ in REQUESTS:
+        words = outcomes.split()
+        yield read_case(path, make_request(words[:-1], words[-1], **facts))
 
-    def test_verdict_answered_by_udp_data(self):
-        data = make_answer("data", DESTINATION, data=b"12345")
-        trace = make_trace(data, walk(3, t4=data), "udp", 7)
-        self.check(trace, "answered", "UDP port 7 answered: 5 bytes of "
-                   "data came from 198.51.100.7, 4 hops away", 0)
-        self.assertEqual(trace.banner, b"12345")
 
-    def test_open_from_nearer_than_the_control_is_a_proxy(self):
-        opened = make_answer("open", DESTINATION)
-        trace = make_trace(opened, walk(2, t3=opened),
-                           control=[echo_trace(6)])
-        self.assertEqual((trace.verdict, trace.reached), ("open", True))
-        self.assertEqual([(found["kind"], found["hop"])
-                          for found in trace.findings], [("proxy", 3)])
-        self.assertIn("something at hop 3 (%s) or just before it, not "
-                      "%s itself, accepted" % (router(3), DESTINATION),
-                      trace.summary)
+def say_ttls(verdict):
+    return " ".join([verdict.word] + [
+        "-" if place is None else str(place.ttl)
+        for place in (verdict.after, verdict.before)])
 
-    def test_open_on_a_path_one_hop_shorter_or_of_others_is_no_proxy(self):
-        opened = make_answer("open", DESTINATION)
-        other = echo_trace(6, t2=exceeded(2)._replace(address="10.9.9.9"))
-        for control in (echo_trace(4), echo_trace(3), echo_trace(6, False),
-                        other):
-            trace = make_trace(opened, walk(2, t3=opened), control=[control])
-            self.assertEqual(trace.findings, [])
-            self.assertIn("%s accepted the connection" % DESTINATION,
-                          trace.summary)
 
-    def test_verdict_answered_by_an_echo_reply(self):
-        echo = make_answer("echo-reply", DESTINATION, icmp=(0, 0))
-        self.check(make_trace(echo, walk(3, t4=echo), "icmp", None),
-                   "answered", "ICMP echo answered: an echo reply came from "
-                   "198.51.100.7, 4 hops away", 0)
+class JudgementTests(unittest.TestCase):
 
-    def test_verdict_rejected_names_the_router_and_its_hop(self):
-        no = prohibited(router(2))
-        trace = make_trace(no, walk(2, t3=no))
-        self.check(trace, "rejected", "TCP port 443 is rejected by 10.0.2.1 "
-                   "at hop 2: ICMP 3/13, communication administratively "
-                   "prohibited", 1)
-        self.assertEqual(trace.blocked_after,
-                         {"ttl": 2, "address": "10.0.2.1"})
-        self.assertEqual(trace.responder, "10.0.2.1")
-        self.assertIsNone(trace.distance)
+    def test_each_rule_judges_its_facts(self):
+        for case, (rule, text, judged, reasons) in zip(all_cases(), JUDGED):
+            verdict = pt.judge(case)
+            word, who, after, before = judged.split()
+            self.assertEqual(
+                (say_ttls(verdict), verdict.who, verdict.subject, " ".join(
+                    each.name for each in verdict.reasons)),
+                (" ".join([word, after, before]), {
+                    "-": None, "host": DESTINATION}.get(who, who), None,
+                 " ".join(reasons.split())), text)
+            best = pt.select_control(case)
+            first = [each for each in pt.RULES if each(case, best)][0]
+            self.assertEqual(first.__name__, "judge_" + rule, text)
+            trace = make_trace(case=case)
+            self.assertEqual(
+                (trace.verdict, trace.reached, trace.exit_status),
+                (word, word in ("open", "answered", "refused"), {
+                    "open": 0, "answered": 0, "refused": 0,
+                    "error": 2}.get(word, 1)) if "+cut" not in text or
+                verdict.reached else (None, False, 1))
+            if trace.verdict:
+                self.assertEqual([
+                    "-" if place is None else str(place["ttl"]) for place in
+                    (trace.blocked_after, trace.blocked_before)],
+                    [after.replace("0", "-"), before])
+        self.assertEqual(set("judge_" + row[0] for row in JUDGED),
+                         set(rule.__name__ for rule in pt.RULES))
 
-    def test_verdict_rejected_by_port_unreachable_of_a_router(self):
-        no = prohibited(router(2), icmp=(3, 3))
-        self.check(make_trace(no, walk(2, t3=no), "udp", 33434), "rejected",
-                   "UDP port 33434 is rejected by 10.0.2.1 at hop 2: ICMP "
-                   "3/3, port unreachable", 1)
+    def test_request_inside_the_session_has_a_verdict_of_its_own(self):
+        cases = list(all_cases())[len(JUDGED):]
+        for case, (outcomes, path, _, judged) in zip(cases, REQUESTS):
+            verdict = pt.judge(case)
+            self.assertEqual(say_ttls(verdict), judged, outcomes)
+            inside = verdict.facts("port-open") is not None
+            self.assertEqual(inside, verdict.word != "open" and path[0] ==
+                             "O", outcomes)
+            self.assertIs(verdict.subject, case.request if inside else None)
+            if inside:
+                self.assertIsNone(verdict.who)
+                self.assertEqual(verdict.before is None,
+                                 verdict.facts("no-place") is not None)
 
-    def test_verdict_rejected_by_the_destinations_own_firewall(self):
-        no = prohibited(DESTINATION)
-        trace = make_trace(no, walk(3, t4=no))
-        self.check(trace, "rejected", "TCP port 443 is rejected by "
-                   "198.51.100.7 itself: ICMP 3/13, communication "
-                   "administratively prohibited (its own firewall)", 1)
+    def test_names_of_reasons_are_all_tried_and_all_have_words(self):
+        given = set(each.name for case in all_cases()
+                    for each in pt.judge(case).reasons)
+        elsewhere = ("nearer", "refused-by-whom", "icmp",
+                     "perhaps-unanswered", "port-open", "place", "no-place")
+        self.assertEqual(given, set(pt.CLAUSES) | set(elsewhere))
 
-    def test_verdict_rejected_at_a_small_ttl_but_open_is_open(self):
-        trace = make_trace(opened(), walk(2, t3=prohibited(router(2))))
-        self.assertEqual(trace.verdict, "open")
-        self.assertIsNone(trace.distance)
+    def test_every_verdict_is_a_sentence_of_printable_words(self):
+        for case in all_cases():
+            text = pt.sentence(pt.judge(case), case.path)
+            self.assertTrue(re.match(r"[ -~]+\Z", text), text)
+            for word in ("None", "{", "  ", "Place(", " ,", "; ;", ";;"):
+                self.assertNotIn(word, text)
 
-    def test_verdict_open_though_routers_refused_some_probes_says_so(self):
-        trace = make_trace(opened(), walk(2, t3=prohibited(router(2)),
-                                          t4=opened()))
-        self.check(trace, "open", "TCP port 443 is open: 198.51.100.7 "
-                   "accepted the connection, at most 4 hops away; but "
-                   "10.0.2.1 refused some of the probes", 0)
+    def test_nothing_of_the_words_is_needed_to_judge(self):
+        with open(os.path.join(ROOT, "potraceroute.py")) as stream:
+            words = re.search(r"\n# \d+ Words\b.*?\n(.*?)\n# \d+ ",
+                              stream.read(), re.DOTALL).group(1)
+        names = ["".join(found) for found in re.findall(
+            r"^(?:def (\w+)|(\w+) = )", words, re.MULTILINE)]
+        self.assertLessEqual(set(["sentence", "CLAUSES", "say_finding"]),
+                             set(names))
+        before = [pt.judge(case).word for case in all_cases()]
+        look = pt.Look(pt.default_options(), False, True, None)
+        for name in names:
+            self.addCleanup(setattr, pt, name, getattr(pt, name))
+            delattr(pt, name)
+        for case, word in zip(all_cases(), before):
+            verdict = pt.judge(case)
+            pt.find_all(case, verdict, look)
+            self.assertEqual(verdict.word, word)
 
-    def test_verdict_open_but_reset_before_a_farther_hop_is_a_device(self):
-        # Hop 4 lies behind the one in whose place somebody refused.
-        reset = make_answer("refused", DESTINATION)
-        trace = make_trace(opened(), walk(2, t3=reset, t4=exceeded(4),
-                                          t5=opened()))
-        self.assertEqual(trace.verdict, "open")
-        self.assertIsNone(trace.distance)
-        self.assertIn("device on the way", trace.summary)
+    def test_facts_and_what_they_mean_are_frozen(self):
+        trace = make_trace(None, walk(3), control=[echo_trace(6)])
+        verdict, path = trace.judged, trace.path
+        for record in (trace, path, verdict, verdict.after, path.hops[0],
+                       verdict.reasons[0], path.hops[0].answer, path.aim):
+            for name in record._fields[:2] + ("anything",):
+                with self.assertRaises(AttributeError):
+                    setattr(record, name, 1)
+        self.assertEqual([type(path.hops), type(path.shown)], [tuple] * 2)
 
-    def test_verdict_open_of_a_service_for_one_connection_blames_nobody(
-            self):
-        # `nc -l` takes the first connection and refuses the next.
-        reset = make_answer("refused", DESTINATION)
-        for hops in ({1: reset}, walk(3, t4=reset, t5=reset)):
-            trace = make_trace(opened(), hops)
-            self.assertEqual(trace.verdict, "open")
-            self.assertNotIn("in its name", trace.summary)
-            self.assertIn("refused, by it or by a device", trace.summary)
+    def test_judging_changes_no_fact_and_says_the_same_again(self):
+        for case in all_cases():
+            before = repr(case.path), repr(case.controls)
+            verdict = pt.judge(case)
+            self.assertEqual(pt.judge(case), verdict)
+            self.assertEqual((repr(case.path), repr(case.controls)), before)
 
-    def test_verdict_unreachable_names_the_router_without_a_route(self):
-        no = make_answer("unreachable", router(2), icmp=(3, 0))
-        trace = make_trace(no, walk(2, t3=no))
-        self.check(trace, "unreachable", "198.51.100.7 is unreachable: "
-                   "10.0.2.1 at hop 2 says so, ICMP 3/0, network "
-                   "unreachable", 1)
-        self.assertEqual(trace.blocked_after,
-                         {"ttl": 2, "address": "10.0.2.1"})
 
-    def test_verdict_dropped_says_after_which_hop(self):
-        trace = make_trace(None, walk(4))
-        self.check(trace, "dropped", "TCP port 443 is dropped after hop 4 "
-                   "(10.0.4.1): neither 198.51.100.7 nor any hop behind "
-                   "that one answered", 1)
-        self.assertEqual(trace.blocked_after,
-                         {"ttl": 4, "address": "10.0.4.1"})
-        self.assertIsNone(trace.responder)
+class PathTests(unittest.TestCase):
+    """What freeze() makes of a Series."""
 
-    def test_verdict_dropped_with_no_hop_heard_claims_nothing(self):
-        trace = make_trace(None, {})
-        self.check(trace, "dropped", "TCP port 443 is dropped after this "
-                   "host: no hop answered at all, not even the first; look "
-                   "at this host's own firewall and gateway first", 1)
-        self.assertIsNone(trace.blocked_after)
+    def test_distance_is_claimed_where_a_nearer_ttl_did_not_get_there(self):
+        for text, distance in (
+                ("O/rrrO", 4), ("O/O", 1), ("O/", None), ("O/rrr<", None),
+                ("O/6>O", None), ("O/6>rO", 7), ("O/rrN", None),
+                ("O/rrRR", None), ("n/uuun+blind", None), ("./rrr", None)):
+            self.assertEqual(read_path(text).distance, distance, text)
+        retried = opened(flags=("retried",))
+        for last, tries, distance in (
+                (opened(), 3, 4), (opened(), 2, None), (retried, 3, None),
+                (CLOSED, 3, None)):     # a host may limit those
+            path = make_path(last, walk(2, t3=[None] * tries, t4=last))
+            self.assertEqual(path.distance, distance)
 
-    def test_verdict_dropped_at_max_hops_suspects_the_limit(self):
-        trace = make_trace(None, walk(3), last=3)
-        self.check(trace, "dropped", "TCP port 443 is dropped after hop 3 "
-                   "(10.0.3.1): the path is longer than that or loops (see "
-                   "-m), and 198.51.100.7 did not answer", 1)
+    def test_answers_that_do_not_fit_are_flagged(self):
+        quoted = pt.NOTHING_QUOTED._replace
+        for answer, flags in (
+                (exceeded(2), ()),
+                (exceeded(2, quoted=quoted(source="192.0.2.99", ttl=1)), ()),
+                (exceeded(2, quoted=quoted(source="10.9.9.9", ttl=3)),
+                 ("nat-source", "quoted-ttl")),
+                (exceeded(2, flags=("nat-destination",)),
+                 ("nat-destination",)),
+                (NO._replace(quoted=quoted(ttl=56)), ()),
+                (CLOSED._replace(quoted=quoted(tos=0)), ())):
+            self.assertEqual(make_path(None, {2: answer}).at(2).answer.flags,
+                             flags)
 
-    def test_verdict_dropped_names_the_pair_of_hops_by_the_control(self):
-        trace = make_trace(None, walk(4), control=[echo_trace(7)])
-        self.check(trace, "dropped", "TCP port 443 is dropped between hop 4 "
-                   "(10.0.4.1) and hop 5 (10.0.5.1): ICMP echo reaches "
-                   "198.51.100.7, 7 hops away", 1)
-        self.assertEqual((trace.blocked_after, trace.blocked_before),
-                         ({"ttl": 4, "address": "10.0.4.1"},
-                          {"ttl": 5, "address": "10.0.5.1"}))
+    def test_refusal_that_is_forged_is_not_the_destinations(self):
+        for text, outcome in (
+                ("R/rrrR", "reset"), ("C/rrrC", "prohibited"),
+                ("n/rrrn+udp", "prohibited"), ("C/rrrC+udp", "prohibited"),
+                ("O/rrrO", "open"), ("r/rrrr", "time-exceeded")):
+            text = text.replace("r/", "3/", 1)
+            path, as_heard = read_path(text + "+forged"), read_path(text)
+            for hop, before in ((path.full, as_heard.full),
+                                (path.at(4), as_heard.at(4))):
+                self.assertEqual(hop.outcome, outcome)
+                self.assertEqual("forged" in hop.answer.flags,
+                                 before.outcome != outcome)
 
-    def test_verdict_dropped_right_before_the_destination_says_so(self):
-        trace = make_trace(None, walk(4), control=[echo_trace(5)])
-        self.assertEqual(trace.verdict, "dropped")
-        self.assertIn("between hop 4 (10.0.4.1) and 198.51.100.7",
-                      trace.summary)
-        self.assertEqual(trace.blocked_before,
-                         {"ttl": 5, "address": DESTINATION})
+    def test_hops_are_shown_up_to_the_end_with_what_the_full_ttl_found(self):
+        banner = opened(data=b"220")
+        for full, hops, last, shown in (
+                (banner, walk(3, t4=opened(), t5=opened()), 30,
+                 [(1, None), (2, None), (3, None), (4, b"220")]),
+                (banner, walk(2), 2, [(1, None), (2, None), (2, b"220")]),
+                (None, walk(1, t3=exceeded(3)), 30,
+                 [(1, None), (2, None), (3, None)]),
+                (None, {}, 30, [])):
+            path = make_path(full, hops, last=last)
+            self.assertEqual([(hop.ttl, hop.rxdata) for hop in path.shown],
+                             shown)
+            self.assertEqual([hop.ttl for hop in path.shown if hop.more],
+                             [2] if last == 2 else [])
 
-    def test_verdict_dropped_where_the_control_ends_too_blames_no_filter(
-            self):
-        trace = make_trace(None, walk(4), control=[echo_trace(5, False)])
-        self.assertEqual(trace.verdict, "dropped")
-        self.assertIn("after hop 4 (10.0.4.1)", trace.summary)
-        self.assertNotIn("between", trace.summary)
-        self.assertIn("gets no farther", trace.summary)
-        self.assertIsNone(trace.blocked_before)
 
-    def test_verdict_dropped_on_another_path_names_no_pair_of_hops(self):
-        other = echo_trace(7, t3=exceeded(3)._replace(address="10.9.3.1"))
-        trace = make_trace(None, walk(4), control=[other])
-        self.assertNotIn("between", trace.summary)
-        self.assertIn("other routers from hop 3", trace.summary)
-        self.assertIsNone(trace.blocked_before)
+# --------------------------------------------------------------------------
+# Words
+# --------------------------------------------------------------------------
 
-    def test_verdict_dropped_takes_the_control_that_got_farthest(self):
-        trace = make_trace(None, walk(4), control=[
-            echo_trace(5, False), echo_trace(9, False), echo_trace(6)])
-        self.assertIn("hop 5 (10.0.5.1): ICMP echo reaches", trace.summary)
-        trace = make_trace(None, walk(4), control=[
-            echo_trace(6, False), echo_trace(9, False)])
-        self.assertIn("hop 8 (10.0.8.1), no farther", trace.summary)
+# The facts, and the sentence from behind the port on, or the whole one.
+OPEN = "is open: 198.51.100.7 accepted the connection"
+AT_3_OR_BEHIND = "a device at hop 3 (10.0.3.1) or just behind it, "
+SENTENCES = (
+    ("O/rrrO", OPEN + ", 4 hops away"), ("O/O", OPEN + ", 1 hop away"),
+    ("O/rrr<", OPEN + ", more than 3 hops away"),
+    ("O/6>O", OPEN + ", at most 6 hops away"),
+    ("O/6>rO", OPEN + ", 7 hops away"), ("O/rr+cut", OPEN),
+    ("O/rrNO", OPEN + ", at most 4 hops away; but 10.0.2.1 refused some of "
+     "the probes"),
+    # Hop 4 lies behind the one in whose place somebody refused.
+    ("O/rrRrO", OPEN + ", more than 2 hops away; but from ttl 3 on further "
+     "connections were refused, by it or by a device on the way"),
+    # `nc -l` takes the first connection and refuses the next.
+    ("O/R", OPEN + ", more than 0 hops away; but from ttl 1 on further "
+     "connections were refused, by it or by a device on the way"),
+    ("O/rrO E/rrrrrE+icmp", "is open: something at hop 3 (10.0.3.1) or just "
+     "before it, not 198.51.100.7 itself, accepted the connection, 3 hops "
+     "away"),
+    ("R/rrrR", "is closed: 198.51.100.7 refused it, 4 hops away"),
+    ("C/rrrC+udp", "is closed: 198.51.100.7 refused it (ICMP 3/3, port "
+     "unreachable), 4 hops away"),
+    ("n/+blind", "is rejected by a device on the way, or 198.51.100.7 "
+     "itself: which one is not visible"),
+    ("l/uuu+blind", "198.51.100.7 is unreachable: a device on the way, or a "
+     "missing ARP answer says so, which one is not visible"),
+    ("D/rrrD+udp", "answered: 5 bytes of data came from 198.51.100.7, 4 "
+     "hops away"),
+    ("E/rrrE+icmp", "answered: an echo reply came from 198.51.100.7, 4 hops "
+     "away"),
+    ("N/rrN", "is rejected by 10.0.2.1 at hop 2: ICMP 3/13, communication "
+     "administratively prohibited"),
+    ("A/rrA+udp", "is rejected by 192.0.2.50 at hop 3: ICMP 3/3, port "
+     "unreachable"),
+    ("F/rrrF", "is rejected by 198.51.100.7 itself: ICMP 3/13, "
+     "communication administratively prohibited (its own firewall)"),
+    ("U/rrU", "198.51.100.7 is unreachable: 10.0.2.1 at hop 2 says so, ICMP "
+     "3/0, network unreachable"),
+    ("./rrrr", "is dropped after hop 4 (10.0.4.1): neither 198.51.100.7 nor "
+     "any hop behind that one answered"),
+    ("./", "is dropped after this host: no hop answered at all, not even "
+     "the first; look at this host's own firewall and gateway first"),
+    ("./rrr<", "is dropped after hop 3 (10.0.3.1): the path is longer than "
+     "that or loops (see -m), and 198.51.100.7 did not answer"),
+    ("./rrrr E/rrrrrrE+icmp", "is dropped between hop 4 (10.0.4.1) and hop 5"
+     " (10.0.5.1): ICMP echo reaches 198.51.100.7, 7 hops away"),
+    ("./rrrr E/rrrrE+icmp", "is dropped between hop 4 (10.0.4.1) and "
+     "198.51.100.7 itself, hop 5: ICMP echo reaches 198.51.100.7, 5 hops "
+     "away; or its answers are lost on the way back"),
+    ("./rrrr ./rrrr+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
+     "gets no farther, so the path itself ends there, or the host is down"),
+    ("./rrrr E/rrorrrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
+     "reaches 198.51.100.7, 7 hops away, but by other routers from hop 3 "
+     "on"),
+    ("./rrrr ./rrrrr+icmp ./rrrrrrrr+icmp", "is dropped between hop 4 "
+     "(10.0.4.1) and hop 5 (10.0.5.1): ICMP echo gets on to hop 8 "
+     "(10.0.8.1), no farther"),
+    ("./uuu+blind E/uuuuuE+icmp+blind", "is dropped after hop 3 (not "
+     "visible): ICMP echo reaches 198.51.100.7, 6 hops away"),
+    ("./+dark", "is dropped on the way, or not answered: where is not "
+     "visible here"),
+    ("./rrr ./rrr............3+icmp", "is dropped after hop 3 (10.0.3.1): "
+     "10.0.3.1 answers as hop 3 and as hop 16: the path loops, or it "
+     "answers for others"),
+    ("R/rrrR+forged ./4>r<+icmp", "is reset by " + AT_3_OR_BEHIND + "not by "
+     "198.51.100.7: with ttl 4 ICMP echo gets to 10.0.4.1 only"),
+    ("R/rrrR+forged E/rrrrrrrrE+icmp ./4>r<+icmp", "is reset by " +
+     AT_3_OR_BEHIND + "not by 198.51.100.7: with ttl 4 ICMP echo gets to "
+     "10.0.4.1 only"),
+    ("C/rrrC+udp+forged ./4>r<+icmp", "is rejected by " + AT_3_OR_BEHIND +
+     "in the name of 198.51.100.7: ICMP 3/3, port unreachable; with ttl 4 "
+     "ICMP echo gets to 10.0.4.1 only"),
+    ("./rrrr+syslog E/rrrrE+icmp", "is open or filtered: nothing came from "
+     "it, though 198.51.100.7 is up (ICMP echo reaches 198.51.100.7, 5 hops "
+     "away); syslog answers no such probe"),
+    ("X/XX", "could not be probed: not permitted"),
+    ("./rr+cut", "No verdict yet: so far hop 2 is the last that answered"),
+    ("./+cut", "No verdict yet: no hop has answered so far"))
 
-    def forged(self, *controls):
-        """A reset in the destination's name that comes back at ttl 4, where
-        a packet of another kind gets to a router only."""
-        reset = make_answer("reset", DESTINATION, notes=(pt.FORGED,))
-        return make_trace(reset, walk(3, t4=reset), control=controls)
 
-    def test_verdict_reset_by_a_device_on_the_path_names_the_place(self):
-        trace = self.forged(make_trace(None, {4: exceeded(4)}, "icmp", None,
-                                       first=4, last=4))
-        self.check(trace, "reset", "TCP port 443 is reset by a device at "
-                   "hop 3 (10.0.3.1) or just behind it, not by "
-                   "198.51.100.7: with ttl 4 ICMP echo gets to 10.0.4.1 "
-                   "only", 1)
-        self.assertEqual((trace.blocked_after, trace.blocked_before),
-                         ({"ttl": 3, "address": "10.0.3.1"},
-                          {"ttl": 4, "address": "10.0.4.1"}))
-        self.assertIsNone(trace.distance)
+class TraceTests(unittest.TestCase):
 
-    def test_verdict_reset_with_a_whole_control_trace_says_the_same(self):
-        check = make_trace(None, {4: exceeded(4)}, "icmp", None, first=4,
-                           last=4)
-        for controls in ([echo_trace(9)], [echo_trace(9), check]):
-            self.assertEqual(self.forged(*controls).summary,
-                             self.forged(check).summary)
+    def test_trace_says_its_verdict_in_a_sentence(self):
+        for text, words in SENTENCES:
+            case = read_case(text)
+            trace = make_trace(case=case)
+            if words[0].islower():
+                words = "%s %s" % (case.path.label, words)
+            self.assertEqual(trace.summary, words, text)
+            self.assertEqual(trace.error, "not permitted" if
+                             trace.verdict == "error" else None)
 
-    def test_verdict_silent_is_of_a_udp_host_that_is_reachable(self):
-        trace = make_trace(None, walk(4), "udp", 514,
-                           control=[echo_trace(5)])
-        self.check(trace, "silent", "UDP port 514 is open or filtered: "
-                   "nothing came from it, though 198.51.100.7 is up (ICMP "
-                   "echo reaches 198.51.100.7, 5 hops away); syslog answers "
-                   "no such probe", 1)
-        self.assertIsNone(trace.blocked_after)
+    def test_request_that_is_reset_at_hop_2_is_so_wherever_it_is_said(self):
+        lost = make_trace(opened(0.012), walk(4, t5=opened()),
+                          request=make_request(
+                              "expired expired reset reset".split(),
+                              "reset"))
+        place = "at hop 2 (10.0.2.1) or just behind it"
+        summary = "TLS ClientHello for app.example is reset %s; TCP port " \
+            "443 is open" % place
+        entry = lost.as_dict()
+        for key, value in (
+                ("verdict", "reset"), ("reached", False),
+                ("responder", None), ("summary", summary),
+                ("blocked_after", {"ttl": 2, "address": "10.0.2.1"}),
+                ("blocked_before", {"ttl": 3, "address": "10.0.3.1"})):
+            self.assertEqual((key, entry[key], getattr(lost, key)),
+                             (key, value, value))
+        self.assertEqual(lost.exit_status, 1)
+        self.assertEqual([finding["text"] for finding in lost.findings], [
+            "TLS ClientHello for app.example: ttl 1 2 expired, 3 4 full "
+            "reset"])
+        other = make_trace(opened(), walk(4, t5=opened()), port=80)
+        row = pt.format_table([lost, other])[1]
+        self.assertEqual(row.split()[:4], ["443", "https", "reset", "5"])
+        self.assertTrue(row.endswith(place), row)
+        self.assertEqual(pt.format_summaries([lost, other]), [
+            summary, "1 of 2 ports of 198.51.100.7 were reached"])
+        self.assertEqual(pt.format_success([lost, other]),
+                         "Could not reach destination by 1 of 2 ports")
 
-    def test_verdict_error_says_why_and_has_its_exit_status(self):
-        failed = make_answer("send-failed", rtt=None,
-                             error="Operation not permitted")
-        trace = make_trace(failed, {1: failed, 2: failed})
-        self.check(trace, "error", "TCP port 443 could not be probed: "
-                   "Operation not permitted", 2)
-        self.assertEqual(trace.error, "Operation not permitted")
+    def test_proxy_and_circle_are_findings_where_they_are(self):
+        for text, found in (
+                ("O/rrO E/rrrrrE+icmp", [
+                    ("proxy", 3, "something at hop 3 (10.0.3.1) or just "
+                     "before it answers for 198.51.100.7 (transparent "
+                     "proxy): ICMP echo reaches 198.51.100.7, 6 hops "
+                     "away")]),
+                ("O/rrO E/rrrE+icmp", []), ("O/rrO E/rorrrE+icmp", []),
+                ("./rrabababab", [
+                    ("loop", 3, "the path loops between hop 3 (10.0.3.1) "
+                     "and hop 4 (10.0.4.1)")]),
+                ("./rrr ./rrr............3+icmp", [
+                    ("loop", 3, "10.0.3.1 answers as hop 3 and as hop 16: "
+                     "the path loops, or it answers for others")])):
+            self.assertEqual([
+                (each["kind"], each["hop"], each["text"])
+                for each in make_trace(case=read_case(text)).findings],
+                found)
 
-    def test_verdict_of_one_failed_hop_is_not_an_error(self):
-        failed = make_answer("send-failed", rtt=None, error="denied")
-        trace = make_trace(opened(), walk(3, t2=failed, t4=opened()))
-        self.assertEqual((trace.verdict, trace.distance, trace.error),
-                         ("open", 4, None))
-
-    def test_verdict_of_an_interrupted_trace_is_none(self):
-        trace = make_trace(None, walk(2), complete=False)
-        self.assertIsNone(trace.verdict)
-        self.assertEqual(trace.exit_status, 1)
-
-    def test_verdict_of_an_interrupted_trace_that_reached_stands(self):
-        trace = make_trace(opened(), walk(2), complete=False)
-        self.assertEqual((trace.verdict, trace.exit_status), ("open", 0))
-
-    def test_verdict_words_cover_every_outcome_that_ends_a_trace(self):
+    def test_verdicts_cover_every_outcome_that_ends_a_trace(self):
         for word, outcome in pt.OUTCOMES.items():
             if outcome.reached:
                 self.assertIn(pt.REACHED_VERDICTS[word], pt.VERDICTS)
@@ -821,7 +1001,9 @@ class VerdictTests(unittest.TestCase):
 
     def test_trace_as_dict_is_what_the_design_describes(self):
         data = make_answer("data", DESTINATION, 0.0231, data=b"\xff\x1b")
-        entry = make_trace(data, walk(3, t4=data), "udp", 53).as_dict()
+        trace = make_trace(data, walk(3, t4=data), "udp", 53)
+        self.assertEqual((trace.rtt, trace.banner), (0.0231, b"\xff\x1b"))
+        entry = trace.as_dict()
         for key, value in (
                 ("destination", "mail.example.com"),
                 ("address", DESTINATION), ("family", 4), ("method", "udp"),
@@ -832,7 +1014,8 @@ class VerdictTests(unittest.TestCase):
                 ("responder", DESTINATION), ("blocked_after", None),
                 ("blocked_before", None), ("banner", u"\xff\x1b"),
                 ("elapsed_ms", 500.0), ("error", None), ("control", []),
-                ("findings", [])):
+                ("findings", []), ("path_mtu", None),
+                ("source_port", None)):
             self.assertEqual((key, entry[key]), (key, value))
         self.assertEqual([hop["ttl"] for hop in entry["hops"]],
                          [1, 2, 3, 4])
@@ -849,101 +1032,69 @@ def make_hop(*answers, **more):
 
 class HopTests(unittest.TestCase):
 
-    def check(self, hop, line, timed=None):
-        self.assertEqual(str(hop), line)
-        if timed is not None:
-            self.assertEqual(hop.format_line(), line + timed)
+    def test_hop_is_a_line_and_its_times_follow(self):
+        router_2 = "4\t10.0.2.1 (10.0.2.1)  ICMP 11/0"
+        for hop, line, times in (
+                (make_hop(exceeded(2, 0.000412)), router_2, "  0.412 ms"),
+                (make_hop(exceeded(2, 0.000412), name="gw.example.net"),
+                 "4\tgw.example.net (10.0.2.1)  ICMP 11/0", "  0.412 ms"),
+                (make_hop(exceeded(2, 0.001), exceeded(2, 0.002)), router_2,
+                 "  1.000 ms  2.000 ms"),
+                (make_hop(exceeded(2, 0.001), exceeded(3, 0.002)), router_2,
+                 "  1.000 ms  10.0.3.1 (10.0.3.1)  ICMP 11/0  2.000 ms"),
+                (make_hop(exceeded(2, None)), router_2, ""),
+                (make_hop(exceeded(2, None, reply_ttl=62), verbose=True),
+                 router_2, "  reply ttl 62  (time exceeded in transit)"),
+                (make_hop(), "4\t*\ttimed out", ""),
+                (make_hop(DENIED), "4\t*\tnot sent: not permitted", ""),
+                (make_hop(UNSEEN),
+                 "4\t?  time-exceeded, address not visible", "  20.000 ms"),
+                (make_hop(UNSEEN_NO), "4\tTCP port 25 connection refused, "
+                 "by whom is not visible", "  20.000 ms"),
+                (make_hop(opened(), more=True), ">4\tTCP port 25 connection "
+                 "successful. [Reached Destination]", "  20.000 ms"),
+                (make_hop(opened(data=b"220 mail\r\n")), "4\tTCP port 25 "
+                 "connection successful, received data: '220 mail\\r\\n'",
+                 "  20.000 ms"),
+                (make_hop(REFUSED), "4\tTCP port 25 connection refused "
+                 "[Reached Destination]", "  20.000 ms"),
+                (make_hop(make_answer("data", DESTINATION, data=b"\0hi"),
+                          method="udp", port=53), "4\tUDP port 53 "
+                 "responded, received data: '\\x00hi'", "  20.000 ms"),
+                (make_hop(CLOSED, method="udp"), "4\tmail.example.com "
+                 "(198.51.100.7)  ICMP 3/3 [Reached Destination]",
+                 "  20.000 ms"),
+                (make_hop(ECHO, method="icmp"), "4\tmail.example.com "
+                 "(198.51.100.7) ICMP echo reply [Reached Destination]",
+                 "  20.000 ms"),
+                (make_hop(exceeded(2), name="a\x1b[2J\nb{ttl}%s"),
+                 "4\ta\\x1b[2J\\nb{ttl}%s (10.0.2.1)  ICMP 11/0",
+                 "  20.000 ms")):
+            self.assertEqual((str(hop), hop.format_line()),
+                             (line, line + times))
 
-    def test_hop_of_a_router_shows_name_address_type_and_time(self):
-        self.check(make_hop(exceeded(2, 0.000412)),
-                   "4\t10.0.2.1 (10.0.2.1)  ICMP 11/0", "  0.412 ms")
-        self.check(make_hop(exceeded(2, 0.000412), name="gw.example.net"),
-                   "4\tgw.example.net (10.0.2.1)  ICMP 11/0", "  0.412 ms")
-
-    def test_hop_that_was_silent_timed_out(self):
+    def test_hop_that_was_silent_knows_nothing(self):
         hop = make_hop()
-        self.check(hop, "4\t*\ttimed out", "")
         self.assertEqual(
             (hop.outcome, hop.address, hop.rtt, hop.icmp_type, hop.icmp_code,
              hop.reply_ttl, hop.rxdata, hop.ipfields, hop.icmpfields,
-             hop.reached, hop.final),
-            ("timeout", None, None, None, None, None, None, None, None,
-             False, False))
-
-    def test_hop_of_the_destination_has_the_fixed_wording(self):
-        self.check(make_hop(opened()), "4\tTCP port 25 connection "
-                   "successful. [Reached Destination]", "  20.000 ms")
-        self.check(make_hop(make_answer(
-            "open", DESTINATION, data=b"220 mail\r\n")),
-            "4\tTCP port 25 connection successful, received data: "
-            "'220 mail\\r\\n'")
-        self.check(make_hop(make_answer("refused", DESTINATION)),
-                   "4\tTCP port 25 connection refused [Reached Destination]")
-        self.check(make_hop(make_answer("data", DESTINATION, data=b"\0hi"),
-                            method="udp", port=53),
-                   "4\tUDP port 53 responded, received data: '\\x00hi'")
-        self.check(make_hop(make_answer("port-unreachable", DESTINATION,
-                                        icmp=(3, 3)), method="udp"),
-                   "4\tmail.example.com (198.51.100.7)  ICMP 3/3 "
-                   "[Reached Destination]")
-        self.check(make_hop(make_answer("echo-reply", DESTINATION,
-                                        icmp=(0, 0)), method="icmp"),
-                   "4\tmail.example.com (198.51.100.7) ICMP echo reply "
-                   "[Reached Destination]")
-
-    def test_hop_that_was_not_sent_says_why(self):
-        self.check(make_hop(make_answer("send-failed", rtt=None,
-                                        error="not permitted")),
-                   "4\t*\tnot sent: not permitted", "")
-
-    def test_hop_without_an_address_shows_that_it_is_not_visible(self):
-        hop = make_hop(make_answer("time-exceeded"))
-        self.assertIn("not visible", str(hop))
-        self.assertNotIn("None", hop.format_line())
-
-    def test_hop_with_several_answers_shows_every_time(self):
-        self.check(make_hop(exceeded(2, 0.001), exceeded(2, 0.002)),
-                   "4\t10.0.2.1 (10.0.2.1)  ICMP 11/0",
-                   "  1.000 ms  2.000 ms")
-
-    def test_hop_with_a_second_router_shows_its_address_too(self):
-        line = make_hop(exceeded(2, 0.001), exceeded(3, 0.002)).format_line()
-        self.assertEqual(line.count("\n"), 0)
-        self.assertIn("10.0.2.1 (10.0.2.1)  ICMP 11/0  1.000 ms", line)
-        self.assertIn("10.0.3.1 (10.0.3.1)  ICMP 11/0  2.000 ms", line)
-
-    def test_hop_with_unknown_time_shows_none(self):
-        self.check(make_hop(exceeded(2, None)),
-                   "4\t10.0.2.1 (10.0.2.1)  ICMP 11/0", "")
-
-    def test_hop_that_is_verbose_names_icmp_and_reply_ttl(self):
-        line = make_hop(exceeded(2)._replace(reply_ttl=62),
-                        verbose=True).format_line()
-        self.assertIn("reply ttl 62", line)
-        self.assertIn("time exceeded in transit", line)
-
-    def test_hop_farther_than_max_hops_is_marked(self):
-        self.assertTrue(str(make_hop(opened(), more=True)).startswith(">4"))
-
-    def test_hop_with_a_hostile_name_is_escaped(self):
-        hop = make_hop(exceeded(2), name="a\x1b[2J\nb{ttl}%s")
-        self.check(hop, "4\ta\\x1b[2J\\nb{ttl}%s (10.0.2.1)  ICMP 11/0")
+             hop.reached, hop.final, hop.heard),
+            ("timeout",) + (None,) * 8 + (False,) * 3)
 
     def test_hop_with_hostile_data_is_escaped_and_cut(self):
-        text = str(make_hop(make_answer("open", DESTINATION,
-                                        data=b"{ttl}\x1b\n" + b"\xff" * 500)))
+        text = str(make_hop(opened(data=b"{ttl}\x1b\n" + b"\xff" * 500)))
         self.assertTrue(all(c == "\t" or " " <= c <= "~" for c in text))
         self.assertIn("'{ttl}\\x1b\\n\\xff", text)
         self.assertEqual(text.count("\\xff"), 120 - 7)
 
     def test_hop_fields_of_the_old_interface_are_there(self):
-        hop = make_hop(exceeded(2)._replace(reply_ttl=62))
-        self.assertEqual(hop.ipfields.ip_source_address, "10.0.2.1")
-        self.assertEqual((hop.icmpfields.icmp_type,
-                          hop.icmpfields.icmp_code), (11, 0))
-        self.assertEqual((hop.ttl, hop.reached, hop.final, hop.rxdata),
-                         (4, False, False, None))
-        self.assertEqual(hop.msg, "10.0.2.1 (10.0.2.1)  ICMP 11/0")
+        hop = make_hop(exceeded(2, reply_ttl=62))
+        self.assertEqual(
+            (hop.ipfields.ip_source_address, hop.icmpfields.icmp_type,
+             hop.icmpfields.icmp_code, hop.ttl, hop.reached, hop.final,
+             hop.rxdata, hop.msg),
+            ("10.0.2.1", 11, 0, 4, False, False, None,
+             "10.0.2.1 (10.0.2.1)  ICMP 11/0"))
 
     def test_hop_reached_and_final_follow_from_the_outcome(self):
         for outcome, reached, final in (
@@ -951,14 +1102,15 @@ class HopTests(unittest.TestCase):
                 ("open", True, True), ("data", True, True),
                 ("refused", True, True), ("port-unreachable", True, True),
                 ("unreachable", False, True), ("prohibited", False, True),
-                ("timeout", False, False), ("send-failed", False, False)):
+                ("reset", False, True), ("timeout", False, False),
+                ("send-failed", False, False)):
             hop = make_hop(make_answer(outcome, DESTINATION))
             self.assertEqual((outcome, hop.reached, hop.final),
                              (outcome, reached, final))
 
     def test_hop_as_dict_is_what_the_design_describes(self):
-        answer = exceeded(2, 0.0004)._replace(reply_ttl=64)
-        entry = make_hop(answer, exceeded(3), name="gw").as_dict()
+        entry = make_hop(exceeded(2, 0.0004, reply_ttl=64), exceeded(3),
+                         name="gw").as_dict()
         for key, value in (
                 ("ttl", 4), ("outcome", "time-exceeded"),
                 ("address", "10.0.2.1"), ("name", "gw"), ("rtt_ms", 0.4),
@@ -967,8 +1119,8 @@ class HopTests(unittest.TestCase):
             self.assertEqual((key, entry[key]), (key, value))
         self.assertEqual([probe["address"] for probe in entry["probes"]],
                          ["10.0.2.1", "10.0.3.1"])
-        self.assertEqual(make_hop().as_dict()["rtt_ms"], None)
-        self.assertEqual(make_hop().as_dict()["probes"], [])
+        entry = make_hop().as_dict()
+        self.assertEqual((entry["rtt_ms"], entry["probes"]), (None, []))
 
 
 if __name__ == "__main__":

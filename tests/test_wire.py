@@ -951,7 +951,7 @@ class ClassifyTests(unittest.TestCase):
 
     def test_icmp_in_words_names_type_code_and_meaning(self):
         def words(version, kind, code):
-            return pt.format_icmp(version, pt.NO_ANSWER._replace(
+            return pt.format_icmp(version, pt.NO_REPLY._replace(
                 icmp_type=kind, icmp_code=code))
 
         self.assertEqual(
