@@ -254,11 +254,12 @@ class World(object):
         self.method.world = self
         plan.setdefault("last", 3)
         plan.setdefault("full_retries", 0)
-        self.plan = pt.Plan(**plan)
-        self.engine = pt.Engine(
-            self.target, self.raw, banner_wait,
-            clock=self.clock.monotonic, poller=self.poller)
-        self.engine.add(self.method, self.plan)
+        self.series = pt.Series(
+            aim=pt.Aim(self.method.name, self.target, None),
+            method=self.method, **plan)
+        self.engine = pt.Engine(self.raw, banner_wait, poller=self.poller,
+                                clock=self.clock.monotonic)
+        self.engine.add(self.series)
 
     # What the kernel and the network do
 
@@ -337,12 +338,14 @@ class World(object):
         raise AssertionError("the engine does not come to an end")
 
     def state(self, ttl):
-        return [state for state in [self.plan.full] + self.plan.states
+        return [state for state in self.series.all_states
                 if state.ttl == ttl][0]
 
     def answer(self, ttl):
-        state = self.state(ttl)
-        return state.answers[0] if state.answers else None
+        """Return the answer to a ttl with all facts, None if silent."""
+        for probe in self.state(ttl).answered:
+            return pt.complete(probe)
+        return None
 
     def probes(self, ttl):
         return [sock for _, sent, sock in self.sent if sent == ttl]
@@ -428,7 +431,8 @@ class MatchingTests(unittest.TestCase):
             0.01, sock, router(1), destination="10.9.9.9")
         world.run()
         self.assertEqual(world.answer(1).address, router(1))
-        self.assertIn("10.9.9.9", " ".join(world.answer(1).notes))
+        self.assertIn("10.9.9.9", " ".join(pt.format_notes(
+            world.answer(1))))
 
     def test_quote_of_another_destination_yields_to_the_true_one(self):
         world = World(self, last=1)
@@ -985,7 +989,8 @@ class RawSocketTests(unittest.TestCase):
         world.on_send = on_send
         world.run()
         self.assertEqual(world.answer(2).address, router(2))
-        self.assertIn("10.9.9.9", " ".join(world.answer(2).notes))
+        self.assertIn("10.9.9.9", " ".join(pt.format_notes(
+            world.answer(2))))
 
     def test_raw_replies_that_contradict_each_other_are_not_believed(self):
         world = World(self, FakeTcp, raw=True, last=1, retries=0)
@@ -1164,7 +1169,7 @@ class ClosingTests(unittest.TestCase):
                 return errno.EPERM                  # never sent
         world.on_send = on_send
         world.run(until=0.04)
-        self.assertTrue(world.plan.full.held)
+        self.assertTrue(world.series.full.held)
         self.assertNotEqual(world.open_sockets(), [])
         world.engine.close()
         self.assertEqual(world.open_sockets(), [])
@@ -1197,7 +1202,7 @@ class ClosingTests(unittest.TestCase):
                 world.queue(0.02, sock, router(ttl))
         world.on_send = on_send
         world.run(until=0.05)
-        self.assertTrue(world.plan.full.held)
+        self.assertTrue(world.series.full.held)
         for ttl in range(4, 9):
             sock, = world.probes(ttl)
             self.assertAlmostEqual(sock.closed_at, 1000.02)
@@ -1356,15 +1361,14 @@ class NamesTests(unittest.TestCase):
         self.asked = []
         self.pending = {}
 
-        def run_beside(function, address):
-            self.asked.append(address)
-            result = self.pending[address] = []
-            if address in answers:
-                result.append(answers[address])
-            return result
+        class FakeBeside(object):
+            def __init__(beside, lookup, address):
+                self.asked.append(address)
+                beside.result = self.pending[address] = [
+                    answers[address]] if address in answers else []
 
-        self.addCleanup(setattr, pt, "run_beside", pt.run_beside)
-        pt.run_beside = run_beside
+        self.addCleanup(setattr, pt, "Beside", pt.Beside)
+        pt.Beside = FakeBeside
         return pt.Names(lookup=None, clock=self.clock.monotonic)
 
     def test_name_that_is_found_is_known_and_asked_for_once(self):
@@ -1439,20 +1443,15 @@ class NamesTests(unittest.TestCase):
             gate.wait(5)
             return one + two
 
-        result = pt.run_beside(wait_and_add, 1, 2)
-        self.assertEqual(result, [])
+        slow = pt.Beside(wait_and_add, 1, 2)
+        slow.wait(0.01)
+        self.assertEqual(slow.result, [])
         gate.set()
-        self.join(result)
-        self.assertEqual(result, [3])
-        result = pt.run_beside(wait_and_add, 1, "2")
-        self.join(result)
-        self.assertIsInstance(result[0], TypeError)
-
-    @staticmethod
-    def join(result):
-        for thread in threading.enumerate():
-            if thread is not threading.current_thread() and not result:
-                thread.join(5)
+        slow.wait(5)
+        self.assertEqual(slow.result, [3])
+        failed = pt.Beside(wait_and_add, 1, "2")
+        failed.wait(5)
+        self.assertIsInstance(failed.result[0], TypeError)
 
 
 if __name__ == "__main__":

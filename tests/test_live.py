@@ -266,23 +266,29 @@ class TestChainOfKernelRouters(ChainCase):
 
     def test_reset_by_a_kernel_router_names_the_device(self):
         """In the forward hook it acts behind the ttl check, in prerouting
-        before it: the ttl of the reset tells, with and without root."""
-        for hook, first in (("forward", 3), ("prerouting", 2)):
+        before it: root sees which, by the ttl of the reset."""
+        for hook, first, place in (("forward", 3, ""),
+                                   ("prerouting", 2, " or just before it")):
             self.net.nft(self.net.routers[1], "\n".join([
                 "table inet t {", "chain c {",
                 "type filter hook %s priority 0;" % hook,
                 "tcp dport 445 reject with tcp reset", "}", "}", ""]))
             calls = [([destination, "-p445"], how) for how in BOTH
                      for destination in self.each_family()]
-            for call, result in zip(calls, run_json_all(self.net, calls)):
+            for (words, how), result in zip(calls,
+                                            run_json_all(self.net, calls)):
                 self.assert_verdict(result, "reset", 1)
                 self.assertEqual(result[1]["hops"][-1]["ttl"], first)
-                self.assertIn("by a device at hop 2 (%s)%s, not by" % (
-                    self.expected(call[0][0])[1],
-                    "" if hook == "forward" else " or just before it"),
-                    result[1]["summary"])
-                self.assertIn("the reset arrives with ttl 63",
-                              result[1]["summary"])
+                routers, summary = (self.expected(words[0]),
+                                    result[1]["summary"])
+                says = "by a device at hop %d (%s) or just behind it, not" % (
+                    first - 1, routers[first - 2])
+                if how is ROOT:
+                    says = "by a device at hop 2 (%s)%s, not by" % (
+                        routers[1], place)
+                self.assertIn(says, summary)
+                self.assertEqual("the reset arrives with ttl 63" in summary,
+                                 how is ROOT)
             self.tearDown()
 
     def test_proxy_on_the_way_is_found_with_v_or_control(self):
@@ -959,8 +965,9 @@ class TestControl(PathCase):
             self.assert_verdict(result, "reset", 1)
             self.assertEqual(result[1]["blocked_after"],
                              {"ttl": 4, "address": hop(4)})
-            self.assertIn("by a device at hop 4 (%s), not by %s" % (
-                hop(4), address), result[1]["summary"])
+            which = "" if result[1]["privileged"] else " or just behind it"
+            self.assertIn("by a device at hop 4 (%s)%s, not by %s" % (
+                hop(4), which, address), result[1]["summary"])
 
     def test_forged_reset_with_an_odd_ttl_leaves_two_places(self):
         self.make(routers=8, delay=0.01, hops={4: {"filters": [
