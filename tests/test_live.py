@@ -266,23 +266,29 @@ class TestChainOfKernelRouters(ChainCase):
 
     def test_reset_by_a_kernel_router_names_the_device(self):
         """In the forward hook it acts behind the ttl check, in prerouting
-        before it: the ttl of the reset tells, with and without root."""
-        for hook, first in (("forward", 3), ("prerouting", 2)):
+        before it: root sees which, by the ttl of the reset."""
+        for hook, first, place in (("forward", 3, ""),
+                                   ("prerouting", 2, " or just before it")):
             self.net.nft(self.net.routers[1], "\n".join([
                 "table inet t {", "chain c {",
                 "type filter hook %s priority 0;" % hook,
                 "tcp dport 445 reject with tcp reset", "}", "}", ""]))
             calls = [([destination, "-p445"], how) for how in BOTH
                      for destination in self.each_family()]
-            for call, result in zip(calls, run_json_all(self.net, calls)):
+            for (words, how), result in zip(calls,
+                                            run_json_all(self.net, calls)):
                 self.assert_verdict(result, "reset", 1)
                 self.assertEqual(result[1]["hops"][-1]["ttl"], first)
-                self.assertIn("by a device at hop 2 (%s)%s, not by" % (
-                    self.expected(call[0][0])[1],
-                    "" if hook == "forward" else " or just before it"),
-                    result[1]["summary"])
-                self.assertIn("the reset arrives with ttl 63",
-                              result[1]["summary"])
+                routers, summary = (self.expected(words[0]),
+                                    result[1]["summary"])
+                says = "by a device at hop %d (%s) or just behind it, not" % (
+                    first - 1, routers[first - 2])
+                if how is ROOT:
+                    says = "by a device at hop 2 (%s)%s, not by" % (
+                        routers[1], place)
+                self.assertIn(says, summary)
+                self.assertEqual("the reset arrives with ttl 63" in summary,
+                                 how is ROOT)
             self.tearDown()
 
     def test_proxy_on_the_way_is_found_with_v_or_control(self):
@@ -502,6 +508,59 @@ class TestEmulatedPath(PathCase):
         time.sleep(0.4)
         self.assertGreater(printed, 1)
         self.assertEqual(self.net.half_open(self.net.server, 8020), 0)
+
+    def test_interrupt_at_any_wait_inside_a_session_leaves_nothing_open(self):
+        """Requests by each ttl, a TLS handshake and --mtu, in one process
+        that counts its open files."""
+        self.make(routers=4, delay=0.003)
+        for port, answer in ((443, b"\x15\3\1\0\2\2\x28"),
+                             (444, b"\x16\3\3\x10\0"),
+                             (80, b"HTTP/1.0 200 OK\r\n\r\n")):
+            self.serve("answer", port=port, banner=answer)
+        for first, how in ((0, USER), (8, ROOT)):
+            ends = run_module(self.net, "first = %d" % first + """
+import os, ssl
+def guard(wait, seconds):
+    left[0] -= 1
+    if left[0] < 0:
+        raise KeyboardInterrupt
+    return wait(seconds)
+def interrupt(words, at):
+    left[0] = at
+    before = len(os.listdir("/proc/self/fd"))
+    tracer = p.Traceroute(destination="192.0.2.7", no_dns=True, guard=guard,
+                          banner_wait=0.05, wait_time=0.2, **words)
+    try:
+        tracer.run()
+    except KeyboardInterrupt:
+        pass
+    found = [each["text"] for each in tracer.results[0].findings]
+    return [len(os.listdir("/proc/self/fd")) - before, len(tracer.results),
+            tracer.result.verdict, found]
+os.urandom(1)               # Python 2.7 keeps a file open for it
+result, left = [], [-1]
+for words in (dict(port=443, tls="app.example"),
+              dict(port=444, tls="app.example"),
+              dict(port=[80, 443, 81], http="app.example", mtu=True)):
+    at, left[0] = first, -1
+    while left[0] < 0:          # until it is not interrupted
+        end = interrupt(words, at)
+        if end[0] or left[0] >= 0:
+            result.append(end)
+        at += 17
+""", **how)
+            self.assertEqual([end[:3] for end in ends], [
+                [0, 1, "open"], [0, 1, "open"], [0, 3, "open"]])
+            said = [" ".join(end[3]) for end in ends]
+            for text, port in (("TLS handshake failed: ", 0),
+                               ("handshake failed: timed out", 1),
+                               ("path MTU 1500", 2)):
+                self.assertIn("ttl 1 2 3 4 expired, full answered",
+                              said[port])
+                self.assertIn(text, said[port])
+        time.sleep(0.1)
+        self.assertEqual([self.net.half_open(self.net.server, port)
+                          for port in (443, 444, 80)], [0, 0, 0])
 
     def test_interrupted_json_is_a_document_with_what_is_known(self):
         destination = self.make(routers=6, delay=0.02, hops={
@@ -959,8 +1018,9 @@ class TestControl(PathCase):
             self.assert_verdict(result, "reset", 1)
             self.assertEqual(result[1]["blocked_after"],
                              {"ttl": 4, "address": hop(4)})
-            self.assertIn("by a device at hop 4 (%s), not by %s" % (
-                hop(4), address), result[1]["summary"])
+            which = "" if result[1]["privileged"] else " or just behind it"
+            self.assertIn("by a device at hop 4 (%s)%s, not by %s" % (
+                hop(4), which, address), result[1]["summary"])
 
     def test_forged_reset_with_an_odd_ttl_leaves_two_places(self):
         self.make(routers=8, delay=0.01, hops={4: {"filters": [
@@ -1051,7 +1111,10 @@ class TestRoundTripTimes(PathCase):
                             "--banner-wait=0")
         times = [hop["rtt_ms"] for hop in trace["hops"]]
         self.assertEqual(trace["distance"], 3)
-        for time_ms, true in zip(times, (600, 1200, 1200)):
+        known = [(time_ms, true) for time_ms, true in
+                 zip(times, (600, 1200, 1200)) if time_ms is not None]
+        self.assertGreater(len(known), 1)   # under load one may be lost
+        for time_ms, true in known:
             self.assertLess(abs(time_ms - true), 100, times)
 
     def test_repeated_syn_quoted_too_short_gives_no_time(self):
