@@ -2199,13 +2199,14 @@ def find_end(hops, full_reached):
     """Return the ttl at which a path ends, None while that is not known.
 
     The destination ends it; so does a router that says no, unless
-    something farther away was heard of or the destination reached.
-    hops: Hops or States in ttl order.
+    something farther away was heard of or the destination reached; so does
+    a forged refusal.  hops: Hops or States in ttl order.
     """
     final = None
     for hop in hops:
         if hop.outcome == "time-exceeded":
-            final = None
+            if final and "forged" not in final.answer.flags:
+                final = None
         elif hop.reached:
             return hop.ttl
         elif hop.final and final is None:
@@ -3401,7 +3402,8 @@ class Run(object):
             shown = shown + [
                 show_hop(lead, hop, self.show.queries)
                 for hop in lead.hops[len(shown):]
-                if hop.answers or hop.ttl <= lead.farthest]
+                if hop.ttl <= (lead.end or hop.ttl) and (
+                    hop.answers or hop.ttl <= lead.farthest)]
         lead = lead._replace(shown=tuple(shown))
         controls = self.freeze_controls(self.lead)
         beside = controls
@@ -7005,7 +7007,7 @@ class Command(object):
         """Trace and report; return (exit status, error message or None)."""
         message = tracer = result = None
         try:
-            signals.wait(time.sleep, 0)
+            signals.wait(abs, 0)        # a signal may have come
             tracer = Traceroute(options, host, guard=signals.wait)
             report.begin(tracer)
             for hop in tracer:

@@ -23,7 +23,7 @@ import potraceroute as pt  # noqa: E402
 SCRIPT = os.path.join(ROOT, "potraceroute.py")
 LOOPBACK = "127.0.0.1"
 LIMIT = 56 * 1024
-HEAD = len(pt.PASTE_HEAD)
+HEAD = len(pt.PASTE_HEAD % pt.PASTE_DIGITS)
 AGAIN = r"potraceroute: error: cut off, damaged or not in a file: paste it " \
     r"again, into a file \(.+\)\n$"
 CUT_OFF = "potraceroute: error: this file was cut off: copy it again\n"
@@ -68,8 +68,8 @@ class TextTests(unittest.TestCase):
     def test_block_is_a_head_and_comments_that_a_terminal_takes(self):
         lines = BLOCK[HEAD:].splitlines()
         self.assertEqual([line for line in lines if line[:1] != "#"], [])
-        self.assertTrue(BLOCK.startswith(pt.PASTE_HEAD + "# potraceroute " +
-                                         pt.__version__), BLOCK[:HEAD + 40])
+        self.assertTrue(BLOCK[HEAD:].startswith(
+            "# potraceroute " + pt.__version__), BLOCK[:HEAD + 40])
         for line in BLOCK.splitlines():
             self.assertLess(len(line), 255)
             self.assertEqual(line, line.strip())
