@@ -407,10 +407,8 @@ def format_address(packed):
 
 
 def decode_sockaddr(data):
-    """Return the address in a struct sockaddr_in or sockaddr_in6, or None.
-
-    The sockaddr is told by its family, in the host's byte order.
-    """
+    """Return the address in a struct sockaddr_in or sockaddr_in6, or None;
+    its family is in the host's byte order."""
     if len(data) < 8:
         return None
     family, = struct.unpack_from("=H", data)
@@ -422,10 +420,8 @@ def decode_sockaddr(data):
 
 
 def encode_echo(version, ident, seq, payload):
-    """Return an ICMP echo request (RFC 792, RFC 4443 4.1).
-
-    The checksum of ICMPv6 covers addresses: there the kernel fills it in.
-    """
+    """Return an ICMP echo request (RFC 792, RFC 4443 4.1); the kernel fills
+    in the checksum of ICMPv6."""
     kind = FAMILIES[version].echo
     form = "!BBHHH"
     packet = struct.pack(form, kind, 0, 0, ident, seq) + payload
@@ -436,11 +432,9 @@ def encode_echo(version, ident, seq, payload):
 
 
 def encode_ipv4(source, destination, ttl, tos, payload, order):
-    """Return an ICMP packet for a socket with IP_HDRINCL (RFC 791 3.1).
-
-    The kernel fills in identification and checksum.  order: of ip_len and
-    ip_off, "!" or "=", as the kernel wants them.
-    """
+    """Return an ICMP packet for a socket with IP_HDRINCL (RFC 791 3.1), whose
+    ident and checksum the kernel fills in.  order: "!" or "=", as it wants
+    ip_len and ip_off."""
     return (struct.pack("!BB", 0x45, tos) +
             struct.pack(order + "HHH", 20 + len(payload), 0, 0) +
             struct.pack("!BBH4s4s", ttl, FAMILIES[4].icmp, 0,
@@ -449,10 +443,8 @@ def encode_ipv4(source, destination, ttl, tos, payload, order):
 
 
 def decode_ip(packet):
-    """Return (Quoted with addresses, rest) of an IPv4 or IPv6 packet.
-
-    Of a packet cut too short, or none at all, (None, b"").
-    """
+    """Return (Quoted with addresses, rest) of an IPv4 or IPv6 packet;
+    (None, b"") of one cut too short, or none at all."""
     data = bytearray(packet[:40])
     if len(data) >= 20 and 0x45 <= data[0] <= 0x4f:
         rest = packet[(data[0] & 15) * 4:]
@@ -522,11 +514,8 @@ def decode_transport(quoted, rest):
 
 
 def decode_extension(data):
-    """Return what an ICMP extension (RFC 4884 7) tells, as fields of Reply:
-    tuples of at most 16 labels (Label) and interfaces (text).
-
-    Where it begins may be a guess: none but a sound one is believed.
-    """
+    """Return what an ICMP extension (RFC 4884 7) tells, as fields of Reply.
+    Where it begins may be a guess: only a sound one is believed."""
     labels, interfaces, rest = (), (), data[4:]
     if data[:2] != b"\x20\0" or data[2:4] != b"\0\0" and checksum(data):
         rest = b""
@@ -675,9 +664,8 @@ NOTES = {
 def classify(reply, destination, own_address):
     """Return (outcome, reason or None) of a reply to one of our probes.
 
-    Only the destination itself can say that a port is closed; the same
-    words from anybody else are a prohibition.  An ICMP error that comes
-    from this very host means that the probe never left it.
+    Only the destination can say that a port is closed: from anybody else
+    it is a prohibition.  After an error from this very host, nothing left.
     """
     if reply.kind == "unsent":
         return "send-failed", format_errno(reply.error)
@@ -773,10 +761,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
             return None
         return IcmpFields(self.icmp_type, self.icmp_code)
 
-    @property
-    def msg(self):
-        """The line without the ttl and the time."""
-        return self.format_answer(self.answer)
+    # The line without the ttl and the time.
+    msg = property(lambda self: self.format_answer(self.answer))
 
     def format_answer(self, answer):
         """Return the line of one answer, by its outcome."""
@@ -976,10 +962,8 @@ def takes_option(kind, option):
 
 
 def decode_stamp(value, nano):
-    """Return the seconds in a struct timespec (nano) or timeval, or None.
-
-    Told by its length: 32-bit systems have two forms.
-    """
+    """Return the seconds in a struct timespec (nano) or timeval, or None;
+    32-bit systems have two forms."""
     form = {8: "=ii", 16: "=qq"}.get(len(value))
     if form is None:
         return None
@@ -988,10 +972,8 @@ def decode_stamp(value, nano):
 
 
 class ErrorQueue(Mechanism):
-    """Linux's error queue: ip(7) IP_RECVERR.  No privilege is needed.
-
-    For TCP since kernel 5.8 (commit 45af29ca761c).
-    """
+    """Linux's error queue, for every user: ip(7) IP_RECVERR; for TCP since
+    kernel 5.8 (commit 45af29ca761c)."""
 
     name = "error-queue"
     sight = "addresses"
@@ -1039,11 +1021,8 @@ class ErrorQueue(Mechanism):
 
     @staticmethod
     def decode_error(value, version, quoted, facts):
-        """Return the Reply in a struct sock_extended_err, or None.
-
-        The struct is followed by the address of who sent the ICMP error
-        (linux/errqueue.h, SO_EE_OFFENDER).
-        """
+        """Return the Reply in a struct sock_extended_err, or None; the
+        address of who sent the error follows (SO_EE_OFFENDER)."""
         if len(value) < 16:
             return None
         number, origin, kind, code = struct.unpack_from("=iBBB", value)
@@ -1098,9 +1077,8 @@ class OldWindows(Mechanism):
 class IcmpApi(Mechanism):
     """Windows' ICMP API (iphlpapi): no privilege, and no firewall between.
 
-    The system chooses ident and seq, and matches the answers.  A call waits
-    for its answer, in a thread of its own; the end of one is told by a
-    datagram over loopback, on a socket that is connected to itself.
+    The system chooses ident and seq.  A call waits for its answer in a
+    thread, whose end is told by a datagram on a socket connected to itself.
     """
 
     name = "icmp-api"
@@ -1283,11 +1261,8 @@ class OwnHeader(Mechanism):
 
 
 class RawSocket(Mechanism):
-    """A raw ICMP socket: the answers that come to the whole host.
-
-    As a witness beside the error queue it adds the quoted IP header and the
-    ttl of resets; alone it carries the answers.
-    """
+    """A raw ICMP socket: the answers that come to the whole host.  Beside
+    the error queue it adds the quoted IP header and the ttl of resets."""
 
     name = "raw-socket"
     sight = "addresses"
@@ -1466,10 +1441,8 @@ SYSTEM = find_system(sys.platform)
 
 
 def select_mechanism(wanted, method):
-    """Return the mechanism for a method's name, by trying.
-
-    wanted: None, or the name of the only one that will do.
-    """
+    """Return the mechanism for a method's name, by trying.  wanted: None, or
+    the name of the only one that will do."""
     for kind in SYSTEM.mechanisms + (Mechanism,):       # if no other does
         if (method in kind.methods and wanted in (None, kind.name) and
                 kind.available()):
@@ -1481,10 +1454,8 @@ def select_mechanism(wanted, method):
 
 
 def open_witness(wanted, mechanism, target, method):
-    """Return the raw socket that hears what a mechanism does not, or None.
-
-    Raises RunError if neither is the one that is wanted.
-    """
+    """Return the raw socket that hears what a mechanism does not, or None;
+    raises RunError if neither is the one that is wanted."""
     problem = "not available on this system"
     kinds = () if mechanism.alone else SYSTEM.witnesses
     for kind in kinds:
@@ -6546,28 +6517,21 @@ def try_method(proto, version):
 
 def trace_loopback(proto, version, port):
     """Trace to a port of this host; return what try_method() finds."""
-    if proto == "icmp":
-        port = None
-    tracer = Traceroute(None, LOOPBACK[version], proto, port=port,
-                        no_dns=True, wait_time=1.5, control="none",
-                        max_hops=1, banner_wait=0)
+    tracer = Traceroute(None, LOOPBACK[version], proto, no_dns=True,
+                        port=None if proto == "icmp" else port,
+                        wait_time=1.5, control="none", max_hops=1,
+                        banner_wait=0)
     result = tracer.run()
     problem = tracer.why or None
     if not problem and not result.reached:
         problem = result.error or "no answer has come back over loopback"
     if proto == "tcp" and LINUX and not result.privileged:
-        problem = find_old_kernel() or problem
+        release = os.uname()[2]
+        if release_of(release) < (5, 8):
+            problem = ("hop addresses are not visible: they need Linux 5.8, "
+                       "this is %s; %s" % (release, SYSTEM.cure))
     return {"works": result.reached, "mechanism": result.mechanism,
             "privileged": result.privileged, "problem": problem}
-
-
-def find_old_kernel():
-    """Return why a TCP trace without privilege shows no hops, or None."""
-    release = os.uname()[2]
-    if release_of(release) >= (5, 8):
-        return None
-    return ("hop addresses are not visible: they need Linux 5.8, this is "
-            "%s; %s" % (release, SYSTEM.cure))
 
 
 def release_of(text):
@@ -6598,23 +6562,20 @@ def format_methods(rows):
     """Return the lines of a table of methods; problems are footnotes."""
     table = [("Method", "Family", "Works", "Mechanism", "Privileged",
               "Missing")]
+    yes_or_no = {True: "yes", False: "no"}
     problems = []
     for row in rows:
-        missing = "nothing"
-        if row["problem"]:
-            if row["problem"] not in problems:
-                problems.append(row["problem"])
-            missing = "(%d)" % (problems.index(row["problem"]) + 1)
+        missing, problem = "nothing", row["problem"]
+        if problem and problem not in problems:
+            problems.append(problem)
+        if problem:
+            missing = "(%d)" % (problems.index(problem) + 1)
         table.append((row["method"].upper(), "IPv%d" % row["family"],
-                      yes_or_no(row["works"]), row["mechanism"] or "-",
-                      yes_or_no(row["privileged"]), missing))
+                      yes_or_no[row["works"]], row["mechanism"] or "-",
+                      yes_or_no[row["privileged"]], missing))
     return format_columns(table) + [
         "(%d) %s" % (number, problem)
         for number, problem in enumerate(problems, 1)]
-
-
-def yes_or_no(flag):
-    return "yes" if flag else "no"
 
 
 # ---------------------------------------------------------------------------
@@ -6904,9 +6865,8 @@ def parse_options(argv=None):
 
 
 class Signals(object):
-    """While a trace runs, SIGINT, SIGTERM and SIGHUP raise
-    KeyboardInterrupt, but only where we wait: never between the opening of
-    a socket and the note of it."""
+    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, but only where we
+    wait: never between the opening of a socket and the note of it."""
 
     def __init__(self):
         self.number = None
@@ -7045,13 +7005,12 @@ def print_paste(writer):
 def explain_unsent(results):
     """Return what to do about probes that could not be sent, or None."""
     for each in results:
-        if each.verdict != "error":
-            continue
-        command = "netstat -rn"
-        if LINUX:
-            command = "ip route get " + each.address
-        return ("%s; `%s` and the rules of the local firewall tell more" %
-                (each.summary, command))
+        if each.verdict == "error":
+            command = "netstat -rn"
+            if LINUX:
+                command = "ip route get " + each.address
+            return ("%s; `%s` and the rules of the local firewall tell more"
+                    % (each.summary, command))
     return None
 
 
@@ -7141,8 +7100,8 @@ exec(text)
 def run_as_root(words):
     """Run this file by su; return its status and what it printed.
 
-    The shell gets the path of Python, quoted; all else comes by stdin, as a
-    literal of a Python program.  -p keeps what QPython needs to start.
+    The shell gets only the path of Python, all else comes by stdin.  -p
+    keeps what QPython needs to start.
     """
     from subprocess import PIPE, STDOUT, Popen
     try:
