@@ -45,6 +45,11 @@ import threading as real_threading
 import time as real_time
 import types
 
+try:
+    import builtins
+except ImportError:
+    import __builtin__ as builtins
+
 # What potraceroute.py may import late has to be loaded by the real system.
 LOADED = (binascii, itertools, json, optparse, re)
 
@@ -3089,14 +3094,23 @@ class CachedCollections(object):
         return cls.made[words]
 
 
+def import_for(name, importer=None, *args, **kwargs):
+    """Import as the module that imports has it: Python 2.7 shows a module
+    with builtins of its own no attribute of a function."""
+    chosen = (importer or {}).get("import_module", REAL_IMPORT)
+    return chosen(name, importer, *args, **kwargs)
+
+
+REAL_IMPORT = builtins.__import__
+if PY2:
+    builtins.__import__ = import_for
+
+
 def load(kernel, path=SOURCE):
     """Return a copy of potraceroute.py that runs on a simulated system."""
     import __main__
-    builtins = dict(vars(__builtins__) if isinstance(
-        __builtins__, types.ModuleType) else __builtins__)
     modules = kernel.modules()
     modules["collections"] = CachedCollections
-    real_import = builtins["__import__"]
 
     def import_module(name, *args, **kwargs):
         top = name.partition(".")[0]
@@ -3110,14 +3124,14 @@ def load(kernel, path=SOURCE):
         if top in ("subprocess", "asyncio", "multiprocessing", "selectors",
                    "platform", "fcntl", "resource", "pwd", "queue"):
             raise AssertionError("%s is not simulated" % name)
-        return real_import(name, *args, **kwargs)
-    builtins["__import__"] = import_module
-    builtins["open"] = kernel.open_file
+        return REAL_IMPORT(name, *args, **kwargs)
     module = types.ModuleType("potraceroute_on_" + re.sub(
         r"\W+", "_", kernel.name))
     assert module.__name__ != __main__.__name__
     module.__file__ = path
-    module.__builtins__ = builtins
+    module.open, module.import_module = kernel.open_file, import_module
+    if not PY2:
+        module.__builtins__ = dict(vars(builtins), __import__=import_module)
     exec(compiled(path), vars(module))
     module.kernel = kernel
     return module

@@ -303,8 +303,8 @@ class World(object):
              reply_ttl=None, **quoted):
         """Return the Reply of an ICMP error about a probe."""
         tcp = sock.method.name == "tcp"
-        fields = dict(protocol=6 if tcp else 17, dest_port=PORT,
-                      destination=DESTINATION)
+        fields = dict(protocol=6 if tcp else 17, destination=DESTINATION,
+                      dest_port=sock.method.target.port)
         if tcp or raw:
             fields["source_port"] = sock.port
         if not tcp:
@@ -1106,6 +1106,23 @@ class RunTests(unittest.TestCase):
                     if name == "open":
                         self.assertEqual(found, [("open", 3)] * len(ports))
 
+    def test_ports_behind_one_that_is_reset_on_the_way_are_open(self):
+        def fate(world, ttl, sock):
+            name, port = sock.method.name, sock.method.target.port
+            if ttl > 2 and name == "tcp" and port == 20 or not (
+                    ttl or port != 20):
+                failed(0.03, errno.ECONNREFUSED, segments=1)(world, ttl, sock)
+            elif 0 < ttl < 5:
+                expired()(world, ttl, sock)
+            elif name == "tcp":
+                accepted(0.05)(world, ttl, sock)
+            else:
+                expired(0.05, DESTINATION, icmp=(3, 3))(world, ttl, sock)
+        for ports in ((20,), (20, 21, 22), (21, 20, 22)):
+            self.assertEqual(self.trace(fate, ports), [
+                ("reset", None) if port == 20 else ("open", 5)
+                for port in ports])
+
     def test_more_ports_than_go_at_once_are_all_traced(self):
         count = pt.Run.IN_FLIGHT * 2 + 3
         found = self.trace({1: expired(), "small": accepted(),
@@ -1273,8 +1290,8 @@ class InterruptTests(unittest.TestCase):
         self.assertEqual([each.verdict for each in results], ["open"] * 3)
 
     def test_interrupt_of_requests_and_mtu_leaves_nothing_open(self):
-        result = self.interrupt_at_each_wait(self.ports[HTTP], http="x.example",
-                                             mtu=True)[0]
+        result = self.interrupt_at_each_wait(
+            self.ports[HTTP], http="x.example", mtu=True)[0]
         self.assertEqual((result.verdict, result.path_mtu is None),
                          ("open", not pt.ErrorQueue.available()))
         self.assertIn("http", [each["kind"] for each in result.findings])
