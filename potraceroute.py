@@ -574,6 +574,8 @@ class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
     flags        and words of the engine: "data-lost", ...
     """
 
+    __slots__ = ()
+
     address = property(lambda self: self.responder)
 
 
@@ -714,6 +716,8 @@ def format_data(data):
 class Answered(object):
     """What follows from `answer`, a Reply, for Hops and States alike."""
 
+    __slots__ = ()
+
     outcome = property(lambda self: self.answer.outcome)
     address = property(lambda self: self.answer.address)
     reached = property(lambda self: OUTCOMES[self.outcome].reached)
@@ -736,6 +740,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     sent, lost  probes sent, and those of them that no answer came to
     str(hop) is the printed line without the time.
     """
+
+    __slots__ = ()
 
     @property
     def answer(self):
@@ -2120,6 +2126,8 @@ class Aim(namedtuple("Aim", "method target flow")):
     there are no ports; None if there is but one.
     """
 
+    __slots__ = ()
+
     port = property(lambda self: self.target.port)
 
     @property
@@ -2973,6 +2981,8 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
     complete    False if it was interrupted; elapsed: seconds
     limited     limits of ICMP may hide farther hops
     """
+
+    __slots__ = ()
 
     label = property(lambda self: self.aim.label)
     address = property(lambda self: self.aim.target.address)
@@ -4409,6 +4419,8 @@ class Verdict(namedtuple("Verdict", "word who after before reasons "
     subject  a Request, or None if it is that of the port itself
     """
 
+    __slots__ = ()
+
     @property
     def reached(self):
         return self.word in REACHED_VERDICTS.values()
@@ -5706,6 +5718,8 @@ class Trace(namedtuple("Trace", "destination address family method port "
                  None if that was not asked (--mtu) or is not known
     path, judged  the facts (Path) and their meaning (Verdict)
     """
+
+    __slots__ = ()
 
     version = property(lambda self: self.family)
     complete = property(lambda self: self.path.complete)
