@@ -4581,7 +4581,7 @@ def judge_rejected(case, best):
     ttl, reasons = place_of(answer, path), []
     if answer.address == path.address:
         reasons.append(reason("own-firewall"))
-    elif best and best.distance == ttl == path.end and (
+    elif best and path.end and best.distance == ttl == path.end and (
             answer.icmp_type, answer.icmp_code) in ((3, 3), (1, 4)):
         reasons.append(reason("other-address"))
     if reached:
@@ -6597,28 +6597,29 @@ def format_methods(rows):
 # ---------------------------------------------------------------------------
 
 # What --paste prints is a Python program: this head, then the compressed
-# program as comments, 4 bytes as 5 digits of base 85: base64 is longer by a
-# fifteenth.  Wherever the comments are cut off, what is left is valid Python:
+# program as comments, 13 bits as 2 digits of base 91: base64 is longer by a
+# twelfth.  Wherever the comments are cut off, what is left is valid Python:
 # the head runs, reads its own file and finds the data cut off or, by bzip2's
 # checksum, changed.  Of a head that is cut off itself Python runs nothing, so
 # it is short; every part of it ends with an error of Python's, none with
 # status 0.  Nothing in it is indented, as some editors change that.
 PASTE_HEAD = """\
-try:import sys,bz2,struct;file=(sys.stdin if __file__=="<stdin>" else
-open(__file__));file.seek(0);text=file.read();file.close();code="%s";code=[
-code.find(c)for c in text.rsplit(" license",1)[1]if c in code];source=(
-bz2.decompress(b"".join(struct.pack(">I",sum(d*85**n for n,d in enumerate(
-code[i:i+5])))for i in range(0,len(code),5))));source[0]
+try:import sys,bz2;file=(sys.stdin if __file__=="<stdin>" else
+open(__file__));file.seek(0);text=file.read();file.close();code="".join(
+chr(n)for n in range(33,127)if n not in(34,35,92));text=[code.find(c)
+for c in text.rsplit(" license",1)[1]if c in code];text="".join(
+bin(8192+a+91*b)[3:]for a,b in zip(text[::2],text[1::2]));source=(
+bz2.decompress(bytes(bytearray(int(text[i:i+8],2)for i in
+range(0,len(text)-7,8)))));source[0]
 except Exception:(sys.stderr.write("potraceroute: error: cut off, damaged "
-"or not in a file: paste it again, into a file (%%s)\\n"%%sys.exc_info()[1]),
+"or not in a file: paste it again, into a file (%s)\\n"%sys.exc_info()[1]),
 sys.exit(2))
 exec(source)
 """
 PASTE_WIDTH = 240       # the shortest line a terminal takes is of 255
-# Digits that no shell, mail program or web page changes.
-PASTE_DIGITS = (
-    "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-    "!%()*+,-./:;=?@[]^_{|}~")
+# All that can be printed but ", # and \.
+PASTE_DIGITS = "".join(chr(n) for n in range(33, 127)
+                       if n not in (34, 35, 92))
 
 
 def format_paste():
@@ -6632,18 +6633,17 @@ def format_paste():
     lines = ["# potraceroute %s, %s license\n" % (__version__, __license__)]
     for at in range(0, len(data), PASTE_WIDTH):
         lines.append("#%s\n" % data[at:at + PASTE_WIDTH])
-    return PASTE_HEAD % PASTE_DIGITS + "".join(lines)
+    return PASTE_HEAD + "".join(lines)
 
 
 def encode_digits(data):
-    """Return bytes, filled up to a multiple of 4, as PASTE_DIGITS, the
-    least significant first."""
-    data += b"\0" * (-len(data) % 4)
+    """Return bytes as PASTE_DIGITS, the lower of two first."""
+    bits = "".join("{0:08b}".format(byte) for byte in bytearray(data))
+    bits += "0" * (-len(bits) % 13)
     digits = []
-    for word in struct.unpack(">%dI" % (len(data) // 4), data):
-        for _ in range(5):
-            digits.append(PASTE_DIGITS[word % 85])
-            word //= 85
+    for at in range(0, len(bits), 13):
+        high, low = divmod(int(bits[at:at + 13], 2), 91)
+        digits += [PASTE_DIGITS[low], PASTE_DIGITS[high]]
     return "".join(digits)
 
 
