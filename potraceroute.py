@@ -2131,15 +2131,15 @@ class Aim(namedtuple("Aim", "method target flow")):
     port = property(lambda self: self.target.port)
 
     @property
-    def label(self):
+    def subject(self):
         """What sentences call it: TCP port 443."""
         if self.port is None:
-            label, which = "ICMP echo", "by flow"
+            subject, which = "ICMP echo", "by flow"
         else:
-            label = "%s port %d" % (self.method.upper(), self.port)
+            subject = "%s port %d" % (self.method.upper(), self.port)
             which = "from source port"
-        return label if self.flow is None else "%s %s %d" % (
-            label, which, self.flow)
+        return subject if self.flow is None else "%s %s %d" % (
+            subject, which, self.flow)
 
     def other(self, method, port, source_port=None, payload=None, flow=None):
         """Return the Aim at another port of the same host."""
@@ -2299,7 +2299,7 @@ class Series(object):
         return min(self.last, self.farthest + gap)
 
     @property
-    def lost(self):
+    def open_ended(self):
         """True if the full ttl got farther than any we tried: nothing is
         known of the path's end, or something on the way ended it."""
         if self.end is None:
@@ -2962,8 +2962,8 @@ FORGED = {"tcp": {"refused": "reset", "port-unreachable": "prohibited"},
 
 
 class Path(namedtuple("Path", "aim sight first last horizon hops full end "
-                              "farthest lost loop refusal reached distance "
-                              "shown complete elapsed limited")):
+                              "farthest open_ended loop refusal reached "
+                              "distance shown complete elapsed limited")):
     """A series frozen: plain facts, which nothing changes any more.
 
     aim         the Aim; its method, port and label stand for the path
@@ -2972,7 +2972,7 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
     hops        Hop of each ttl; full: that of the system's own ttl
     end         ttl at which the path ends, or None (find_end)
     farthest    ttl of the last hop that answered, first - 1 if none
-    lost        the full ttl got farther than any other
+    open_ended      the full ttl got farther than any other
     loop        (first, last, proof) as find_loop() has it, or None
     refusal     confirmed, forged, or None: not known, or none was heard
     reached     the destination's own Reply, or None
@@ -2984,7 +2984,7 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
 
     __slots__ = ()
 
-    label = property(lambda self: self.aim.label)
+    subject = property(lambda self: self.aim.subject)
     address = property(lambda self: self.aim.target.address)
     own_address = property(lambda self: self.aim.target.own_address)
     version = property(lambda self: self.aim.target.family.version)
@@ -3017,12 +3017,12 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
     full = make_hop(series, series.full, show, refusal)
     end = find_end(hops, full.reached)
     last = end and hops[end - series.first]
-    lost = full.final
+    open_ended = full.final
     if end is not None:
-        lost = (full.reached and refusal != "confirmed" and
-                last.outcome != full.outcome)
+        open_ended = (full.reached and refusal != "confirmed" and
+                      last.outcome != full.outcome)
     path = Path(series.aim, sight, series.first, series.last, series.horizon,
-                hops, full, end, series.farthest, lost, None, refusal,
+                hops, full, end, series.farthest, open_ended, None, refusal,
                 None, None, (), complete, elapsed, limited)
     if series.loop:
         path = path._replace(loop=tuple(path.at(state.ttl)
@@ -3040,7 +3040,7 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
     shown = [show_hop(path, hop, show.queries) for hop in hops
              if series.at(hop.ttl).probes and
              hop.ttl <= (end or path.farthest)]
-    if lost:
+    if open_ended:
         shown.append(show_hop(path, full, show.queries))
     return path._replace(shown=tuple(shown))
 
@@ -3085,7 +3085,7 @@ def show_hop(path, hop, queries):
         return hop
     if hop.ttl == full.ttl:
         return hop._replace(ttl=path.end or path.farthest, more=True)
-    if path.lost or not hop.reached:
+    if path.open_ended or not hop.reached:
         return hop
     first = full.answer
     if first.reply_ttl is None:
@@ -3099,7 +3099,7 @@ def known_distance(path, series):
     """Return the smallest ttl that reached; None if a smaller one might
     have, had it been tried or answered."""
     end = path.end
-    if path.lost or end is None or end == path.first != 1:
+    if path.open_ended or end is None or end == path.first != 1:
         return None
     if end == 1:
         return end
@@ -3165,8 +3165,8 @@ class Port(object):
         self.proven = False
 
     @property
-    def lost(self):
-        return self.series.lost and self.refusal != "confirmed"
+    def open_ended(self):
+        return self.series.open_ended and self.refusal != "confirmed"
 
     @property
     def doubtful(self):
@@ -3174,7 +3174,7 @@ class Port(object):
         that refuses."""
         full = self.series.full
         return full.reached and self.series.end is not None and (
-            self.lost or full.outcome in ("refused", "port-unreachable"))
+            self.open_ended or full.outcome in ("refused", "port-unreachable"))
 
 
 class Run(object):
@@ -3425,10 +3425,11 @@ class Run(object):
         for state in coming:
             if state.ttl > path.horizon or not state.settled or (
                     not done and state.ttl == path.end) or (
-                    state.ttl > path.farthest and (path.lost or not done)):
+                    state.ttl > path.farthest and (
+                        path.open_ended or not done)):
                 break
             ready.append((state, path.at(state.ttl)))
-        if done and path.lost:
+        if done and path.open_ended:
             ready.append((series.full, path.full))
         for number, (state, hop) in enumerate(ready, 1):
             if names and not names.known(state.address):
@@ -3636,7 +3637,7 @@ def trace_port(run, port):
         yield lambda: series.done
     fits = series.farthest < port.edge
     if series.full.final:
-        fits = series.end == port.edge and not port.lost
+        fits = series.end == port.edge and not port.open_ended
     if not port.edge or not fits:
         for wait in trace_whole(run, port):
             yield wait
@@ -3663,9 +3664,9 @@ def find_edge(run, port):
     full, last = port.series.full, run.options.max_hops
     peers, lead = run.peers(port), run.lead
     if full.reached:
-        ends = [other.end for other in peers if other.end and
-                other.full.reached and not (
-                    lead.lost if other is lead.series else other.lost)]
+        ends = [other.end for other in peers
+                if other.end and other.full.reached and not (
+                    lead if other is lead.series else other).open_ended]
         return min(ends) if ends else None
     if full.final:
         places = [state.ttl for other in peers for state in other.states
@@ -4253,7 +4254,7 @@ class PathMtu(object):
         self.wait = min(run.options.wait_time, max(
             [0.6] + [4 * hop.rtt for hop in hops if hop.rtt]))
         self.low, self.high, self.end = self.least, 65536, DEFAULT_TTL
-        self.why, self.lost, self.found = NO_REPLY, None, False
+        self.why, self.lost_between, self.found = NO_REPLY, None, False
         self.heard = {}                 # size -> list of Series
         self.done = False
         self.read_mss(port, path)
@@ -4355,12 +4356,12 @@ class PathMtu(object):
         beyond = [ttl for ttl in self.reach(self.low) if ttl > here]
         self.found = False
         if beyond and not self.fate(self.high):
-            self.found, self.lost = True, (here, min(beyond))
+            self.found, self.lost_between = True, (here, min(beyond))
 
     def find(self):
         """Find all of it, by up to three tries."""
         for _ in range(3):
-            self.lost = None
+            self.lost_between = None
             for wait in self.search():
                 yield wait
             if self.found and not self.why:
@@ -4409,14 +4410,14 @@ Reason = namedtuple("Reason", "name facts")
 
 
 class Verdict(namedtuple("Verdict", "word who after before reasons "
-                                    "subject")):
+                                    "request")):
     """What is judged, without words.
 
     word     a key of SENTENCES
     who      address that decided it, or None
     after, before  the Places between which it is blocked, or None
     reasons  list of Reason
-    subject  a Request, or None if it is that of the port itself
+    request  a Request, or None if it is that of the port itself
     """
 
     __slots__ = ()
@@ -4512,7 +4513,7 @@ def find_contradictions(path):
     if last and path.refusal == "confirmed" and \
             last.outcome != path.full.outcome:
         return [reason("refused-later")]
-    if last and path.lost:
+    if last and path.open_ended:
         return [reason("refused-from", ttl=path.end)]
     others = set(answer.address or "?" for hop in (path.full,) + path.hops
                  for answer in hop.answers
@@ -4818,7 +4819,7 @@ def judge_request(case):
             session.limit == edge and session.outcome == "unconnected"
             for session in request.sessions):
         reasons.append(reason("no-place", told=not request.last))
-        return Verdict(word, reasons=reasons, subject=request)
+        return Verdict(word, reasons=reasons, request=request)
     known = [session.limit for session in request.sessions
              if word != "dropped" or
              session.outcome in ("expired", outcome)]       # not "greeted"
@@ -4977,7 +4978,7 @@ def check_request(case, verdict, look):
     if request.idle_too:
         yield finding("inside", None, "idle-too")
         return
-    if outcome in LOST and not verdict.subject:
+    if outcome in LOST and not verdict.request:
         yield finding("inside", None, "request-at-host", path=case.path,
                       request=request)
     elif outcome == "answered" and request.tls is None:
@@ -5000,8 +5001,8 @@ def check_mtu(case, verdict, look):
         return
     if mtu.done:
         kind, hop = "mtu", None
-        if mtu.lost:
-            hop, beyond = mtu.lost
+        if mtu.lost_between:
+            hop, beyond = mtu.lost_between
             if beyond < DEFAULT_TTL:
                 kind = "black-hole"
         elif mtu.found and mtu.why and mtu.why.address:
@@ -5111,19 +5112,19 @@ OPENING = {"dropped": ": ", "reset": ": ", "error": ": "}
 def say_reach(control):
     """Return how far a control got, as a clause."""
     if control.reached:
-        return "%s reaches %s%s" % (control.label, control.address,
+        return "%s reaches %s%s" % (control.subject, control.address,
                                     say_distance(control))
     last = control.last_hop
     if last is None:
-        return "%s gets no answer from any hop" % control.label
-    return "%s gets on to %s, no farther" % (control.label, say_place(last))
+        return "%s gets no answer from any hop" % control.subject
+    return "%s gets on to %s, no farther" % (control.subject, say_place(last))
 
 
 def say_nearer(ttl, control, place):
     """Return what shows that a refusal was not the destination's."""
     if place:
         return "with ttl %d %s gets to %s only" % (
-            ttl, control.label, place.address or "a router")
+            ttl, control.subject, place.address or "a router")
     if control and control.reached:
         return "with ttl %d nothing else gets there, but %s" % (
             ttl, say_reach(control))
@@ -5148,7 +5149,7 @@ CLAUSES = {
     "reply-ttl": (", ", "and the reset arrives with ttl {ttl}"),
     "own-firewall": (" ", "(its own firewall)"),
     "other-address": (" ", "(perhaps the same host by another address)"),
-    "told": (" ", "(to {control.label})"),
+    "told": (" ", "(to {control.subject})"),
     "loop": ("; ", lambda first, last: "the path loops between %s and %s" % (
         say_place(first), say_place(last))),
     "again": ("; ", "{address} answers as hop {first} and as hop {last}: "
@@ -5159,7 +5160,7 @@ CLAUSES = {
     "way-back": ("; ", "or its answers are lost on the way back"),
     "other-routers": (", ", "but by other routers from hop {ttl} on"),
     "limited": (", ", "but the next hops may limit their ICMP"),
-    "no-farther": ("; ", "{control.label} gets no farther, so the path "
+    "no-farther": ("; ", "{control.subject} gets no farther, so the path "
                          "itself ends there, or the host is down"),
     "nobody-behind": ("; ", "neither {address} nor any hop behind that one "
                             "answered"),
@@ -5171,8 +5172,8 @@ CLAUSES = {
     "local-firewall": ("; ", "perhaps this host's own firewall drops it"),
     "no-answer-due": (", ", "or the service says nothing to such a probe"),
     "is-up": (" ", lambda control: "(%s)" % say_reach(control)),
-    "udp-refused": (" ", "and says that {control.label} is closed"),
-    "udp-dropped": (", ", "but {control.label} is silent too"),
+    "udp-refused": (" ", "and says that {control.subject} is closed"),
+    "udp-dropped": (", ", "but {control.subject} is silent too"),
     "shy": ("; ", "{service} may say nothing to strangers"),
     "mute": ("; ", "{service} answers no such probe"),
     "not-sent": ("; ", "{error}"),
@@ -5200,10 +5201,10 @@ def say_reasons(verdict):
 
 def sentence(verdict, path, subject=None):
     """Return a verdict in words; subject: what to call the port."""
-    if verdict.subject:
+    if verdict.request:
         return say_request_lost(verdict, path)
     return SENTENCES[verdict.word].format(
-        subject=subject or path.label, address=path.address,
+        subject=subject or path.subject, address=path.address,
         who=say_who(verdict, path), what=say_what(verdict, path),
         where=say_where(verdict), away=say_distance(path),
         why=say_reasons(verdict))
@@ -5276,7 +5277,7 @@ def say_where(verdict):
     """Return where something is dropped, or reset."""
     forged, seen = [verdict.facts(name) for name in ("nearer-than-host",
                                                      "reply-ttl")]
-    if verdict.subject:
+    if verdict.request:
         return say_request_place(verdict)
     if seen and seen["is_near"]:
         return "at " + say_place(seen["place"])
@@ -5321,7 +5322,7 @@ def say_distance(path):
         return ""
     if path.distance is not None:
         return ", %s away" % plural(path.distance, "hop")
-    if path.end is not None and not path.lost:
+    if path.end is not None and not path.open_ended:
         return ", at most %d hops away" % path.end
     if not path.complete:
         return ""
@@ -5337,8 +5338,8 @@ def say_request_lost(verdict, path):
     """Return the sentence of a request that is lost."""
     word = "swallowed" if verdict.word == "dropped" else verdict.word
     return "%s is %s %s; %s is open" % (
-        verdict.subject.subject, word, say_request_place(verdict),
-        path.label)
+        verdict.request.subject, word, say_request_place(verdict),
+        path.subject)
 
 
 def say_request_place(verdict):
@@ -5434,7 +5435,7 @@ def say_mtu(mtu, path, hop):
     elif not mtu.found:
         text += ": too many answers are missing; packets of %d bytes get " \
             "through" % mtu.low
-    if mtu.lost:
+    if mtu.lost_between:
         return text + say_black_hole(mtu, path)
     if mtu.found and mtu.why and mtu.why.address:
         return text + ": %s says %s, with MTU %d" % (
@@ -5447,7 +5448,7 @@ def say_mtu(mtu, path, hop):
 
 def say_black_hole(mtu, path):
     """Return between which hops big packets vanish, and what to do."""
-    hop, beyond = mtu.lost
+    hop, beyond = mtu.lost_between
     text = ": bigger packets vanish between %s and %s, and nobody says why" \
         ": a path MTU black hole" % (say_mtu_place(mtu, path, hop),
                                      say_mtu_place(mtu, path, beyond))
@@ -5723,7 +5724,7 @@ class Trace(namedtuple("Trace", "destination address family method port "
 
     version = property(lambda self: self.family)
     complete = property(lambda self: self.path.complete)
-    label = property(lambda self: self.path.label)
+    subject = property(lambda self: self.path.subject)
     flow = property(lambda self: self.path.aim.flow)
 
     @property
@@ -5735,7 +5736,7 @@ class Trace(namedtuple("Trace", "destination address family method port "
 
     def __repr__(self):
         return "<Trace of %s to %s: %s>" % (
-            self.label, format_text(self.destination), self.verdict)
+            self.subject, format_text(self.destination), self.verdict)
 
     def __str__(self):
         return self.summary
@@ -6283,7 +6284,7 @@ class Traceroute(object):
             after = place_dict(verdict.after)
             before = place_dict(verdict.before)
         distance = None
-        if verdict.reached or verdict.subject:
+        if verdict.reached or verdict.request:
             distance = path.distance
         answer = path.reached or NO_REPLY
         error = verdict.facts("not-sent")
@@ -6359,7 +6360,7 @@ class TextReport(object):
         if not all(each.complete for each in results):
             self.writer.line("Interrupted: not all hops are known")
         for each in results:
-            about = "" if each is first else each.label + ": "
+            about = "" if each is first else each.subject + ": "
             for entry in each.findings:
                 self.writer.line("Finding: %s%s" % (about, entry["text"]))
         lines = format_table(results) if len(results) > 1 else []
@@ -6461,11 +6462,11 @@ def format_group(members):
     if first.verdict:
         text = sentence(first.judged, first.path, "each")
     if first.flow:
-        label = say_flows([each.flow for each in members]).capitalize()
+        subject = say_flows([each.flow for each in members]).capitalize()
     else:
-        label = "%s ports %s" % (first.method.upper(), format_ports(
+        subject = "%s ports %s" % (first.method.upper(), format_ports(
             each.port for each in members))
-    return "%s: %s" % (label, text)
+    return "%s: %s" % (subject, text)
 
 
 class JsonReport(object):

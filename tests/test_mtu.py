@@ -105,12 +105,12 @@ class TestDecoding(unittest.TestCase):
                 (dict(low=1400, why=told), 1400, "mtu", 2,
                  "path MTU 1400: 10.88.2.1 at hop 2 says ICMP 3/4, "
                  "fragmentation needed, with MTU 1400"),
-                (dict(low=1400, lost=(2, 3)), 1400, "black-hole", 2,
+                (dict(low=1400, lost_between=(2, 3)), 1400, "black-hole", 2,
                  "path MTU 1400: bigger packets vanish between 10.88.2.1 at "
                  "hop 2 and a router at hop 3, and nobody says why: a path "
                  "MTU black hole; connections with an MSS above 1360 may "
                  "hang: set it to that or let ICMP pass"),
-                (dict(low=1400, lost=(0, 64)), 1400, "mtu", 0,
+                (dict(low=1400, lost_between=(0, 64)), 1400, "mtu", 0,
                  "path MTU 1400: bigger packets vanish between this host "
                  "and 198.51.100.7 itself, and nobody says why: a path MTU "
                  "black hole, or the host or the way back drops them; "
@@ -127,7 +127,7 @@ class TestDecoding(unittest.TestCase):
                  "of 900 bytes get through")):
             mtu = self.measure(None)
             vars(mtu).update(dict(dict(
-                found=True, done=True, why=None, lost=None, mss=None,
+                found=True, done=True, why=None, lost_between=None, mss=None,
                 header=28, places={2: "10.88.2.1"}), **facts))
             self.assertEqual((mtu.size, self.findings(mtu)),
                              (size, [(kind, hop, text)]))

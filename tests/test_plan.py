@@ -702,7 +702,7 @@ class JudgementTests(unittest.TestCase):
             verdict = pt.judge(case)
             word, who, after, before = judged.split()
             self.assertEqual(
-                (say_ttls(verdict), verdict.who, verdict.subject, " ".join(
+                (say_ttls(verdict), verdict.who, verdict.request, " ".join(
                     each.name for each in verdict.reasons)),
                 (" ".join([word, after, before]), {
                     "-": None, "host": DESTINATION}.get(who, who), None,
@@ -733,7 +733,7 @@ class JudgementTests(unittest.TestCase):
             inside = verdict.facts("port-open") is not None
             self.assertEqual(inside, verdict.word != "open" and path[0] ==
                              "O", outcomes)
-            self.assertIs(verdict.subject, case.request if inside else None)
+            self.assertIs(verdict.request, case.request if inside else None)
             if inside:
                 self.assertIsNone(verdict.who)
                 self.assertEqual(verdict.before is None,
@@ -939,7 +939,7 @@ class TraceTests(unittest.TestCase):
             case = read_case(text)
             trace = make_trace(case=case)
             if words[0].islower():
-                words = "%s %s" % (case.path.label, words)
+                words = "%s %s" % (case.path.subject, words)
             self.assertEqual(trace.summary, words, text)
             self.assertEqual(trace.error, "not permitted" if
                              trace.verdict == "error" else None)
