@@ -268,6 +268,8 @@ class World(object):
         self.engine.add(self.series)
 
     def open_method(self, aim):
+        if aim.method == "icmp":
+            raise pt.RunError("not permitted here")
         kind = {"tcp": FakeTcp, "udp": FakeUdp}[aim.method]
         method = kind(aim.target, self.mechanism, self.raw)
         method.world = self
@@ -1119,7 +1121,7 @@ class RunTests(unittest.TestCase):
             else:
                 expired(0.05, DESTINATION, icmp=(3, 3))(world, ttl, sock)
         for ports in ((20,), (20, 21, 22), (21, 20, 22)):
-            self.assertEqual(self.trace(fate, ports), [
+            self.assertEqual(self.trace(fate, ports, control="auto"), [
                 ("reset", None) if port == 20 else ("open", 5)
                 for port in ports])
 
