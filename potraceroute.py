@@ -2966,13 +2966,13 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
                               "distance shown complete elapsed limited")):
     """A series frozen: plain facts, which nothing changes any more.
 
-    aim         the Aim; its method, port and label stand for the path
+    aim         the Aim: its method, its Target, its subject in sentences
     sight       what the system showed: addresses, distance or nothing
     first, last  ttls that were to be probed; horizon: up to here they were
     hops        Hop of each ttl; full: that of the system's own ttl
     end         ttl at which the path ends, or None (find_end)
     farthest    ttl of the last hop that answered, first - 1 if none
-    open_ended      the full ttl got farther than any other
+    open_ended  the full ttl got farther than any other
     loop        (first, last, proof) as find_loop() has it, or None
     refusal     confirmed, forged, or None: not known, or none was heard
     reached     the destination's own Reply, or None
@@ -3504,9 +3504,11 @@ def trace_controls(run, port, check):
     """While the port says nothing, or once it is refused on the way: how
     far does something else get?"""
     series, full, wait = port.series, port.series.full, port.series.wait
+    several = len(run.waiting) > 0      # for whom the whole path is a guide
 
     def needed():
-        return run.always or not full.reached
+        return run.always or not full.reached or (
+            several and port.refusal == "forged")
 
     def due(part):
         refused = full.final and (series.end is not None or
@@ -3726,10 +3728,14 @@ def open_pair(run, port, ttl):
     if not able:
         return None
     wait = min(port.series.wait, max(0.3, 4 * (able[0].slowest or 0)))
+    aims = port.aim, able[0].aim
+    try:
+        methods = [run.open_method(aim) for aim in aims]
+    except RunError:                        # no file is free
+        return None
     pair = []
-    for other in port.series, able[0]:
-        series = Series(ttl, ttl, wait, 1, 0, aim=other.aim,
-                        method=run.open_method(other.aim))
+    for aim, method in zip(aims, methods):
+        series = Series(ttl, ttl, wait, 1, 0, aim=aim, method=method)
         series.full.settled = True          # not to be asked
         run.engine.add(series)
         pair.append(series)
@@ -4453,9 +4459,9 @@ def judge(case):
         verdict = rule(case, best)
         if verdict:
             break
-    if verdict.word != "open" or case.request is None:
-        return verdict
-    return judge_request(case) or verdict
+    if verdict.word == "open" and case.request:
+        verdict = judge_request(case) or verdict
+    return verdict._replace(reasons=tuple(verdict.reasons))
 
 
 def select_control(case):
@@ -6016,10 +6022,9 @@ class Traceroute(object):
 
         Raises PortError if there is none.
         """
-        text = str(port)
-        if isinstance(port, (bytes, text_type)):
-            text = format_text(port)
-        text = text.strip()
+        if not isinstance(port, (bytes, text_type)):
+            port = str(port)
+        text = format_text(port).strip()
         if text.isdigit():
             number = int(text)
         else:
@@ -6416,7 +6421,7 @@ def format_culprit(trace_):
     if trace_.error:
         return trace_.error
     if trace_.verdict in ("dropped", "reset") or \
-            trace_.verdict and trace_.judged.subject:
+            trace_.verdict and trace_.judged.request:
         return say_where(trace_.judged)
     if trace_.responder:
         return trace_.responder
