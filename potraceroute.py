@@ -670,10 +670,9 @@ def classify(reply, destination, own_address):
     it is a prohibition.  After an error from this very host, nothing left.
     """
     if reply.kind == "unsent":
-        return "send-failed", format_errno(reply.error)
+        return "send-failed", reply.error
     if reply.kind == "failed" and reply.icmp_type is None:
-        return ERRNO_OUTCOMES.get(reply.error, "send-failed"), format_errno(
-            reply.error)
+        return ERRNO_OUTCOMES.get(reply.error, "send-failed"), reply.error
     if reply.kind in REPLY_OUTCOMES:
         return REPLY_OUTCOMES[reply.kind], None
     version = 6 if ":" in destination else 4
@@ -783,7 +782,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
             port="%s port %s" % (self.method.upper(), self.port), data=data,
             host="%s (%s)" % (self.name_of(answer.address), answer.address),
             icmp="%s/%s" % (answer.icmp_type, answer.icmp_code),
-            error=answer.error, outcome=answer.outcome)
+            error=format_errno(answer.error), outcome=answer.outcome)
 
     def name_of(self, address):
         """Return what to call an address that has answered here."""
@@ -796,15 +795,16 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     def format_line(self):
         """Return the line with the times of all answers, and names of
         ICMP messages and reply ttls if verbose."""
-        line, shown = str(self), self.answer
+        line, shown, said = str(self), self.answer, set()
         for answer in self.answers:
             if answer.address != shown.address:
                 line, shown = line + "  " + self.format_answer(answer), answer
             if answer.rtt is not None:
                 line += "  %.3f ms" % (answer.rtt * 1e3)
-            words = format_extension(answer)
-            if words not in line:
-                line += words
+            extension = answer.interfaces, answer.labels
+            if extension not in said:
+                line += format_extension(answer)
+            said.add(extension)
         if not self.verbose:
             return line
         if self.reply_ttl is not None:
@@ -836,7 +836,8 @@ def answer_dict(answer):
     return {"outcome": answer.outcome, "address": answer.address,
             "rtt_ms": format_ms(answer.rtt), "icmp_type": answer.icmp_type,
             "icmp_code": answer.icmp_code, "reply_ttl": answer.reply_ttl,
-            "error": answer.error, "quoted_ttl": quoted.ttl,
+            "error": answer.error and format_errno(answer.error),
+            "quoted_ttl": quoted.ttl,
             "quoted_tos": quoted.tos, "interfaces": list(answer.interfaces),
             "labels": [label._asdict() for label in answer.labels]}
 
@@ -2530,6 +2531,8 @@ def wait_for(function, seconds):
     return function(seconds)
 
 
+# A Reply and when it came, by the engine's clock and by time.time().
+Heard = namedtuple("Heard", "reply now real_now")
 # A probe under way, with the series and the State it belongs to.
 Flight = namedtuple("Flight", "series state probe")
 
@@ -2654,7 +2657,7 @@ class Engine(object):
             self.debug("ttl %s: not sent: %s" % (state.ttl, error))
             series.note_sent(state, probe)
             self.answer(Flight(series, state, probe), NO_REPLY._replace(
-                outcome="send-failed", error=format_errno(error.errno)))
+                outcome="send-failed", error=error.errno))
             return True
         self.debug("ttl %s: %s probe from port %s id %s seq %s %s" % (
             state.ttl or "full", method.name, probe.source_port, probe.ident,
@@ -2735,7 +2738,7 @@ class Engine(object):
             return
         if not self.certain(series.method, probe, reply):
             if len(probe.doubtful) < 8:
-                probe.doubtful.append((reply, now, real_now))
+                probe.doubtful.append(Heard(reply, now, real_now))
             return
         version = series.method.target.family.version
         if reply.data is None and not state.too_big and \
@@ -2746,8 +2749,8 @@ class Engine(object):
             return
         if reply.kind == "failed" and not reply.icmp_type:
             known = [entry for entry in probe.doubtful
-                     if entry[0].kind == "icmp" and
-                     series.method.to_destination(entry[0].quoted)]
+                     if entry.reply.kind == "icmp" and
+                     series.method.to_destination(entry.reply.quoted)]
             if known:
                 reply, now, real_now = known[0]
             elif self.raw:              # wait for it to tell more
@@ -2755,7 +2758,7 @@ class Engine(object):
                 self.forget(series.method, probe)
                 self.unexplained.append(flight)
                 return
-        probe.facts += [entry[0] for entry in probe.doubtful]
+        probe.facts += [entry.reply for entry in probe.doubtful]
         self.answer(flight, self.explain(flight, reply, now, real_now))
 
     @staticmethod
@@ -2769,7 +2772,7 @@ class Engine(object):
         if reply.kind == "failed":
             return True
         if reply.raw and not method.checked:
-            accepted = any(entry[0].kind == "accepted"
+            accepted = any(entry.reply.kind == "accepted"
                            for entry in probe.doubtful)
             return (reply.kind == "icmp" and not accepted and
                     method.kernel_sight != "addresses" and
@@ -2898,13 +2901,13 @@ class Engine(object):
         error queue for TCP) and no other contradicts it."""
         method = flight.series.method
         heard = [entry for entry in flight.probe.doubtful
-                 if entry[0].kind == "icmp" and (
+                 if entry.reply.kind == "icmp" and (
                      method.checked or not method.proven or
-                     not method.to_destination(entry[0].quoted))]
-        if len(set(entry[0].responder for entry in heard)) != 1:
+                     not method.to_destination(entry.reply.quoted))]
+        if len(set(entry.reply.responder for entry in heard)) != 1:
             return
         answer = self.explain(flight, *heard[0])
-        if not method.to_destination(heard[0][0].quoted):
+        if not method.to_destination(heard[0].reply.quoted):
             answer = answer._replace(flags=("nat-destination",))
         self.answer(flight, answer)
 
@@ -3009,12 +3012,18 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
         return [hop for hop in self.hops if hop.outcome == "time-exceeded"]
 
 
+# What one port's verdict is given by: its Path, the Paths it is compared
+# with, and the Request that was made on it, if any.
+Case = namedtuple("Case", "path controls request")
+Case.__new__.__defaults__ = ((), None)
+
+
 def freeze(series, show, refusal=None, sight="addresses", complete=True,
-           elapsed=None, limited=False):
-    """Return the Path of a series."""
-    hops = tuple(make_hop(series, state, show, refusal)
+           elapsed=None, limited=False, now=None):
+    """Return the Path of a series; now: the time, if it is not over."""
+    hops = tuple(make_hop(series, state, show, refusal, now)
                  for state in series.states)
-    full = make_hop(series, series.full, show, refusal)
+    full = make_hop(series, series.full, show, refusal, now)
     end = find_end(hops, full.reached)
     last = end and hops[end - series.first]
     open_ended = full.final
@@ -3045,15 +3054,16 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
     return path._replace(shown=tuple(shown))
 
 
-def make_hop(series, state, show, refusal=None):
+def make_hop(series, state, show, refusal=None, now=None):
     """Return the Hop of a State: its own answers, and nothing else."""
     aim = series.aim
     answers = [understand(complete(probe), aim, refusal)
                for probe in state.answered]
-    # One that was sent just now may be answered yet.
-    limit = monotonic() - 0.3 - 2 * (series.slowest or 0)
-    probes = [probe for probe in state.probes if not probe.gone and
-              (probe.answer or probe.sent < limit)]
+    probes = [probe for probe in state.probes if not probe.gone]
+    if now is not None:         # one that was sent just now may be answered
+        late = now - 0.3 - 2 * (series.slowest or 0)
+        probes = [probe for probe in probes
+                  if probe.answer or probe.sent < late]
     lost = [probe for probe in probes if not probe.answer]
     name = show.names and show.names.get(state.address)
     return Hop(state.ttl, aim.method, aim.port, aim.target.address,
@@ -3127,18 +3137,30 @@ def known_distance(path, series):
 # one comes to an end; when none is left, the run is over.
 
 class Question(object):
-    """A generator under way; done once it has come to its end."""
+    """A generator under way; done once it has come to its end.
+
+    What it yields is what to wait for, or another question's generator,
+    which is then asked first.
+    """
 
     def __init__(self, generator):
-        self.generator = generator
+        self.stack = [generator]
         self.done = False
         self.resume()
 
     def resume(self):
-        try:
-            self.ready = next(self.generator)
-        except StopIteration:
-            self.done = True
+        """Go on until there is something to wait for."""
+        while self.stack:
+            try:
+                step = next(self.stack[-1])
+            except StopIteration:
+                self.stack.pop()
+                continue
+            if callable(step):
+                self.ready = step
+                return
+            self.stack.append(step)
+        self.done = True
 
 
 class Port(object):
@@ -3150,6 +3172,7 @@ class Port(object):
     refusal     confirmed: something else gets there, too; forged: it does
                 not; None: not known
     edge        the ttl at which it should end, by what else was seen
+    asked       the ttl at which its place was verified
     proven      no limit of ICMP feigns the place where it ends
     ended       when all of it was known, None before
     request     a Request, once what happens inside the session was asked
@@ -3161,7 +3184,7 @@ class Port(object):
         self.controls, self.checks, self.full_checks = [], [], []
         self.refusal = self.edge = self.ended = None
         self.request = self.mtu = None
-        self.asked = 0          # the ttl at which its place was verified
+        self.asked = 0
         self.proven = False
 
     @property
@@ -3356,12 +3379,14 @@ class Run(object):
         limited = not port.proven and port.series.farthest < limit
         return freeze(port.series, self.show, refusal or port.refusal,
                       self.sight, complete,
-                      (port.ended or self.clock()) - port.began, limited)
+                      (port.ended or self.clock()) - port.began, limited,
+                      self.clock())
 
     def freeze_series(self, series):
         """Return the Path of a Series that a port is compared with."""
         return freeze(series, self.show, sight=series.method.sight,
-                      elapsed=self.clock() - self.lead.began)
+                      elapsed=self.clock() - self.lead.began,
+                      now=self.clock())
 
     def freeze_controls(self, port):
         """Return the Paths that a port of its own was compared with; a
@@ -3477,21 +3502,6 @@ def decode_control(text):
     return word, int(port) if colon else None
 
 
-def trace_all(run, trace_other):
-    """The order of it all; trace_other: the question of a further port."""
-    lead = run.ask(trace_lead(run, run.lead))
-    others = run.ask(open_others(run, trace_other))
-    yield lambda: lead.done and others.done
-    if trace_other is trace_port:
-        for wait in verify_places(run):
-            yield wait
-    for port in run.ports:
-        for wait in ask_inside(run, port):
-            yield wait
-    for wait in find_mtu(run, run.lead):
-        yield wait
-
-
 def trace_lead(run, port):
     """The first port, or the only one: the whole path."""
     check = run.ask(check_refusal(run, port))
@@ -3559,8 +3569,7 @@ def check_refusal(run, port):
                  for state in states + routers_at(run, port, end)):
             port.refusal = "forged"
         elif states:
-            for wait in check_in_silence(run, port, states):
-                yield wait
+            yield check_in_silence(run, port, states)
         yield lambda: series.done or series.end != end
         if series.end == end:
             return
@@ -3641,23 +3650,20 @@ def trace_port(run, port):
     if series.full.final:
         fits = series.end == port.edge and not port.open_ended
     if not port.edge or not fits:
-        for wait in trace_whole(run, port):
-            yield wait
+        yield trace_whole(run, port)
     run.finish(port)
 
 
 def trace_flow(run, port):
     """The same port from a further source port: the whole path, to see what
     shares a load balancer's way with the first, and what does not."""
-    for wait in trace_whole(run, port):
-        yield wait
+    yield trace_whole(run, port)
     run.finish(port)
 
 
 def trace_whole(run, port):
     port.series.look(run.options.first_hop, run.options.max_hops)
-    for wait in check_refusal(run, port):
-        yield wait
+    yield check_refusal(run, port)
 
 
 def find_edge(run, port):
@@ -3997,7 +4003,7 @@ def ask_inside(run, port):
     kind, name = choose_request(run.options, port.aim.method,
                                 run.show.destination)
     path = run.freeze(port)
-    if not kind or judge(Case(path)).word != "open":
+    if not kind or not path.reached or path.reached.outcome != "open":
         return
     if kind == "payload" and (
             run.options.source_port or
@@ -4011,17 +4017,14 @@ def ask_inside(run, port):
     encode = REQUESTS[kind][1]
     data = encode(name) if encode else port.aim.target.payload
     greets = path.reached.data is not None
-    for wait in ask_each_ttl(run, method, request, data, greets):
-        yield wait
+    yield ask_each_ttl(run, method, request, data, greets)
     if request.idle_too or request.full.outcome not in LOST + ("answered",):
         return
     answer = request.full.reply or b""
     if kind == "tls" and answer[:1] in (b"\x15", b"\x16"):  # TLS at all
-        for wait in shake_hands(run, method, request):
-            yield wait
+        yield shake_hands(run, method, request)
     if encode:
-        for wait in vary_request(run, method, request, greets):
-            yield wait
+        yield vary_request(run, method, request, greets)
 
 
 def tells_segments(method):
@@ -4044,8 +4047,7 @@ def ask_each_ttl(run, method, request, data, greets):
                     for ttl in range(1, request.last)]
         idle = Session(run, method, 0, [], greets)
         full = Session(run, method, 0, [data], greets)
-        for wait in exchange_all(run, sessions + [idle, full]):
-            yield wait
+        yield exchange_all(run, sessions + [idle, full])
         if request.full and request.full.outcome == "silent" and \
                 full.outcome == "unconnected":
             request.shut_out = True
@@ -4073,8 +4075,7 @@ def vary_request(run, method, request, greets):
         wanted = ("longer",)
     varied = [(which, Session(run, method, 0, parts[which], greets))
               for which in wanted]
-    for wait in exchange_all(run, [session for _, session in varied]):
-        yield wait
+    yield exchange_all(run, [session for _, session in varied])
     request.varied = [(which, session.asked) for which, session in varied]
 
 
@@ -4237,7 +4238,7 @@ class PathMtu(object):
     low, high  the largest that gets there, the smallest that does not
     why        Reply that refused `high`, None if nothing came
     end        ttl asked at; if the destination is silent, the last hop's
-    lost       (last ttl that `high` gets to, next ttl that `low` gets to)
+    lost_between  (last ttl that `high` gets to, next ttl that `low` gets to)
     found      low is the path MTU
     mss        bytes of a segment that the server takes, or None
     """
@@ -4320,7 +4321,7 @@ class PathMtu(object):
         for series in self.heard[size]:
             for state in series.all_states:
                 answer = state.answer
-                if answer.error == format_errno(errno.EMSGSIZE) or \
+                if answer.error == errno.EMSGSIZE or \
                         self.too_big == (answer.icmp_type, answer.icmp_code):
                     return answer
         return None
@@ -4329,13 +4330,11 @@ class PathMtu(object):
         """Find end, low, high and why; `found` tells if that came off."""
         self.end, self.low, self.high = DEFAULT_TTL, self.least, 65536
         self.why, self.found = NO_REPLY, False
-        for wait in self.send([self.low], self.last):
-            yield wait
+        yield self.send([self.low], self.last)
         self.end = max(self.reach(self.low) or [0])
         sizes, told = [1500, 1501, 9000, 9001, 65535], 0
         while self.end:
-            for wait in self.send(sizes + [self.low]):
-                yield wait
+            yield self.send(sizes + [self.low])
             passed = [size for size in self.heard if self.fate(size) is True]
             if not passed:
                 return
@@ -4344,7 +4343,9 @@ class PathMtu(object):
             if bad:
                 self.high = min(bad)
                 self.why = self.fate(self.high)
-            mtu = self.why.data or 0 if self.why else 0
+            mtu = 0
+            if self.why:
+                mtu = self.why.data or 0
             if mtu == self.low or self.high - self.low < 2:
                 self.found = True
                 return
@@ -4355,9 +4356,8 @@ class PathMtu(object):
 
     def confirm(self):
         """Look where `high` gets lost; what is lost has to stay lost."""
-        for wait in self.send([self.low, self.high], self.last,
-                              max(2, self.wait)):
-            yield wait
+        yield self.send([self.low, self.high], self.last,
+                              max(2, self.wait))
         here = max(self.reach(self.high) or [0])
         beyond = [ttl for ttl in self.reach(self.low) if ttl > here]
         self.found = False
@@ -4368,11 +4368,9 @@ class PathMtu(object):
         """Find all of it, by up to three tries."""
         for _ in range(3):
             self.lost_between = None
-            for wait in self.search():
-                yield wait
+            yield self.search()
             if self.found and not self.why:
-                for wait in self.confirm():
-                    yield wait
+                yield self.confirm()
             if self.found or not self.end:
                 break
         self.done = True
@@ -4388,24 +4386,30 @@ class PathMtu(object):
 def find_mtu(run, port):
     """What is the path MTU, and who or what limits it?"""
     path = run.freeze(port)
-    if not run.options.mtu or judge(Case(path)).word == "error":
+    if not run.options.mtu or path.full.outcome == "send-failed":
         return
     port.mtu = PathMtu(run, port, path)
     if not ErrorQueue.available():
         port.mtu.supported = False
         return
-    for wait in port.mtu.find():
-        yield wait
+    yield port.mtu.find()
+
+
+def trace_all(run, trace_other):
+    """The order of it all; trace_other: the question of a further port."""
+    lead = run.ask(trace_lead(run, run.lead))
+    others = run.ask(open_others(run, trace_other))
+    yield lambda: lead.done and others.done
+    if trace_other is trace_port:
+        yield verify_places(run)
+    for port in run.ports:
+        yield ask_inside(run, port)
+    yield find_mtu(run, run.lead)
 
 
 # ---------------------------------------------------------------------------
 # 16 Judging (what the facts mean)
 # ---------------------------------------------------------------------------
-
-# What one port's verdict is given by: its Path, the Paths it is compared
-# with, and the Request that was made on it, if any.
-Case = namedtuple("Case", "path controls request")
-Case.__new__.__defaults__ = ((), None)
 
 # Where something is blocked; address is None if it is not visible.
 Place = namedtuple("Place", "ttl address reached")
@@ -4663,7 +4667,9 @@ def judge_silent(case, best):
         return None
     reasons = [reason("is-up", control=best)]
     for control in case.controls:       # what a port surely closed says
-        word = control.aim.method == "udp" and judge(Case(control)).word
+        if control.aim.method != "udp":
+            continue
+        word = judge(Case(control)).word
         if word in ("refused", "dropped"):
             reasons.append(reason("udp-" + word, control=control))
     row = find_payload(path.aim.target)
@@ -4902,7 +4908,7 @@ def check_tos(case, verdict, look):
     for place, hop in enumerate(hops):
         if tos not in seen[place:]:
             yield finding("tos", hop.ttl, "tos", old=tos, new=seen[place],
-                          hop=hop, before=before)
+                          hop=hop, before=before, marks=LINUX)
             tos = seen[place]
         before = hop
 
@@ -4924,7 +4930,10 @@ def check_way_back(case, verdict, look):
         back = min([start - hop.reply_ttl + 1 for start in (32, 64, 128, 255)
                     if start >= hop.reply_ttl],
                    key=lambda length: abs(length - hop.ttl))
-        odd = odd + [(hop, back)] if abs(back - hop.ttl) > 3 else []
+        if abs(back - hop.ttl) > 3:
+            odd.append((hop, back))
+        else:
+            odd = []
     if len(odd) > 1:
         hop, back = odd[0]
         yield finding("asymmetric", hop.ttl, "way-back", hop=hop, back=back)
@@ -5109,7 +5118,6 @@ SENTENCES = {
               "{address} is up{why}",
     "error": "{subject} could not be probed{why}",
 }
-VERDICTS = tuple(SENTENCES)
 
 # What joins the first clause to these.
 OPENING = {"dropped": ": ", "reset": ": ", "error": ": "}
@@ -5149,6 +5157,8 @@ CLAUSES = {
                                "refused, by it or by a device on the way"),
     "refused-some": ("; but ", lambda addresses: "%s refused some of the "
                      "probes" % " and ".join(addresses)),
+    "refused-by-whom": ("; ", "or a router on the way did: who refused it "
+                              "is not visible to this user"),
     "nearer-than-host": ("; ", say_nearer),
     "perhaps-icmp": ("; ", "it may be an ICMP error, which is not visible "
                            "to this user"),
@@ -5182,7 +5192,7 @@ CLAUSES = {
     "udp-dropped": (", ", "but {control.subject} is silent too"),
     "shy": ("; ", "{service} may say nothing to strangers"),
     "mute": ("; ", "{service} answers no such probe"),
-    "not-sent": ("; ", "{error}"),
+    "not-sent": ("; ", lambda error: format_errno(error)),
 }
 
 
@@ -5271,9 +5281,6 @@ def say_what(verdict, path):
         if answer.outcome == "echo-reply":
             return "an echo reply"
         return describe_data(path.aim.target, answer.data or b"")
-    if verdict.facts("refused-by-whom") is not None:
-        return (", or a router on the way did: who said so is not visible "
-                "to this user")
     if verdict.word == "refused" and answer.icmp_type is not None:
         return " (%s)" % format_icmp(path.version, answer)
     return ""
@@ -5484,12 +5491,12 @@ def say_quote(hop, flag):
     return "%s %s" % (say_place(hop), NOTES[flag].format(hop.answer))
 
 
-def say_tos(old, new, hop, before):
+def say_tos(old, new, hop, before, marks):
     """Return where the TOS byte changes."""
     since = say_place(before) if before else "this host"
     text = "the TOS byte 0x%02x becomes 0x%02x from %s on: rewritten there " \
         "or after %s" % (old, new, say_place(hop), since)
-    if before is None and not LINUX:
+    if before is None and not marks:
         text += ", or never set by this system"
     return text
 
@@ -5519,7 +5526,7 @@ def say_flows(flows):
 
 def say_limit(word, ports):
     noun = "port" if len(ports) == 1 else "ports"
-    return "who answers by ICMP (%s) may limit how often: if in doubt, " \
+    return "ICMP answers (%s) may be limited in number: if in doubt, " \
         "probe %s %s alone" % (word, noun, format_ports(ports))
 
 
@@ -6201,7 +6208,7 @@ class Traceroute(object):
                 keeper.close()
         if self.names:
             self.names.wait(series.full.answer.address)
-        return make_hop(series, series.full, show)
+        return make_hop(series, series.full, show, now=monotonic())
 
     def __iter__(self):
         return self.hops_as_known()
@@ -6292,14 +6299,16 @@ class Traceroute(object):
         if verdict.reached or verdict.request:
             distance = path.distance
         answer = path.reached or NO_REPLY
-        error = verdict.facts("not-sent")
+        failure, error = verdict.facts("not-sent"), None
+        if failure:
+            error = format_errno(failure["error"])
         mtu = [each.facts["mtu"].size for each in found if each.name == "mtu"]
         return Trace(
             self.destination, path.address, path.version, path.aim.method,
             path.aim.port, path.own_address, target.source_port,
             self.mechanism_name, self.privileged, verdict.reached, told,
             summary, distance, answer.rtt, verdict.who, after, before,
-            answer.data, path.elapsed, error and error["error"],
+            answer.data, path.elapsed, error,
             list(path.shown), [self.make_control(each) for each in controls],
             [{"kind": each.kind, "hop": each.hop, "text": say_finding(each)}
              for each in found], mtu[0] if mtu else None, path, verdict,

@@ -62,7 +62,7 @@ class TestDecoding(unittest.TestCase):
 
     def test_packet_has_arrived_or_who_found_it_too_big_is_kept(self):
         too_big = prohibited("10.88.2.1", icmp=pt.TOO_BIG[4])
-        local = DENIED._replace(error=pt.format_errno(errno.EMSGSIZE))
+        local = DENIED._replace(error=errno.EMSGSIZE)
         for full, end, reach, fate in (
                 (ECHO, 64, [64], True), (CLOSED, 64, [64], True),
                 # What only expires on the way has not arrived.

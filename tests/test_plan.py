@@ -995,7 +995,7 @@ class TraceTests(unittest.TestCase):
     def test_verdicts_cover_every_outcome_that_ends_a_trace(self):
         for word, outcome in pt.OUTCOMES.items():
             if outcome.reached:
-                self.assertIn(pt.REACHED_VERDICTS[word], pt.VERDICTS)
+                self.assertIn(pt.REACHED_VERDICTS[word], pt.SENTENCES)
             elif outcome.final:
                 self.assertIn(word, ("unreachable", "prohibited", "reset"))
 

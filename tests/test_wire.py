@@ -533,7 +533,7 @@ class ErrorQueueTests(unittest.TestCase):
         self.assertEqual((reply.error, reply.responder, reply.icmp_type),
                          (90, None, None))
         self.assertEqual(pt.classify(reply, "198.51.100.7", "192.0.2.99"),
-                         ("send-failed", os.strerror(90)))
+                         ("send-failed", 90))
 
     def test_extended_error_of_a_transmit_stamp_is_none(self):
         self.assertIsNone(self.decode(EE_STAMP))
@@ -939,15 +939,17 @@ class ClassifyTests(unittest.TestCase):
                 pt.classify(pt.NO_REPLY._replace(kind=kind),
                             "198.51.100.7", "192.0.2.99"), (expected, None))
 
-    def test_classify_of_an_errno_says_it_in_words(self):
+    def test_classify_of_an_errno_keeps_it_and_its_words_come_last(self):
         def outcome(number):
             return pt.classify(pt.NO_REPLY._replace(
                 kind="failed", error=number), "198.51.100.7", "192.0.2.99")
 
         self.assertEqual(outcome(errno.ECONNREFUSED),
-                         ("refused", os.strerror(errno.ECONNREFUSED)))
+                         ("refused", errno.ECONNREFUSED))
         self.assertEqual(outcome(errno.EHOSTUNREACH),
-                         ("unreachable", os.strerror(errno.EHOSTUNREACH)))
+                         ("unreachable", errno.EHOSTUNREACH))
+        self.assertEqual(pt.format_errno(errno.EHOSTUNREACH),
+                         os.strerror(errno.EHOSTUNREACH))
 
     def test_icmp_in_words_names_type_code_and_meaning(self):
         def words(version, kind, code):
