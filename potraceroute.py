@@ -4042,20 +4042,21 @@ def tells_segments(method):
 def ask_each_ttl(run, method, request, data, greets):
     """Send the request with each ttl below the last, and with the full
     one; once more if that is lost, as it may be mere loss."""
+    first = tried = None
     for _ in range(2):
         sessions = [Session(run, method, ttl, [data], greets)
                     for ttl in range(1, request.last)]
         idle = Session(run, method, 0, [], greets)
         full = Session(run, method, 0, [data], greets)
         yield exchange_all(run, sessions + [idle, full])
-        if request.full and request.full.outcome == "silent" and \
-                full.outcome == "unconnected":
-            request.shut_out = True
-            return
-        request.sessions = [session.asked for session in sessions]
-        request.idle, request.full = idle.asked, full.asked
+        first, tried = tried, ([session.asked for session in sessions],
+                               idle.asked, full.asked)
         if full.outcome not in ("silent", "unconnected"):
-            return
+            break
+    if first and first[-1].outcome == "silent" and \
+            full.outcome == "unconnected":
+        tried, request.shut_out = first, True
+    request.sessions, request.idle, request.full = tried
 
 
 # How a request is varied, to tell a filter of names from one of sizes.
@@ -5050,7 +5051,8 @@ def find_all(case, verdict, look, family=()):
 def check_ports(cases, verdicts):
     """Silent ports beside others whose refusal is an ICMP error: those may
     be limited."""
-    pairs = list(zip(cases, verdicts))
+    pairs = [(case, verdict) for case, verdict in zip(cases, verdicts)
+             if case.path.complete or verdict.reached]
     said = [verdict for case, verdict in pairs
             if verdict.word in ("refused", "rejected", "unreachable") and
             case.path.shown and case.path.shown[-1].icmp_type]
@@ -6271,11 +6273,13 @@ class Traceroute(object):
     def conclude(self, cases, run=None):
         """Build the Traces, of all that is known if it was interrupted."""
         verdicts = [judge(case) for case in cases]
-        family = []
+        # What is said of all together is about the ports themselves.
+        plain = [judge(case._replace(request=None)) for case in cases]
+        self.results, family = [], []
         if len(self.flows) > 1:
-            family = check_flows(cases, verdicts)
+            family = check_flows(cases, plain)
         elif len(cases) > 1:
-            family = check_ports(cases, verdicts)
+            family = check_ports(cases, plain)
         for number, case in enumerate(cases):
             look = Look(self.options, run is not None and self.raw_only,
                         number == 0, run.lead.mtu if run else None)
