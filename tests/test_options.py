@@ -517,6 +517,17 @@ class ModuleTests(LoopbackCase):
         options, args = pt.parse_options(list(words) + ["-n", LOOPBACK])
         return pt.Traceroute(options, args[0], **keywords).probe(1)
 
+    def test_second_run_has_results_of_its_own(self):
+        server = socket.socket()
+        server.bind((LOOPBACK, 0))
+        server.listen(1)
+        tracer = pt.Traceroute(destination=LOOPBACK, no_dns=True,
+                               port=server.getsockname()[1], banner_wait=0)
+        first = tracer.run()
+        server.close()
+        self.assertEqual([first.verdict, tracer.run().verdict,
+                          len(tracer.results)], ["open", "refused", 1])
+
     def test_old_example_of_an_open_port_works(self):
         port = self.serve(b"220 hello\r\n")
         options, args = pt.parse_options(["--port", str(port), PATIENCE,

@@ -300,6 +300,34 @@ class TestLimitFinding(unittest.TestCase):
             for each in found:
                 self.assertIn("probe %s alone" % ports, p.say_finding(each))
 
+    def test_ports_without_a_verdict_are_not_called_limited(self):
+        cases = [p.Case(make_path(*self.SAID[word], port=port,
+                                  complete=word != "dropped"))
+                 for port, word in enumerate(
+                     "rejected rejected dropped dropped".split(), 20)]
+        self.assertEqual(p.check_ports(
+            cases, [p.judge(case) for case in cases]), [])
+
+    def test_lost_request_makes_no_port_limited_nor_a_flow_lost(self):
+        """What is said of all together is about the ports themselves."""
+        asked = p.Asked(0, "silent", 0, None)
+        for flows, words in ((None, "rejected rejected open"),
+                             (5, "open open")):
+            tracer = p.Traceroute(destination="127.0.0.1", port=20,
+                                  flows=len(words.split()) if flows else 1)
+            cases = []
+            for number, word in enumerate(words.split(), 20):
+                request = p.Request("tls", b"", 3)
+                request.full = request.idle = asked
+                cases.append(p.Case(make_path(
+                    *self.SAID[word], port=number,
+                    flow=flows and number), (), request))
+            tracer.conclude(cases)
+            for each in tracer.results:
+                for entry in each.findings:
+                    self.assertNotIn(entry["kind"], ("limit", "flows"))
+            self.assertEqual(tracer.results[-1].verdict, "dropped")
+
 
 class TestManyAtOnce(unittest.TestCase):
 
