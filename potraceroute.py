@@ -26,7 +26,7 @@ port is not reached, the path is traced by ICMP or UDP as well: the first hop
 that answers only those lies behind the filter.  When it is refused, one of
 them with the same ttl must get to the host too, or the refusal was forged.
 
-Sections, each using only those above it:
+Sections, each built on those above it:
 
   bytes     1 Imports  2 Vocabulary  3 Errors and words  4 Wire formats
             5 Replies  6 Hops
@@ -37,9 +37,10 @@ Sections, each using only those above it:
   use      20 Traceroute  21 Report  22 Doctor  23 Pasting
            24 Options and command line  25 Dialogs
 
-Add a UDP service to PAYLOADS, a verdict to RULES and SENTENCES, a finding to
-CHECKS and FINDINGS, an option to OPTION_GROUPS, a system to SYSTEMS, with
-what it does differently as a Mechanism or RawSocket.
+Add a UDP service to PAYLOADS; a verdict to RULES and SENTENCES, its reasons to
+CLAUSES; a finding to CHECKS and FINDINGS; an option to OPTION_GROUPS, and to
+NUMBERS if it is one; a system to SYSTEMS, with what it does differently as a
+Mechanism or RawSocket.  check_refusal() finds out whether a reset is forged.
 
 Limits: what a service does with a request is told hop by hop on Linux only,
 and so are path MTUs; on other systems a TCP trace opens some four more
@@ -347,13 +348,20 @@ def format_hex(data):
     return "".join("%02x" % byte for byte in bytearray(data))
 
 
-def quote(value):
-    """Return a user's value for a message, the same on every Python."""
-    if isinstance(value, (bytes, text_type)):
-        return "'%s'" % format_text(value)
+def format_value(value):
+    """Return a user's value as printable ASCII, the same on every Python."""
     if isinstance(value, float):
         return "%g" % value
-    return format_text(str(value))
+    if not isinstance(value, (bytes, text_type)):
+        value = str(value)
+    return format_text(value)
+
+
+def quote(value):
+    """Return a user's value for a message; texts stand in quotes."""
+    if isinstance(value, (bytes, text_type)):
+        return "'%s'" % format_text(value)
+    return format_value(value)
 
 
 def format_ms(seconds):
@@ -3492,7 +3500,7 @@ CONTROL_PORTS = {"icmp": (None, None), "udp": (33434, 33435),
 
 def decode_control(text):
     """Return (word, port or None) of --control; raise OptionError."""
-    word, colon, port = quote(text).strip("'").partition(":")
+    word, colon, port = format_value(text).partition(":")
     known = ("auto", "none", "icmp", "udp", "tcp")
     if word not in known or colon and (
             word not in ("udp", "tcp") or not port or
@@ -4509,8 +4517,8 @@ def judge_reached(case, best):
                                      control=best))
     if answer.outcome == "refused" and not answer.address:
         reasons.append(reason("refused-by-whom"))
-    return Verdict(REACHED_VERDICTS[answer.outcome], answer.address, None,
-                   None, reasons)
+    return Verdict(REACHED_VERDICTS[answer.outcome], answer.address,
+                   reasons=reasons)
 
 
 def find_contradictions(path):
@@ -4548,12 +4556,13 @@ def judge_forged(case, best):
         reasons.insert(0, reason(
             "icmp", icmp=(answer.icmp_type, answer.icmp_code),
             in_name=bool(answer.address)))
-        return Verdict("rejected", None, last_router(path, path.end - 1),
-                       None, reasons)
+        return Verdict("rejected", after=last_router(path, path.end - 1),
+                       reasons=reasons)
     if path.blind:
         reasons.append(reason("perhaps-icmp"))
-    return Verdict("reset", None, last_router(path, path.end - 1),
-                   place_at(before), reasons + name_forger(path, before))
+    return Verdict("reset", after=last_router(path, path.end - 1),
+                   before=place_at(before),
+                   reasons=reasons + name_forger(path, before))
 
 
 def name_forger(path, beyond):
@@ -4602,7 +4611,7 @@ def judge_rejected(case, best):
     if answer.address:          # by whom?  If not known, there is no place
         after = last_router(path, ttl)
     arp = answer.outcome != "refused" and not reached
-    return Verdict(word, answer.address, after, None, [reason(
+    return Verdict(word, answer.address, after, reasons=[reason(
         "icmp", icmp=(answer.icmp_type, answer.icmp_code), ttl=ttl,
         perhaps_arp=arp)] + reasons)
 
@@ -4644,8 +4653,9 @@ def judge_unreachable_for_all(case, best):
             path.farthest >= (best.end or best.last + 1):
         return None
     after = last_router(path) if verdict.who else None
-    return Verdict("unreachable", verdict.who, after, None,
-                   [verdict.reasons[0], reason("told", control=best)])
+    return Verdict("unreachable", verdict.who, after, reasons=[
+        reason("icmp", **verdict.facts("icmp")),
+        reason("told", control=best)])
 
 
 def judge_looping(case, best):
@@ -4654,9 +4664,8 @@ def judge_looping(case, best):
     if not path.loop:
         return None
     first, last, _ = path.loop
-    return Verdict("dropped", None, last_router(path, last.ttl), None,
-                   [reason("loop", first=place_at(first),
-                           last=place_at(last))])
+    return Verdict("dropped", after=last_router(path, last.ttl), reasons=[
+        reason("loop", first=place_at(first), last=place_at(last))])
 
 
 def judge_silent(case, best):
@@ -4691,7 +4700,7 @@ def judge_dropped(case, best):
     again = None if best and best.reached else find_again(path, best)
     if again:
         address, first, last = again
-        return Verdict("dropped", None, after, None, [
+        return Verdict("dropped", after=after, reasons=[
             reason("again", address=address, first=first, last=last)])
     beyond = first_beyond(path, best)
     reasons = explain_loss(path, best, beyond)
@@ -4703,7 +4712,7 @@ def judge_dropped(case, best):
         reasons.append(reason("perhaps-unanswered"))
     if beyond and not doubt_place(path, best):
         before = place_at(beyond)
-    return Verdict("dropped", None, after, before, reasons)
+    return Verdict("dropped", after=after, before=before, reasons=reasons)
 
 
 def explain_loss(path, best, beyond):
@@ -4872,10 +4881,10 @@ def check_loop(case, verdict, look):
 
 def check_proxy(case, verdict, look):
     """Something nearer that accepts in the destination's name."""
-    for name, facts in verdict.reasons:
-        if name == "nearer":
-            yield finding("proxy", case.path.end, "proxy",
-                          address=case.path.address, **facts)
+    facts = verdict.facts("nearer")
+    if facts:
+        yield finding("proxy", case.path.end, "proxy",
+                      address=case.path.address, **facts)
 
 
 def check_outside(case, verdict, look):
@@ -6060,7 +6069,7 @@ class Traceroute(object):
                 return [443]
             return [METHODS[self.proto].default_port]
         asked = asked if isinstance(asked, (list, tuple)) else [asked]
-        for word in ",".join(quote(word).strip("'")
+        for word in ",".join(format_value(word)
                              for word in asked).split(","):
             ports += self.decode_ports(word)
         count = len(set(ports))
