@@ -3310,9 +3310,10 @@ class Run(object):
         return series
 
     def open_checks(self, first, last):
-        """Return the Series that ask other means at these ttls, or the full
-        ttl alone; several flows of UDP, in case there are several paths."""
-        if (first, last) not in self.checks:
+        """Return the Series that ask other means at these ttls, or, now,
+        the full ttl alone; several flows of UDP, in case there are several
+        paths."""
+        if last < first or (first, last) not in self.checks:
             wait = min(max(0.3, 4 * (self.lead.series.slowest or 0)),
                        self.options.wait_time)
             found = [self.open_control(name, first, last, wait,
@@ -3385,16 +3386,15 @@ class Run(object):
         if port is self.lead:
             complete = complete and self.all_shown
         limited = not port.proven and port.series.farthest < limit
+        now = port.ended or self.clock()
         return freeze(port.series, self.show, refusal or port.refusal,
-                      self.sight, complete,
-                      (port.ended or self.clock()) - port.began, limited,
-                      self.clock())
+                      self.sight, complete, now - port.began, limited, now)
 
     def freeze_series(self, series):
         """Return the Path of a Series that a port is compared with."""
+        now = self.lead.ended or self.clock()
         return freeze(series, self.show, sight=series.method.sight,
-                      elapsed=self.clock() - self.lead.began,
-                      now=self.clock())
+                      elapsed=now - self.lead.began, now=now)
 
     def freeze_controls(self, port):
         """Return the Paths that a port of its own was compared with; a
@@ -3562,7 +3562,9 @@ def check_refusal(run, port):
     ttl, must get there too."""
     series = port.series
     while True:
-        yield lambda: series.done or port.doubtful
+        yield lambda: port.doubtful or series.done and (
+            port is not run.lead or not run.always or all(
+                control.done for control in port.controls))
         if not port.doubtful:
             return
         end = series.end
@@ -3820,24 +3822,21 @@ def choose_request(options, method, host="host"):
     return kind, name
 
 
-class Request(object):
+class Request(namedtuple("Request", "kind name last sessions idle full "
+                                    "shut_out varied tls")):
     """What was asked inside the session, and what became of it.
 
     kind      a key of REQUESTS; name: the host asked for, bytes
     last      ttls below this one were tried; 0 if only the full ttl says
               something on this system
-    sessions  list of Asked by ttl; full: that with the full ttl; idle: one
-              that sent nothing
+    sessions  tuple of Asked by ttl; full: that with the full ttl; idle: one
+              that sent nothing; None before it is known
     shut_out  after the first try no connection came about any more
-    varied    list of (which of VARIATIONS, Asked)
+    varied    tuple of (which of VARIATIONS, Asked)
     tls       a Tls, or None
     """
 
-    def __init__(self, kind, name, last):
-        self.kind, self.name, self.last = kind, name, last
-        self.sessions, self.varied = [], []
-        self.full = self.idle = self.tls = None
-        self.shut_out = False
+    __slots__ = ()
 
     @property
     def subject(self):
@@ -3850,6 +3849,8 @@ class Request(object):
         """True if a connection without the request is reset, too."""
         return self.full.outcome == self.idle.outcome == "reset"
 
+
+Request.__new__.__defaults__ = ((), None, None, False, (), None)
 
 # What became of a Session; mss: bytes of a segment, as last sent; reply:
 # the first data of the answer, or None.
@@ -4021,18 +4022,19 @@ def ask_inside(run, port):
     method = new_tcp(port)
     if not tells_segments(method):
         last = 0
-    request = port.request = Request(kind, name, last)
+    port.request = Request(kind, name, last)
     encode = REQUESTS[kind][1]
     data = encode(name) if encode else port.aim.target.payload
     greets = path.reached.data is not None
-    yield ask_each_ttl(run, method, request, data, greets)
+    yield ask_each_ttl(run, method, port, data, greets)
+    request = port.request
     if request.idle_too or request.full.outcome not in LOST + ("answered",):
         return
     answer = request.full.reply or b""
     if kind == "tls" and answer[:1] in (b"\x15", b"\x16"):  # TLS at all
-        yield shake_hands(run, method, request)
+        yield shake_hands(run, method, port)
     if encode:
-        yield vary_request(run, method, request, greets)
+        yield vary_request(run, method, port, greets)
 
 
 def tells_segments(method):
@@ -4047,32 +4049,34 @@ def tells_segments(method):
         sock.close()
 
 
-def ask_each_ttl(run, method, request, data, greets):
+def ask_each_ttl(run, method, port, data, greets):
     """Send the request with each ttl below the last, and with the full
     one; once more if that is lost, as it may be mere loss."""
     first = tried = None
     for _ in range(2):
         sessions = [Session(run, method, ttl, [data], greets)
-                    for ttl in range(1, request.last)]
+                    for ttl in range(1, port.request.last)]
         idle = Session(run, method, 0, [], greets)
         full = Session(run, method, 0, [data], greets)
         yield exchange_all(run, sessions + [idle, full])
-        first, tried = tried, ([session.asked for session in sessions],
-                               idle.asked, full.asked)
+        first, tried = tried, port.request._replace(
+            sessions=tuple(session.asked for session in sessions),
+            idle=idle.asked, full=full.asked)
         if full.outcome not in ("silent", "unconnected"):
             break
-    if first and first[-1].outcome == "silent" and \
+    if first and first.full.outcome == "silent" and \
             full.outcome == "unconnected":
-        tried, request.shut_out = first, True
-    request.sessions, request.idle, request.full = tried
+        tried = first._replace(shut_out=True)
+    port.request = tried
 
 
 # How a request is varied, to tell a filter of names from one of sizes.
 VARIATIONS = ("longer", "other-name", "cut")
 
 
-def vary_request(run, method, request, greets):
+def vary_request(run, method, port, greets):
     """Send the request changed: is it the size, or the name?"""
+    request = port.request
     name, encode = request.name, REQUESTS[request.kind][1]
     data = encode(name)
     cut = data.find(name) + len(name) // 2 or 60
@@ -4085,7 +4089,8 @@ def vary_request(run, method, request, greets):
     varied = [(which, Session(run, method, 0, parts[which], greets))
               for which in wanted]
     yield exchange_all(run, [session for _, session in varied])
-    request.varied = [(which, session.asked) for which, session in varied]
+    port.request = request._replace(varied=tuple(
+        (which, session.asked) for which, session in varied))
 
 
 # What a TLS handshake shows; problem: why it failed or the certificate is
@@ -4163,9 +4168,9 @@ class Handshake(object):
         self.sock.close()
 
 
-def shake_hands(run, method, request):
+def shake_hands(run, method, port):
     """What does a TLS handshake show, be the certificate good or not?"""
-    problem = None
+    request, problem, tls = port.request, None, None
     for strict in (True, False):
         try:
             shake = run.keep(Handshake(run, method, request.name, strict))
@@ -4177,11 +4182,12 @@ def shake_hands(run, method, request):
             continue
         yield shake.is_settled
         run.drop(shake)
-        if shake.tls:
-            request.tls = shake.tls._replace(problem=problem)
-            return
+        tls = shake.tls
+        if tls:
+            break
         problem = problem or shake.problem
-    request.tls = Tls(None, None, None, None, None, problem)
+    tls = tls or Tls(None, None, None, None, None, None)
+    port.request = request._replace(tls=tls._replace(problem=problem))
 
 
 def decode_certificate(data):
@@ -5384,7 +5390,7 @@ def say_request_place(verdict):
 def say_request(request):
     """Return by ttl what became of a request, equal ones together."""
     parts, last = [], None
-    for session in request.sessions + [request.full]:
+    for session in request.sessions + (request.full,):
         ttl = str(session.limit or "full")
         if session.outcome == last:
             parts[-1][0].append(ttl)

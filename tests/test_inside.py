@@ -240,8 +240,8 @@ class TestWords(unittest.TestCase):
 
     def trace(self, outcomes, full, reply=None, facts=(), **how):
         request = make_request(outcomes.split(), full, **how)
-        request.full = request.full._replace(reply=reply)
-        vars(request).update(facts)
+        request = request._replace(full=request.full._replace(reply=reply),
+                                   **dict(facts))
         return make_trace(opened(), walk(4, t5=opened()), request=request)
 
     def test_request_that_is_lost_names_the_place_if_there_is_one(self):

@@ -136,13 +136,12 @@ Session = namedtuple("Session", "limit outcome reply mss")
 
 def make_request(outcomes, full, idle="silent", kind="tls", last=None):
     """Return the Request of which these are the outcomes from ttl 1 on."""
-    request = pt.Request(kind, b"app.example",
-                         len(outcomes) + 1 if last is None else last)
-    request.sessions = [Session(ttl, outcome, None, 0)
-                        for ttl, outcome in enumerate(outcomes, 1)]
-    request.full, request.idle = [Session(0, word, None, 0)
-                                  for word in (full, idle)]
-    return request
+    return pt.Request(
+        kind, b"app.example",
+        len(outcomes) + 1 if last is None else last,
+        tuple(Session(ttl, outcome, None, 0)
+              for ttl, outcome in enumerate(outcomes, 1)),
+        Session(0, idle, None, 0), Session(0, full, None, 0))
 
 
 # --------------------------------------------------------------------------

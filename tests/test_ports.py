@@ -317,8 +317,7 @@ class TestLimitFinding(unittest.TestCase):
                                   flows=len(words.split()) if flows else 1)
             cases = []
             for number, word in enumerate(words.split(), 20):
-                request = p.Request("tls", b"", 3)
-                request.full = request.idle = asked
+                request = p.Request("tls", b"", 3, idle=asked, full=asked)
                 cases.append(p.Case(make_path(
                     *self.SAID[word], port=number,
                     flow=flows and number), (), request))
