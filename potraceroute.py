@@ -4118,7 +4118,10 @@ class Handshake(object):
         self.secured = False
         self.sock = method.open_socket(socket.SOCK_STREAM)
         self.number = self.sock.fileno()
-        self.sock.connect_ex(method.target.sockaddr)
+        number = self.sock.connect_ex(method.target.sockaddr)
+        if number not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+            self.sock.close()
+            raise socket.error(number, format_errno(number))
         self.poller.add(self.number, write=True)
 
     def is_settled(self):
@@ -4759,8 +4762,10 @@ RULES = (judge_reached, judge_forged, judge_rejected, judge_not_sent,
 def last_router(path, ttl=None):
     """Return the Place of the router that answered last, up to a ttl; None
     if none did."""
+    if ttl is None:
+        ttl = path.farthest
     for hop in reversed(path.routers):
-        if hop.ttl <= (ttl or path.farthest):
+        if hop.ttl <= ttl:
             return place_at(hop)
     return None
 

@@ -1087,6 +1087,58 @@ class RunTests(unittest.TestCase):
             lambda run: pt.trace_all(run, other), ports, **options) +
             (fates,))
 
+    def test_refusal_that_is_heard_late_is_checked_all_the_same(self):
+        """Resets forged at hop 5, the first of them lost, and routers that
+        only the control hears, late: the host is at hop 9."""
+        refused = failed(0.03, errno.ECONNREFUSED, segments=1)
+        closed = expired(0.05, DESTINATION, icmp=(3, 3))
+        seen = {}
+
+        def fate(world, ttl, sock):
+            by_tcp = sock.method.name == "tcp"
+            if by_tcp and 0 < ttl <= 5 or not by_tcp and (
+                    ttl in (3, 6, 7, 8)):
+                expired()(world, ttl, sock)
+            elif by_tcp and (not ttl or world.clock.now > 1007):
+                refused(world, ttl, sock)
+            elif not by_tcp and ttl in (0, 9, 10, 11, 12):
+                closed(world, ttl, sock)
+            seen[by_tcp, ttl] = True
+
+        world, run = self.start(
+            lambda run: pt.trace_all(run, pt.trace_port), parallel=1,
+            gap_limit=3, retries=0)
+        run.lead.series.look(1, 12)
+        run.options.max_hops = 12
+        self.assertEqual(self.finish(world, run, fate), [("reset", None)])
+        self.assertIn((False, 9), seen)
+
+    def test_refusals_at_two_distances_are_both_the_hosts(self):
+        """No ping, and one port-unreachable a second, on ways of unequal
+        length: the proof for one port is none against the other."""
+        last = [999.4]
+
+        def fate(world, ttl, sock):
+            port = sock.method.target.port
+            length = 6 if port == 21 else 5
+            if 0 < ttl < length and (
+                    sock.method.name == "tcp" or ttl < 5):
+                expired()(world, ttl, sock)
+            elif sock.method.name == "tcp":
+                failed(0.4 if port == 21 else 0.03, errno.ECONNREFUSED,
+                       segments=1)(world, ttl, sock)
+            elif world.clock.now - last[0] >= 1:
+                last[0] = world.clock.now
+                expired(0.03, DESTINATION, icmp=(3, 3))(world, ttl, sock)
+
+        world, run = self.start(
+            lambda run: pt.trace_all(run, pt.trace_port), (20, 21),
+            control="auto")
+        run.lead.series.look(1, 12)
+        run.options.max_hops = 12
+        self.assertEqual([word for word, _ in self.finish(
+            world, run, fate)], ["refused", "refused"])
+
     def test_run_comes_to_its_end_whatever_happens(self):
         by_port = {1: expired(), 2: expired(), 3: accepted(), 4: accepted(),
                    5: accepted(), 0: accepted()}

@@ -4,7 +4,9 @@ Not tested here: certificates that this system's CAs do verify, filters that
 act on one branch of a load balancer only, systems other than Linux.
 """
 
+import errno
 import os
+import socket
 import signal
 import struct
 import subprocess
@@ -130,6 +132,21 @@ class TestOctets(unittest.TestCase):
 
     def test_hello_is_new_each_time(self):
         self.assertNotEqual(pt.encode_hello(b"a"), pt.encode_hello(b"a"))
+
+    def test_handshake_that_cannot_connect_says_so_at_once(self):
+        values = dict.fromkeys(pt.Target._fields)
+        values.update(family=pt.FAMILIES[4], tos=0,
+                      sockaddr=("127.255.255.255", 443))    # a broadcast
+        method = pt.new_tcp(pt.Port(pt.Aim("tcp", pt.Target(**values), None),
+                                    None, 0))
+        run = pt.Run.__new__(pt.Run)
+        run.engine, run.clock = pt.Engine(), pt.monotonic
+        run.options = pt.default_options()
+        with self.assertRaises(socket.error) as caught:
+            pt.Handshake(run, method, b"a.example", True)
+        self.assertIn(caught.exception.errno, (
+            errno.ENETUNREACH, errno.EACCES, errno.EHOSTUNREACH))
+        self.assertEqual(run.engine.poller.writers, {})
 
     def test_certificate_is_told_by_subject_issuer_and_last_day(self):
         need_openssl(self)

@@ -575,6 +575,7 @@ nearer-than-host
 forged  | R/rrrR+forged        | reset - 3 -    | nearer-than-host
 forged  | R/rr.R+forged E/rrr.rE+icmp | reset - 2 - | nearer-than-host
 forged  | R/R+forged E/rrrrE+icmp | reset - - 1 | nearer-than-host
+forged  | R/Rrr+forged E/rrrrE+icmp | reset - - 1 | nearer-than-host
 forged  | R/rrrRr+forged ./4>r<+icmp | reset - 3 4 | nearer-than-host
 forged  | n/uuun+blind+forged  | reset - 3 -    | nearer-than-host \
 perhaps-icmp
