@@ -82,7 +82,7 @@ import sys
 import time
 from collections import namedtuple
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 __author__ = "the potraceroute developers"
 __license__ = "MIT"
 __all__ = ["Traceroute", "Trace", "Hop", "trace", "parse_options", "main",
@@ -2187,14 +2187,13 @@ def find_end(hops, full_reached):
     """Return the ttl at which a path ends, None while that is not known.
 
     The destination ends it; so does a router that says no, unless
-    something farther away was heard of or the destination reached; so does
-    a forged refusal.  hops: Hops or States in ttl order.
+    something farther away was heard of or the destination reached.
+    hops: Hops or States in ttl order.
     """
     final = None
     for hop in hops:
         if hop.outcome == "time-exceeded":
-            if final and "forged" not in final.answer.flags:
-                final = None
+            final = None
         elif hop.reached:
             return hop.ttl
         elif hop.final and final is None:
@@ -2273,6 +2272,9 @@ class Series(object):
     def look(self, first, last):
         """Probe these ttls, or probe these from now on."""
         known = dict((state.ttl, state) for state in self.states)
+        for state in self.states:       # who waits for one waits no more
+            if not first <= state.ttl <= last:
+                state.settled = True
         self.first, self.last = first, last
         self.states = [known.get(ttl) or State(ttl)
                        for ttl in range(first, last + 1)]
@@ -3033,6 +3035,8 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
                  for state in series.states)
     full = make_hop(series, series.full, show, refusal, now)
     end = find_end(hops, full.reached)
+    if refusal == "forged" and not full.reached:
+        end = series.end or end         # where it was found out
     last = end and hops[end - series.first]
     open_ended = full.final
     if end is not None:
@@ -3400,7 +3404,8 @@ class Run(object):
         """Return the Paths that a port of its own was compared with; a
         check that showed a forgery counts as one."""
         showing = [check for check in port.checks
-                   if check.states[0].outcome == "time-exceeded"]
+                   for state in check.states
+                   if state.outcome == "time-exceeded"]
         showing += [check for check in port.full_checks
                     if check.full.reached]
         return tuple(self.freeze_series(series)
@@ -3569,7 +3574,7 @@ def check_refusal(run, port):
             return
         end = series.end
         port.checks = run.open_checks(end, end)
-        states = [check.states[0] for check in port.checks]
+        states = [state for check in port.checks for state in check.states]
         yield lambda: series.end != end or is_answered(states)
         if series.end != end:
             continue
@@ -3616,7 +3621,8 @@ def check_in_silence(run, port, states):
     if not reached:
         return
     for check in port.checks:
-        check.doubt(check.states[0], reached[0].probes[-1].sent + 1.1)
+        for state in check.states:
+            check.doubt(state, reached[0].probes[-1].sent + 1.1)
     yield lambda: is_answered(states)
     port.refusal = "forged"
     if any(state.reached for state in states):
@@ -3629,18 +3635,21 @@ def open_others(run, trace_other):
         return run.lead.series.full.probes and \
             len(run.flying) < run.IN_FLIGHT
 
+    def is_alone():
+        return run.flying in ([], [run.lead])
+
     while run.waiting:
         yield has_room
         try:
             port = run.open_port()
         except RunError:
             others = len(run.flying)
-            if run.flying in ([], [run.lead]):
+            if is_alone():
                 raise
             yield lambda: len(run.flying) < others      # no file is free
         else:
             run.ask(trace_other(run, port))
-    yield lambda: run.flying in ([], [run.lead])
+    yield is_alone
 
 
 def trace_port(run, port):
@@ -3832,7 +3841,7 @@ class Request(namedtuple("Request", "kind name last sessions idle full "
     sessions  tuple of Asked by ttl; full: that with the full ttl; idle: one
               that sent nothing; None before it is known
     shut_out  after the first try no connection came about any more
-    varied    tuple of (which of VARIATIONS, Asked)
+    varied    tuple of (longer, other-name or cut; Asked)
     tls       a Tls, or None
     """
 
@@ -4070,24 +4079,19 @@ def ask_each_ttl(run, method, port, data, greets):
     port.request = tried
 
 
-# How a request is varied, to tell a filter of names from one of sizes.
-VARIATIONS = ("longer", "other-name", "cut")
-
-
 def vary_request(run, method, port, greets):
     """Send the request changed: is it the size, or the name?"""
     request = port.request
     name, encode = request.name, REQUESTS[request.kind][1]
     data = encode(name)
     cut = data.find(name) + len(name) // 2 or 60
-    parts = {"longer": [encode(name, PADDING)],
-             "other-name": [encode(OTHER_NAME)],
-             "cut": [data[:cut], data[cut:]]}
-    wanted = VARIATIONS
+    kinds = [("longer", [encode(name, PADDING)]),
+             ("other-name", [encode(OTHER_NAME)]),
+             ("cut", [data[:cut], data[cut:]])]
     if request.full.outcome == "answered":
-        wanted = ("longer",)
-    varied = [(which, Session(run, method, 0, parts[which], greets))
-              for which in wanted]
+        del kinds[1:]
+    varied = [(which, Session(run, method, 0, parts, greets))
+              for which, parts in kinds]
     yield exchange_all(run, [session for _, session in varied])
     port.request = request._replace(varied=tuple(
         (which, session.asked) for which, session in varied))
@@ -5089,7 +5093,8 @@ def check_flows(cases, verdicts):
     """Where the paths of several flows part and join."""
     everyone = [case.path for case in cases]
     routers = [dict((hop.ttl, hop.address) for hop in path.shown
-                    if hop.outcome == "time-exceeded") for path in everyone]
+                    if hop.outcome == "time-exceeded" and hop.address)
+               for path in everyone]
     reached = [verdict.reached for verdict in verdicts]
     lost = [path.aim.flow for path, well in zip(everyone, reached)
             if not well]
