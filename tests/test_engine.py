@@ -123,8 +123,14 @@ class FakeSocket(object):
         if error:
             raise socket.error(error, os.strerror(error))
 
+    def connect(self, sockaddr):
+        self.log.append(("connect", sockaddr))
+
     def send(self, data):
-        self.sent.append(data)
+        if self.method.name == "udp":       # a connected one
+            self.sendto(data, None)
+        else:
+            self.sent.append(data)
 
     def recv(self, size):
         if not self.inbox:
@@ -1058,10 +1064,10 @@ class Guard(object):
 class RunTests(unittest.TestCase):
     """Questions, in a world where several ports are open, or nothing is."""
 
-    def start(self, question, ports=(PORT,), **options):
+    def start(self, question, ports=(PORT,), sight="addresses", **options):
         """Return a World and its Run, which has been asked a question."""
         options.setdefault("control", "udp")
-        world = World(self, FakeTcp)
+        world = World(self, FakeTcp, sight=sight)
         world.engine.retire(world.series)
         options = pt.default_options(max_hops=5, **options)
         aims = [world.aim.other("tcp", port) for port in ports]
@@ -1112,6 +1118,26 @@ class RunTests(unittest.TestCase):
         run.options.max_hops = 12
         self.assertEqual(self.finish(world, run, fate), [("reset", None)])
         self.assertIn((False, 9), seen)
+
+    def test_check_whose_ttl_an_errno_takes_away_is_over(self):
+        """Errnos are all there is, and the host's firewall answers UDP with
+        one that may also be a router's: nothing confirms the refusal."""
+        def fate(world, ttl, sock):
+            refused = ttl == 0 or ttl >= 3
+            if sock.method.name == "tcp":
+                failed(0.02, errno.ECONNREFUSED if refused else
+                       errno.EHOSTUNREACH, segments=int(refused))(
+                           world, ttl, sock)
+            else:
+                world.at(soon if ttl == 0 else 0.05, sock.inbox.append,
+                         errno.EHOSTUNREACH)
+
+        for soon in 0.02, 0.08:
+            world, run = self.start(
+                lambda run: pt.trace_all(run, pt.trace_port),
+                sight="nothing")
+            self.assertEqual(self.finish(world, run, fate),
+                             [("refused", 3)])
 
     def test_refusals_at_two_distances_are_both_the_hosts(self):
         """No ping, and one port-unreachable a second, on ways of unequal
