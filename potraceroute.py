@@ -369,9 +369,14 @@ def format_ms(seconds):
     return None if seconds is None else round(seconds * 1e3, 3)
 
 
+def noun_for(count, noun):
+    """Return a noun in the singular or the plural."""
+    return noun if count == 1 else noun + "s"
+
+
 def plural(count, noun):
     """Return a count with its noun: 1 hop, 2 hops."""
-    return "%d %s%s" % (count, noun, "" if count == 1 else "s")
+    return "%d %s" % (count, noun_for(count, noun))
 
 
 # ---------------------------------------------------------------------------
@@ -1551,9 +1556,8 @@ PAYLOADS += [Payload(*row) for row in (
     ((1194,), "OpenVPN", "38" + 16 * "x" + 10 * "0",
      "40.{16}0100000000" + 16 * "x", ""),
     ((1812, 1645), "RADIUS", "01xx0014" + 32 * "x", "0([23b])xx0",
-     {"2": "Accept", "3": "Reject", "b": "Challenge"}),
-    ((111,), "rpcbind", "xxxxxxxx 00000000 00000002 000186a0 00000002" +
-     40 * "0", "xxxxxxxx00000001", ""))]
+     {"2": "Accept", "3": "Reject", "b": "Challenge"}))]
+
 
 # What answers nothing, or, L2TP, only what leaves a tunnel behind
 SILENT = {162: "SNMP trap", 514: "syslog", 1701: "L2TP", 2055: "NetFlow",
@@ -3580,7 +3584,9 @@ def check_refusal(run, port):
             continue
         if any(state.reached for state in states):
             port.refusal = "confirmed"
-        elif any(state.outcome == "time-exceeded"
+        # An errno alone may be that of any ICMP error: no proof.
+        elif any(state.outcome == "time-exceeded" and
+                 state.answer.icmp_type is not None
                  for state in states + routers_at(run, port, end)):
             port.refusal = "forged"
         elif states:
@@ -3668,21 +3674,18 @@ def trace_port(run, port):
     fits = series.farthest < port.edge
     if series.full.final:
         fits = series.end == port.edge and not port.open_ended
-    if not port.edge or not fits:
-        yield trace_whole(run, port)
-    run.finish(port)
+    if port.edge and fits:
+        run.finish(port)
+    else:
+        yield trace_flow(run, port)
 
 
 def trace_flow(run, port):
     """The same port from a further source port: the whole path, to see what
     shares a load balancer's way with the first, and what does not."""
-    yield trace_whole(run, port)
-    run.finish(port)
-
-
-def trace_whole(run, port):
     port.series.look(run.options.first_hop, run.options.max_hops)
     yield check_refusal(run, port)
+    run.finish(port)
 
 
 def find_edge(run, port):
@@ -5547,12 +5550,11 @@ def say_flows_part(ttl, ways, first, before, lost):
 
 
 def say_flows(flows):
-    noun = "flow" if len(flows) == 1 else "flows"
-    return "%s %s" % (noun, format_ports(flows))
+    return "%s %s" % (noun_for(len(flows), "flow"), format_ports(flows))
 
 
 def say_limit(word, ports):
-    noun = "port" if len(ports) == 1 else "ports"
+    noun = noun_for(len(ports), "port")
     return "ICMP answers (%s) may be limited in number: if in doubt, " \
         "probe %s %s alone" % (word, noun, format_ports(ports))
 
@@ -5762,7 +5764,6 @@ class Trace(namedtuple("Trace", "destination address family method port "
 
     __slots__ = ()
 
-    version = property(lambda self: self.family)
     complete = property(lambda self: self.path.complete)
     subject = property(lambda self: self.path.subject)
     flow = property(lambda self: self.path.aim.flow)
@@ -5999,8 +6000,8 @@ class Traceroute(object):
             self.proto.upper(), format_text(destination),
             self.destination_addr)
         if self.port is not None:
-            noun = "port" if len(self.ports) == 1 else "ports"
-            self.header += " %s %s" % (noun, format_ports(self.ports))
+            self.header += " %s %s" % (noun_for(len(self.ports), "port"),
+                                       format_ports(self.ports))
         self.mechanism_name, self.why = "none", ""
         self.privileged = False
 
@@ -6660,7 +6661,7 @@ except Exception:(sys.stderr.write("potraceroute: error: cut off, damaged "
 sys.exit(2))
 exec(source)
 """
-PASTE_WIDTH = 240       # the shortest line a terminal takes is of 255
+PASTE_WIDTH = 250       # the shortest line a terminal takes is of 255
 # All that can be printed but ", # and \.
 PASTE_DIGITS = "".join(chr(n) for n in range(33, 127)
                        if n not in (34, 35, 92))

@@ -84,8 +84,6 @@ REPLIES = (
     (1812, "03ab 0014 08fbaeff91e73c066d8a5f7c0cb8482c", "RADIUS Reject"),
     (1645, "0bab 0014 08fbaeff91e73c066d8a5f7c0cb8482c",
      "RADIUS Challenge"),
-    (111, "abcdef01 00000001 00000000 0000000000000000 00000000",
-     "rpcbind"),
 )
 WITHOUT_ID = (4433, 5684, 5349, 69)
 
@@ -136,8 +134,6 @@ class TestTable(Seeded, unittest.TestCase):
                 (500, "abcdef0123456789 0000000000000000 00302208 00000000"
                  "0000001c"),
                 (1194, "38 abcdef0123456789 00 00000000"),
-                (111, "abcdef01 00000000 00000002 000186a0 00000002" +
-                 20 * "00"),
                 (9999, SEED[:24])):
             self.assertEqual(digits(self.ask(port)[1].payload),
                              digits(octets(expected)), port)
@@ -324,7 +320,6 @@ SERVERS = (
     ("/usr/sbin/openvpn", "--dev tun --ifconfig 10.200.0.1 10.200.0.2 "
      "--mode server --tls-server --ca {}/cert.pem --cert {}/cert.pem "
      "--key {}/key.pem --dh none --port 1194 --proto udp", 1194, "OpenVPN"),
-    ("/sbin/rpcbind", "-f", 111, "rpcbind"),
 )
 FILES = {"chrony.conf": "allow all\nlocal stratum 10\ncmdport 0\n"
                         "bindcmdaddress /\npidfile /run/chrony.pid\n",

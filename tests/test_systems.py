@@ -134,22 +134,22 @@ class Contract(object):
 
     def check_hops(self, trace, silent=(), last=HOPS, gone=()):
         """The routers before the host are themselves, or silent."""
-        what = trace.method, trace.version, [
+        what = trace.method, trace.family, [
             (hop.ttl, hop.outcome, hop.address) for hop in trace.hops]
         routers = [hop for hop in trace.hops if hop.ttl < last]
         for hop in routers:
-            address = sim.Router(hop.ttl).address[trace.version]
+            address = sim.Router(hop.ttl).address[trace.family]
             if hop.ttl in silent:
                 self.assertIn((hop.outcome, hop.address),
                               [("timeout", None)] + [
                                   ("time-exceeded", address)] * (
                                       hop.ttl in gone), what)
-            elif self.sight(trace.method, trace.version) == SEEN:
+            elif self.sight(trace.method, trace.family) == SEEN:
                 self.assertEqual((hop.outcome, hop.address),
                                  ("time-exceeded", address), what)
                 self.assertEqual(
                     (hop.icmp_type, hop.icmp_code),
-                    sim.TIME_EXCEEDED[trace.version], what)
+                    sim.TIME_EXCEEDED[trace.family], what)
                 # Python 2.7's clock has steps of 10 ms here.
                 self.assertTrue(hop.rtt is None or 0 < hop.rtt < 2 or
                                 sim.PY2 and hop.rtt == 0, (hop.rtt, what))
@@ -157,15 +157,15 @@ class Contract(object):
                 self.assertIn((hop.outcome, hop.address),
                               (("time-exceeded", None), ("timeout", None)),
                               what)
-        if self.sight(trace.method, trace.version) == SEEN:
+        if self.sight(trace.method, trace.family) == SEEN:
             self.assertEqual([hop.ttl for hop in routers],
                              list(range(1, last)), what)
 
     def check_named(self, trace):
-        names = self.mechanisms.get((trace.method, trace.version),
+        names = self.mechanisms.get((trace.method, trace.family),
                                     self.mechanisms.get(trace.method))
         self.assertIn(trace.as_dict()["mechanism"], names,
-                      (trace.method, trace.version))
+                      (trace.method, trace.family))
 
     # The tests
 
@@ -204,7 +204,7 @@ class Contract(object):
         """Where an errno is all there is, a router's rejection looks the
         same: then the verdict says that.  Not to TCP on Windows, where
         none ends a connect()."""
-        if self.sight(trace.method, trace.version) == SEEN or \
+        if self.sight(trace.method, trace.family) == SEEN or \
                 trace.method == "tcp" and issubclass(self.system,
                                                      sim.Windows):
             self.assertEqual((trace.verdict, trace.reached),
