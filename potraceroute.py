@@ -210,6 +210,8 @@ OUTCOMES = {
                        "{port} connection refused [Reached Destination]"),
     "reset": Outcome(False, True,
                      "{port} connection reset by a device on the way"),
+    "intercepted": Outcome(False, True,
+                           "{port} {taken} by a device on the way{data}"),
     "port-unreachable": Outcome(True, True, "{host}  ICMP {icmp} "
                                             "[Reached Destination]"),
     "unreachable": Outcome(False, True, "{host}  ICMP {icmp}"),
@@ -725,6 +727,10 @@ def format_data(data):
     return repr(bytes(data[:DATA_SHOWN])).lstrip("b")
 
 
+# What a device on the way did in the destination's name.
+TAKEN = {"tcp": "connection accepted", "udp": "answered"}
+
+
 class Answered(object):
     """What follows from `answer`, a Reply, for Hops and States alike."""
 
@@ -784,7 +790,9 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
 
     def format_answer(self, answer):
         """Return the line of one answer, by its outcome."""
-        line, data = OUTCOMES[answer.outcome].line, ". [Reached Destination]"
+        line, data = OUTCOMES[answer.outcome].line, ""
+        if OUTCOMES[answer.outcome].reached:
+            data = ". [Reached Destination]"
         if answer.address is None and "{host}" in line:
             line = "?  {outcome}, address not visible"
         elif answer.address is None and answer.outcome == "refused":
@@ -795,7 +803,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
             port="%s port %s" % (self.method.upper(), self.port), data=data,
             host="%s (%s)" % (self.name_of(answer.address), answer.address),
             icmp="%s/%s" % (answer.icmp_type, answer.icmp_code),
-            error=format_errno(answer.error), outcome=answer.outcome)
+            error=format_errno(answer.error), outcome=answer.outcome,
+            taken=TAKEN.get(self.method))
 
     def name_of(self, address):
         """Return what to call an address that has answered here."""
@@ -2202,7 +2211,8 @@ def find_end(hops, full_reached):
             return hop.ttl
         elif hop.final and final is None:
             final = hop
-    if final is None or full_reached and final.outcome != "reset":
+    if final is None or full_reached and final.outcome not in (
+            "reset", "intercepted"):
         return None
     return final.ttl
 
@@ -2248,6 +2258,8 @@ class Series(object):
     loop      as find_loop() has it; `last` is then less
     slowest   the longest rtt seen, in seconds
     patient   a late answer cannot be told from one to the next probe
+    half_open  the full ttl, too, opens no connection on a service
+    full_until  the full ttl is waited for until then, if longer than `wait`
     """
 
     FLOOR = 0.08        # seconds a hurried hop has for its last try,
@@ -2255,7 +2267,8 @@ class Series(object):
 
     def __init__(self, first=1, last=30, wait=2.0, queries=1, retries=2,
                  gap=5, parallel=16, full_retries=None, one_flow=False,
-                 patient=False, aim=None, method=None, full_ttl=0):
+                 patient=False, aim=None, method=None, full_ttl=0,
+                 half_open=False):
         self.aim = aim
         self.method = method
         self.wait = wait
@@ -2268,6 +2281,8 @@ class Series(object):
             self.full_retries = retries
         self.one_flow = one_flow
         self.patient = patient
+        self.half_open = half_open
+        self.full_until = 0
         self.full = State(full_ttl)
         self.states = []
         self.slowest = self.loop = self.end = None
@@ -2382,8 +2397,13 @@ class Series(object):
         """Let a silent hop have one more try, not before `when`: a second
         after something may have used up what it allows itself to send."""
         if state.extra is None and state.probes and not state.answered:
-            state.extra = when
-            state.settled = False
+            self.ask_again(state, when)
+
+    @staticmethod
+    def ask_again(state, when):
+        """Let a silent hop have one more try, not before `when`."""
+        state.extra = when
+        state.settled = False
 
     def tries(self, state):
         if state is self.full:
@@ -2412,6 +2432,8 @@ class Series(object):
         heard = [probe.sent + (probe.answer.rtt or 0)
                  for probe in state.answered]
         limit = max(heard or [state.probes[0].sent]) + self.wait
+        if state is self.full:
+            limit = max(limit, self.full_until)
         if state.extra and state.farther is None:
             limit = max(limit, state.extra + self.LEISURE +
                         2 * (self.slowest or 0))
@@ -2657,7 +2679,8 @@ class Engine(object):
         if series.one_flow:             # the port is needed again
             for probe in state.probes:
                 self.forget(method, probe)
-        probe = Probe(state.ttl, real=state is series.full)
+        probe = Probe(state.ttl, real=state is series.full and
+                      not series.half_open)
         probe.stamp()
         try:
             method.send(probe)
@@ -2972,15 +2995,18 @@ class Engine(object):
 # How hops are shown: names is a Names, or None; queries of -q.
 Show = namedtuple("Show", "destination verbose queries names")
 
-# What becomes of a refusal that did not come from the destination.
-FORGED = {"tcp": {"refused": "reset", "port-unreachable": "prohibited"},
-          "udp": {"refused": "prohibited", "port-unreachable": "prohibited"},
+# What becomes of an answer that did not come from the destination.
+FORGED = {"tcp": {"refused": "reset", "port-unreachable": "prohibited",
+                  "open": "intercepted"},
+          "udp": {"refused": "prohibited", "port-unreachable": "prohibited",
+                  "data": "intercepted"},
           "icmp": {}}
+REFUSALS = ("refused", "port-unreachable")
 
 
 class Path(namedtuple("Path", "aim sight first last horizon hops full end "
                               "farthest open_ended loop refusal reached "
-                              "distance shown complete elapsed limited")):
+                              "distance shown complete elapsed limited parted")):
     """A series frozen: plain facts, which nothing changes any more.
 
     aim         the Aim: its method, its Target, its subject in sentences
@@ -2991,12 +3017,14 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
     farthest    ttl of the last hop that answered, first - 1 if none
     open_ended  the full ttl got farther than any other
     loop        (first, last, proof) as find_loop() has it, or None
-    refusal     confirmed, forged, or None: not known, or none was heard
+    refusal     is it the destination that refuses, or accepts?  confirmed,
+                forged, or None: not known, or neither was heard
     reached     the destination's own Reply, or None
     distance    ttl of the destination, None if not known
     shown       the Hops that people see
     complete    False if it was interrupted; elapsed: seconds
     limited     limits of ICMP may hide farther hops
+    parted      from other source ports the port gets farther
     """
 
     __slots__ = ()
@@ -3016,14 +3044,29 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
 
     @property
     def last_hop(self):
-        """The last Hop shown that has an address, or None."""
-        known = [hop for hop in self.shown if hop.address]
+        """The last Hop shown that is a router or the destination and has an
+        address, or None."""
+        known = [hop for hop in self.shown if hop.address and (
+            hop.reached or hop.outcome == "time-exceeded")]
         return known[-1] if known else None
+
+    @property
+    def is_sure(self):
+        """True if what reached the destination can be taken for that: it
+        was confirmed, or is no TCP, which others answer in its name."""
+        return self.aim.method != "tcp" or self.refusal == "confirmed" or (
+            self.own_address == self.address)
 
     @property
     def routers(self):
         """The Hops at which a router answered."""
         return [hop for hop in self.hops if hop.outcome == "time-exceeded"]
+
+
+def how_far(path):
+    """Return a key by which Paths are sorted: the farthest is the last."""
+    last = path.last_hop
+    return path.reached is not None, path.is_sure, last.ttl if last else 0
 
 
 # What one port's verdict is given by: its Path, the Paths it is compared
@@ -3033,11 +3076,12 @@ Case.__new__.__defaults__ = ((), None)
 
 
 def freeze(series, show, refusal=None, sight="addresses", complete=True,
-           elapsed=None, limited=False, now=None):
+           elapsed=None, limited=False, now=None, parted=False):
     """Return the Path of a series; now: the time, if it is not over."""
-    hops = tuple(make_hop(series, state, show, refusal, now)
+    forged = find_forged(series) if refusal == "forged" else ()
+    hops = tuple(make_hop(series, state, show, forged, now)
                  for state in series.states)
-    full = make_hop(series, series.full, show, refusal, now)
+    full = make_hop(series, series.full, show, forged, now)
     end = find_end(hops, full.reached)
     if refusal == "forged" and not full.reached:
         end = series.end or end         # where it was found out
@@ -3048,13 +3092,12 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
                       last.outcome != full.outcome)
     path = Path(series.aim, sight, series.first, series.last, series.horizon,
                 hops, full, end, series.farthest, open_ended, None, refusal,
-                None, None, (), complete, elapsed, limited)
+                None, None, (), complete, elapsed, limited, parted)
     if series.loop:
         path = path._replace(loop=tuple(path.at(state.ttl)
                                         for state in series.loop))
     # Who refused may be another, where that is not visible.
-    sure = (refusal == "confirmed" or
-            path.own_address == path.address)
+    sure = refusal == "confirmed" or path.own_address == path.address
     reached = [answer for hop in (full, last) if hop
                for answer in hop.answers
                if OUTCOMES[answer.outcome].reached and (
@@ -3070,10 +3113,19 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
     return path._replace(shown=tuple(shown))
 
 
-def make_hop(series, state, show, refusal=None, now=None):
-    """Return the Hop of a State: its own answers, and nothing else."""
+def find_forged(series):
+    """Return the outcomes that are not the destination's, if what ends the
+    path is not: a proxy accepts, a filter refuses in one way or another."""
+    last = series.at(series.end)
+    outcome = last.outcome if last else series.full.outcome
+    return REFUSALS if outcome in REFUSALS else (outcome,)
+
+
+def make_hop(series, state, show, forged=(), now=None):
+    """Return the Hop of a State: its own answers, and nothing else; forged:
+    outcomes that are not the destination's."""
     aim = series.aim
-    answers = [understand(complete(probe), aim, refusal)
+    answers = [understand(complete(probe), aim, forged)
                for probe in state.answered]
     probes = [probe for probe in state.probes if not probe.gone]
     if now is not None:         # one that was sent just now may be answered
@@ -3088,11 +3140,11 @@ def make_hop(series, state, show, refusal=None, now=None):
                len(probes), len(lost))
 
 
-def understand(answer, aim, refusal):
+def understand(answer, aim, forged):
     """Return an answer with what the other facts make of it."""
     flags, quoted = answer.flags, answer.quoted or NOTHING_QUOTED
     outcome = answer.outcome
-    if refusal == "forged" and outcome in FORGED[aim.method]:
+    if outcome in forged and outcome in FORGED[aim.method]:
         outcome = FORGED[aim.method][outcome]
         flags += ("forged",)
     if quoted.source not in (None, aim.target.own_address):
@@ -3110,6 +3162,10 @@ def show_hop(path, hop, queries):
     if not full.final:
         return hop
     if hop.ttl == full.ttl:
+        known = [each.ttl for each in path.routers
+                 if each.address == full.address]
+        if known and not path.end:      # behind its own check of the ttl
+            return hop._replace(ttl=known[0] + 1)
         return hop._replace(ttl=path.end or path.farthest, more=True)
     if path.open_ended or not hop.reached:
         return hop
@@ -3185,11 +3241,14 @@ class Port(object):
 
     controls    Series that trace the path by other means
     checks      Series with the ttl of a refusal; full_checks: the full ttl
-    refusal     confirmed: something else gets there, too; forged: it does
-                not; None: not known
+    refusal     is it the destination that refuses, or accepts?  confirmed:
+                something else gets there, too; forged: it does not; None:
+                not known
     edge        the ttl at which it should end, by what else was seen
     asked       the ttl at which its place was verified
     proven      no limit of ICMP feigns the place where it ends
+    limited     whether one does was asked, and could not be told
+    parted      from other source ports it gets farther
     ended       when all of it was known, None before
     request     a Request, once what happens inside the session was asked
     mtu         a PathMtu, once that was asked
@@ -3201,7 +3260,7 @@ class Port(object):
         self.refusal = self.edge = self.ended = None
         self.request = self.mtu = None
         self.asked = 0
-        self.proven = False
+        self.proven = self.limited = self.parted = False
 
     @property
     def open_ended(self):
@@ -3210,10 +3269,16 @@ class Port(object):
     @property
     def doubtful(self):
         """True if something else should say whether it is the destination
-        that refuses."""
-        full = self.series.full
+        that refuses, or accepts."""
+        full, target = self.series.full, self.aim.target
         return full.reached and self.series.end is not None and (
-            self.open_ended or full.outcome in ("refused", "port-unreachable"))
+            target.address != target.own_address) and (
+                self.open_ended or full.outcome in FORGED[self.aim.method])
+
+    @property
+    def reached(self):
+        """True if it answers, and nothing shows that somebody else does."""
+        return self.series.full.reached and self.refusal != "forged"
 
 
 class Run(object):
@@ -3221,6 +3286,7 @@ class Run(object):
     further ports or flows, what they are compared with."""
 
     IN_FLIGHT = 64      # ports at once, so as not to use up files
+    HOST_DOWN = 3.2     # seconds until its router says so
     TICK = 0.01         # seconds between looks at what tells of no event
 
     def __init__(self, engine, aims, options, show, open_method,
@@ -3233,12 +3299,15 @@ class Run(object):
         self.ports, self.waiting = [], list(aims)
         self.turns = 0
         self.checks = {}            # (first, last) -> list of Series
+        self.services = {}          # ttl -> list of Series
         self.scout = None           # the Series that shows where silence is
+        self.guide = None           # a Port to compare with, see trace_port()
         # What to compare with; always: also a port that is reached, as
         # something nearer may accept.
         wanted, self.control_port = decode_control(options.control)
         self.kinds, self.steps = (wanted,), ((0, wanted),)
-        if wanted == "auto":
+        self.auto = wanted == "auto"
+        if self.auto:
             self.kinds = ("icmp", "udp")
             self.steps = STEPS[self.waiting[0].method]
         elif wanted == "none":
@@ -3255,6 +3324,7 @@ class Run(object):
 
     def turn(self, most):
         """Let the engine work, then every question that can go on."""
+        self.hold_out()
         self.engine.turn(self.TICK if self.kept else most)
         self.turns += 1
         for port in self.ports:
@@ -3299,36 +3369,84 @@ class Run(object):
         del self.waiting[0]
         return self.ports[-1]
 
-    def open_control(self, name, first, last, wait, queries=1):
-        """Begin to probe by another method; return its Series, or None if
-        this user may not."""
-        options, (port, other) = self.options, CONTROL_PORTS[name]
-        if port == self.lead.aim.port:
-            port = other
-        aim = self.lead.aim.other(name, self.control_port or port)
+    def open_controls(self, name, first, last, wait, **timing):
+        """Begin to probe by another method; return its Series, more than
+        one for several ports, none if this user may not."""
+        options = self.options
+        values = dict(retries=options.retries, gap=options.gap_limit,
+                      parallel=options.parallel, half_open=True)
+        values.update(timing)
+        found = [self.open_series(self.lead.aim.other(name, port), first,
+                                  last, wait, **values)
+                 for port in self.choose_control_ports(name)]
+        return [series for series in found if series]
+
+    def choose_control_ports(self, name):
+        """Return what ports to compare with, [None] without ports: those
+        under test are asked anyway."""
+        if self.control_port:
+            return [self.control_port]
+        tested = [aim.port for aim in
+                  [port.aim for port in self.ports] + self.waiting
+                  if aim.method == name]
+        free = [port for port in CONTROL_PORTS[name] if port not in tested]
+        if self.auto and name == "tcp":
+            return free
+        return free[:1] or [CONTROL_PORTS[name][-1]]
+
+    def open_series(self, aim, first, last, wait, **timing):
+        """Begin to probe an Aim; return its Series, or None if this user
+        may not, or no file is free."""
         try:
             method = self.open_method(aim)
         except RunError:
             return None
-        series = Series(first, last, wait, queries, options.retries,
-                        options.gap_limit, options.parallel,
-                        0 if method.connects else None, aim=aim,
-                        method=method)
+        series = Series(first, last, wait, aim=aim, method=method, **timing)
         self.engine.add(series)
         return series
+
+    def open_ttls(self, aim, first, last, wait, **timing):
+        """Begin to probe some ttls by an Aim, without the full one."""
+        series = self.open_series(aim, first, last, wait, gap=0, **timing)
+        if series:
+            series.full.settled = True          # not to be asked
+        return series
+
+    @property
+    def short_wait(self):
+        """Seconds after which what was asked again is silent."""
+        return min(max(0.3, 4 * (self.lead.series.slowest or 0)),
+                   self.options.wait_time)
 
     def open_checks(self, first, last):
         """Return the Series that ask other means at these ttls, or, now,
         the full ttl alone; several flows of UDP, in case there are several
         paths."""
         if last < first or (first, last) not in self.checks:
-            wait = min(max(0.3, 4 * (self.lead.series.slowest or 0)),
-                       self.options.wait_time)
-            found = [self.open_control(name, first, last, wait,
-                                       1 if name == "icmp" else 4)
-                     for name in self.kinds]
-            self.checks[first, last] = [one for one in found if one]
+            found = []
+            for name in self.kinds:
+                found += self.open_controls(
+                    name, first, last, self.short_wait,
+                    queries=4 if name != "icmp" and first == last else 1)
+            self.checks[first, last] = found
         return self.checks[first, last]
+
+    def open_services(self, port, ttl):
+        """Return the Series that ask, at a ttl, a few behind it and the
+        full one, what else is open: ports of this run, or usual ones; four
+        flows each."""
+        if ttl not in self.services:
+            aims = [other.aim for other in self.ports if other is not port and
+                    other.series.full.outcome == "open" and other.reached]
+            if not aims:
+                aims = [self.lead.aim.other("tcp", number)
+                        for number in self.choose_control_ports("tcp")]
+            found = [self.open_series(
+                aim.other("tcp", aim.port), ttl, ttl + BEHIND,
+                self.short_wait, retries=3, gap=0, full_retries=1,
+                half_open=True) for aim in aims[:3]]
+            self.services[ttl] = [series for series in found if series]
+        return self.services[ttl]
 
     def finish(self, port):
         port.ended = self.clock()
@@ -3344,6 +3462,8 @@ class Run(object):
     def peers(self, port):
         """Return the Series that a port is compared with while it runs."""
         peers = list(self.lead.controls)
+        if self.guide not in (None, port) and self.guide.reached:
+            peers.append(self.guide.series)
         lead = self.lead.series
         if port is not self.lead and lead.full.reached and \
                 self.lead.refusal != "forged" and (
@@ -3369,6 +3489,17 @@ class Run(object):
                 if 0 < ahead <= 2:
                     series.doubt(state, full.probes[-1].sent + 1.1 * ahead)
 
+    def hold_out(self):
+        """Wait for the last router to say that the host is down, as long as
+        nothing gets farther: it asks three times, a second each (RFC 1122
+        2.3.2.1, RFC 4861 10), before it knows."""
+        series, full = self.lead.series, self.lead.series.full
+        series.full_until = 0
+        if full.probes and series.wait >= 2 and not full.final and \
+                series.farthest >= series.first and \
+                not find_farther(self, self.lead):
+            series.full_until = full.probes[0].sent + self.HOST_DOWN
+
     @property
     def limit_of_silence(self):
         """The ttl up to which what is lost gets."""
@@ -3393,10 +3524,13 @@ class Run(object):
         complete = port.ended is not None
         if port is self.lead:
             complete = complete and self.all_shown
-        limited = not port.proven and port.series.farthest < limit
+        limited = port.limited
+        if port is not self.lead:
+            limited = not port.proven and port.series.farthest < limit
         now = port.ended or self.clock()
         return freeze(port.series, self.show, refusal or port.refusal,
-                      self.sight, complete, now - port.began, limited, now)
+                      self.sight, complete, now - port.began, limited, now,
+                      port.parted)
 
     def freeze_series(self, series):
         """Return the Path of a Series that a port is compared with."""
@@ -3407,11 +3541,12 @@ class Run(object):
     def freeze_controls(self, port):
         """Return the Paths that a port of its own was compared with; a
         check that showed a forgery counts as one."""
-        showing = [check for check in port.checks
-                   for state in check.states
-                   if state.outcome == "time-exceeded"]
-        showing += [check for check in port.full_checks
-                    if check.full.reached]
+        showing = []
+        if port.refusal == "forged":
+            showing = [check for check in port.checks + port.full_checks
+                       if check.full.reached or any(
+                           state.outcome == "time-exceeded"
+                           for state in check.states)]
         return tuple(self.freeze_series(series)
                      for series in port.controls + showing)
 
@@ -3429,27 +3564,38 @@ class Run(object):
                     hop.answers or hop.ttl <= lead.farthest)]
         lead = lead._replace(shown=tuple(shown))
         controls = self.freeze_controls(self.lead)
-        beside = controls
-        if lead.reached:
-            beside = (lead,) + controls
-        known = [path.distance for path in beside if path.reached]
+        known = [path.distance for path in (lead,) + controls
+                 if path.reached]
         limit = self.limit_of_silence
-        cases = []
+        paths = [lead]
         for port in self.ports[1:]:
             # Where it is not visible who refuses: they get there, too.
             blind = self.sight != "addresses" and port.series.end in known
-            path = self.freeze(port, "confirmed" if blind else None, limit)
-            cases.append(Case(path, beside + self.freeze_controls(port),
-                              port.request))
+            paths.append(self.freeze(port, "confirmed" if blind else None,
+                                     limit))
+        best = sorted(paths, key=how_far)[-2:]
+        told = [each for each in paths if each.full.outcome == "unreachable"]
+        cases = []
+        for port, path in zip(self.ports, paths):
+            others = tuple(each for each in best
+                           if how_far(each) > how_far(path))[-1:]
+            others += tuple(each for each in told if each is not path)[:1]
+            own = () if port is self.lead else self.freeze_controls(port)
+            cases.append(Case(path, controls + others + own, port.request))
         for aim in self.waiting:        # not begun: interrupted
             cases.append(Case(freeze(
                 Series(1, 0, aim=aim), self.show, sight=self.sight,
-                complete=False, elapsed=0.0), beside))
-        if lead.distance:       # was the lead accepted by something nearer?
-            controls += tuple(
-                case.path for case in cases if (case.path.distance or 0) >
-                lead.distance + 1)[:1]
-        return [Case(lead, controls, self.lead.request)] + cases
+                complete=False, elapsed=0.0), controls))
+        return cases
+
+    def find_distance(self):
+        """Return the hops to the destination as what the first port is
+        compared with has shown them; 0 if it has not."""
+        for other in find_reached(self, self.lead):
+            path = self.freeze_series(other)
+            if path.distance and path.distance > self.lead.series.farthest:
+                return path.distance
+        return 0
 
     def ready_hops(self, count):
         """Yield the Hops of the lead that can be shown behind the first
@@ -3464,8 +3610,10 @@ class Run(object):
         if not done and not (coming and coming[0].settled):
             return
         path, ready = self.freeze(self.lead), []
+        distance = self.find_distance()
         for state in coming:
-            if state.ttl > path.horizon or not state.settled or (
+            if state.ttl > path.horizon or not state.settled or \
+                    0 < distance < state.ttl or (
                     not done and state.ttl == path.end) or (
                     state.ttl > path.farthest and (
                         path.open_ended or not done)):
@@ -3498,13 +3646,15 @@ def new_series(options, aim, method, first, last, full_ttl=0):
 
 # When to try what, in parts of the wait.  A datagram to a closed port comes
 # late when the port under test is UDP: its answer may cost that port its own,
-# where a host limits them.
-STEPS = {"tcp": ((0.25, "icmp"), (0.5, "udp")),
-         "udp": ((0.25, "icmp"), (0.75, "udp")),
+# where a host limits them.  Other services are asked last, and if nothing
+# else tells: a firewall that denies by default lets nothing else through.
+STEPS = {"tcp": ((0.25, "icmp"), (0.5, "udp"), (0.75, "tcp")),
+         "udp": ((0.25, "icmp"), (0.7, "udp"), (0.75, "tcp")),
          "icmp": ((0.25, "udp"), (0.5, "tcp"))}
-# Ports for it: the second where the first is under test.
-CONTROL_PORTS = {"icmp": (None, None), "udp": (33434, 33435),
-                 "tcp": (443, 80)}
+# Ports for it, those first that are not under test.
+CONTROL_PORTS = {"icmp": (None,), "udp": (33434, 33435),
+                 "tcp": (443, 80, 22)}
+BEHIND = 3              # ttls to look at behind an end that is in doubt
 
 
 def decode_control(text):
@@ -3521,9 +3671,11 @@ def decode_control(text):
 
 def trace_lead(run, port):
     """The first port, or the only one: the whole path."""
-    check = run.ask(check_refusal(run, port))
+    check = run.ask(check_answer(run, port))
     controls = run.ask(trace_controls(run, port, check))
-    yield lambda: check.done and controls.done and port.series.done
+    place = run.ask(verify_place(run, port, controls))
+    yield lambda: (check.done and controls.done and place.done and
+                   port.series.done)
     run.finish(port)
 
 
@@ -3550,25 +3702,65 @@ def trace_controls(run, port, check):
 
     for part, name in run.steps:
         yield lambda: due(part) or over()
-        reached = any(control.full.reached for control in port.controls)
-        if not due(part) or reached and name != port.aim.method:
+        if not due(part):
             break
-        # If it is known how far the host is, what it says is enough.
-        control = run.open_control(
-            name, run.options.first_hop,
-            0 if reached else run.options.max_hops,
-            min(wait, wait * (1.25 - part)))
-        if control:
-            port.controls.append(control)
-            turn = run.turns
-            yield lambda: run.turns > turn
+        if not is_wanted(run, port, name):
+            continue
+        yield open_control(run, port, name, min(wait, wait * (1.25 - part)))
     yield lambda: check.done and not needed() or all(
         control.done for control in port.controls)
 
 
-def check_refusal(run, port):
-    """Is it the destination that refuses?  Something else, with the same
-    ttl, must get there too."""
+def is_wanted(run, port, name):
+    """Return True if a control may tell what others have not."""
+    if not run.auto or name == port.aim.method == "udp":
+        return True             # what does a closed port say?
+    if name == "tcp":
+        return not find_farther(run, port)
+    return not find_reached(run, port)
+
+
+def open_control(run, port, name, wait):
+    """Probe the path by other means.  If it is known how far the host is,
+    what it says is enough; of other services, what lies behind the port's
+    last hop, and then the whole path of one that answers."""
+    first, last = run.options.first_hop, run.options.max_hops
+    if run.auto and find_reached(run, port):
+        last = 0
+    services = run.auto and name == "tcp"
+    if services:
+        first = port.series.farthest + 1
+        last = min(last, first + BEHIND - 1)
+    found = run.open_controls(name, first, last, wait,
+                              full_retries=1 if name == "tcp" else None)
+    port.controls += found
+    turn = run.turns
+    yield lambda: run.turns > turn
+    if not services:
+        return
+    yield lambda: find_reached(run, port) or all(
+        series.done for series in found)
+    for series in found:
+        if series.full.reached:
+            series.look(first, run.options.max_hops)
+            break
+
+
+def find_reached(run, port):
+    """Return the Series that have reached the destination beside a port."""
+    return [other for other in run.peers(port) if other.full.reached]
+
+
+def find_farther(run, port):
+    """Return the Series that got farther than a port."""
+    series = port.series
+    return [other for other in run.peers(port)
+            if other.full.reached or other.farthest > series.farthest]
+
+
+def check_answer(run, port):
+    """Is it the destination that refuses, or accepts?  Something else, with
+    the same ttl, must get there too."""
     series = port.series
     while True:
         yield lambda: port.doubtful or series.done and (
@@ -3576,21 +3768,20 @@ def check_refusal(run, port):
                 control.done for control in port.controls))
         if not port.doubtful:
             return
-        end = series.end
+        end, port.refusal = series.end, None
         port.checks = run.open_checks(end, end)
         states = [state for check in port.checks for state in check.states]
         yield lambda: series.end != end or is_answered(states)
         if series.end != end:
             continue
-        if any(state.reached for state in states):
+        if confirms(port, states):
             port.refusal = "confirmed"
-        # An errno alone may be that of any ICMP error: no proof.
-        elif any(state.outcome == "time-exceeded" and
-                 state.answer.icmp_type is not None
-                 for state in states + routers_at(run, port, end)):
+        elif shows_router(states + routers_at(run, port, end)):
             port.refusal = "forged"
-        elif states:
+        elif run.kinds:
             yield check_in_silence(run, port, states)
+        if port.refusal == "forged":
+            yield check_shorter_path(run, port, end)
         yield lambda: series.done or series.end != end
         if series.end == end:
             return
@@ -3600,6 +3791,22 @@ def is_answered(states):
     """Return True if one has reached the destination, or all are done."""
     return any(state.reached for state in states) or all(
         state.settled for state in states)
+
+
+def confirms(port, states):
+    """Return True if the destination has answered other means with the ttl
+    of a port's answer.  Who forges one reset forges another; a router that
+    has the destination's address hands on to what lies behind it."""
+    return any(state.reached and state.outcome != "refused" or
+               state.outcome == "time-exceeded" and
+               state.address == port.aim.target.address for state in states)
+
+
+def shows_router(states):
+    """Return True if one has come to a router only.  An errno alone may be
+    that of any ICMP error: no proof."""
+    return any(state.outcome == "time-exceeded" and
+               state.answer.icmp_type is not None for state in states)
 
 
 def routers_at(run, port, ttl):
@@ -3617,22 +3824,107 @@ def routers_at(run, port, ttl):
 
 
 def check_in_silence(run, port, states):
-    """Nothing is answered with the ttl of the refusal: does a full ttl get
-    there?  Then it was forged in front of a silent router, unless the host
-    only limits its answers to one a second."""
+    """Nothing is answered with the ttl of the answer.  If a router lies
+    behind it, or what is known to be open answers from farther on only, or
+    a full ttl gets there, the answer was forged in front of a silent
+    router; unless the host only limits its answers to one a second."""
+    end = port.series.end
     port.full_checks = run.open_checks(1, 0)
+    behind = run.open_checks(end + 1, end + BEHIND)
+    services = []
+    if run.auto:
+        services = run.open_services(port, end)
+    port.checks = port.checks + behind + services
     full = [check.full for check in port.full_checks]
-    yield lambda: is_answered(full)
-    reached = [state for state in full if state.reached]
-    if not reached:
-        return
-    for check in port.checks:
-        for state in check.states:
-            check.doubt(state, reached[0].probes[-1].sent + 1.1)
-    yield lambda: is_answered(states)
-    port.refusal = "forged"
-    if any(state.reached for state in states):
+    yield lambda: is_answered(full) and all(
+        series.done for series in behind + services)
+    here = [series.at(end) for series in services]
+    if confirms(port, here):
         port.refusal = "confirmed"
+    elif shows_router([state for series in behind + services
+                       for state in series.states]) or any(
+                series.full.reached and not series.at(end).heard
+                for series in services):
+        port.refusal = "forged"
+    if port.refusal or not any(state.reached for state in full):
+        return
+    first = [state for state in full if state.reached][0]
+    for check in port.checks:
+        if check.at(end) in states:
+            check.doubt(check.at(end), first.probes[-1].sent + 1.1)
+    yield lambda: is_answered(states)
+    port.refusal = "confirmed" if confirms(port, states) else "forged"
+
+
+def check_shorter_path(run, port, ttl):
+    """Does the port always end there, from other source ports too?  If not,
+    it is only a shorter one of several paths that does."""
+    aim = port.aim.other(port.aim.method, port.aim.port,
+                         payload=port.aim.target.payload)
+    again = [run.open_ttls(aim, ttl, ttl, run.short_wait, retries=1)
+             for _ in range(6)]
+    again = [series for series in again if series]
+    yield lambda: all(series.done for series in again)
+    if shows_router([series.at(ttl) for series in again]):
+        port.refusal = "confirmed"
+    for series in again:
+        run.engine.retire(series)
+
+
+def verify_place(run, port, controls):
+    """Where does silence begin?  The first ttl that only something else got
+    to is asked again: by the port from other source ports, and at once by
+    that, there and one hop before.  So neither limits of ICMP just used up
+    nor one dead path of several feign a place."""
+    series = port.series
+    for _ in range(4):
+        yield lambda: controls.done or series.full.final or (
+            series.full.probes and find_beyond(run, port))
+        found = find_beyond(run, port)
+        if not found or series.full.final:
+            return
+        other, ttl = found
+        aim = port.aim.other(port.aim.method, port.aim.port,
+                             payload=port.aim.target.payload)
+        again = run.open_ttls(aim, ttl, ttl, run.short_wait, retries=5)
+        turn = run.turns
+        yield lambda: run.turns > turn          # it is sent first
+        before = max(1, series.farthest)
+        theirs = run.open_ttls(other.aim, before, ttl, run.short_wait,
+                               retries=0)
+        pair = [one for one in (again, theirs) if one]
+        yield lambda: all(one.done for one in pair)
+        for one in pair:
+            run.engine.retire(one)
+        if len(pair) < 2:
+            break
+        if again.at(ttl).heard:
+            if port.aim.target.source_port:
+                port.parted = True
+                return
+            series.ask_again(series.at(ttl), run.clock())
+            yield lambda: series.at(ttl).settled
+        elif theirs.at(before).heard and theirs.at(ttl).heard:
+            port.proven = series.farthest < ttl
+        if port.proven:
+            return
+    port.limited = find_beyond(run, port) is not None
+
+
+def find_beyond(run, port):
+    """Return the Series that got farther than a port, with the first ttl
+    that only it got to; None if there is none."""
+    first, found = port.series.farthest + 1, []
+    for other in find_farther(run, port):
+        for ttl in range(first, port.series.last + 1):
+            state = other.at(ttl)
+            if state and (state.reached or state.outcome == "time-exceeded"):
+                found.append((ttl, len(found), other))
+                break
+    if not found:
+        return None
+    ttl, _, other = min(found)
+    return other, ttl
 
 
 def open_others(run, trace_other):
@@ -3675,16 +3967,28 @@ def trace_port(run, port):
     if series.full.final:
         fits = series.end == port.edge and not port.open_ended
     if port.edge and fits:
+        if port.reached and is_confirmed_at(run, port, port.edge):
+            port.refusal = "confirmed"
         run.finish(port)
     else:
         yield trace_flow(run, port)
+
+
+def is_confirmed_at(run, port, ttl):
+    """Return True if the destination is known to be at a ttl."""
+    for other in run.ports:
+        if other is not port and other.series.end == ttl and \
+                other.refusal == "confirmed":
+            return True
+    return any(control.end == ttl and control.full.reached and
+               control.aim.method != "tcp" for control in run.lead.controls)
 
 
 def trace_flow(run, port):
     """The same port from a further source port: the whole path, to see what
     shares a load balancer's way with the first, and what does not."""
     port.series.look(run.options.first_hop, run.options.max_hops)
-    yield check_refusal(run, port)
+    yield check_answer(run, port)
     run.finish(port)
 
 
@@ -3697,7 +4001,9 @@ def find_edge(run, port):
         ends = [other.end for other in peers
                 if other.end and other.full.reached and not (
                     lead if other is lead.series else other).open_ended]
-        return min(ends) if ends else None
+        if ends:
+            return min(ends)
+        return find_guide(run, port)
     if full.final:
         places = [state.ttl for other in peers for state in other.states
                   if state.address == full.answer.address and
@@ -3711,6 +4017,17 @@ def find_edge(run, port):
     if run.scout is port.series:
         return 0 if part >= 0.25 else None
     return min(run.scout.farthest + 1, last) if part >= 0.5 else None
+
+
+def find_guide(run, port):
+    """While the first port says nothing one that is reached shows the whole
+    path instead: return 0 if it is this one, else None."""
+    late = run.clock() >= run.lead.began + 0.1 * run.lead.series.wait
+    if run.guide is None or not run.guide.reached:
+        if not late or run.lead.reached:
+            return None
+        run.guide = port
+    return 0 if run.guide is port else None
 
 
 def verify_places(run):
@@ -4436,8 +4753,9 @@ def trace_all(run, trace_other):
 # 16 Judging (what the facts mean)
 # ---------------------------------------------------------------------------
 
-# Where something is blocked; address is None if it is not visible.
-Place = namedtuple("Place", "ttl address reached")
+# Where something is blocked; address and name are None if not known.
+Place = namedtuple("Place", "ttl address reached name")
+Place.__new__.__defaults__ = (None,)
 THIS_HOST = Place(0, None, False)
 
 # Why, or with what reservation: a name of section 18, and its facts.
@@ -4478,7 +4796,7 @@ def reason(name, **facts):
 
 def place_at(hop):
     """Return the Place of a Hop, None as None."""
-    return hop and Place(hop.ttl, hop.address, hop.reached)
+    return hop and Place(hop.ttl, hop.address, hop.reached, hop.name)
 
 
 def judge(case):
@@ -4498,13 +4816,13 @@ def select_control(case):
     the one that got farthest; None if there is none."""
     controls = case.controls
     if "forged" in case.path.full.answer.flags:
-        controls = [control for control in controls
-                    if router_at_end(case.path, control)] or controls
+        end = case.path.end
+        for shows in (lambda control: router_at_end(case.path, control),
+                      lambda control: first_router(control, end)):
+            controls = list(filter(shows, controls)) or controls
     if not controls:
         return None
-    return max(controls, key=lambda control: (
-        control.reached is not None,
-        control.last_hop.ttl if control.last_hop else 0))
+    return max(controls, key=how_far)
 
 
 def final_answer(path):
@@ -4526,13 +4844,11 @@ def judge_reached(case, best):
     if answer is None:
         return None
     reasons = find_contradictions(path)
-    if answer.outcome in ("open", "data"):
-        near = nearer_router(path, best)
-        if near:
-            reasons.insert(0, reason("nearer", place=place_at(near),
-                                     control=best))
     if answer.outcome == "refused" and not answer.address:
         reasons.append(reason("refused-by-whom"))
+    elif answer.outcome in FORGED[path.aim.method] and path.complete and \
+            path.refusal is None and path.own_address != path.address:
+        reasons.append(reason("unconfirmed", address=path.address))
     return Verdict(REACHED_VERDICTS[answer.outcome], answer.address,
                    reasons=reasons)
 
@@ -4559,15 +4875,19 @@ def find_contradictions(path):
 
 
 def judge_forged(case, best):
-    """reset, or rejected: a refusal that comes back from nearer than the
-    destination, as check_refusal() has found out: a device on the way has
-    forged it."""
+    """reset, rejected or intercepted: an answer that comes back from nearer
+    than the destination, as check_answer() has found out: a device on the
+    way gave it."""
     path, answer = case.path, final_answer(case.path)
     if answer is None or "forged" not in answer.flags:
         return None
     before = best and router_at_end(path, best)
+    beyond = before or best and first_router(best, path.end)
     reasons = [reason("nearer-than-host", ttl=path.end, control=best,
-                      place=place_at(before))]
+                      place=place_at(beyond))]
+    if answer.outcome == "intercepted":
+        return Verdict("intercepted", after=last_router(path, path.end - 1),
+                       before=place_at(before), reasons=reasons)
     if answer.outcome != "reset":
         reasons.insert(0, reason(
             "icmp", icmp=(answer.icmp_type, answer.icmp_code),
@@ -4661,17 +4981,20 @@ def judge_not_sent(case, best):
 
 
 def judge_unreachable_for_all(case, best):
-    """unreachable: the control was told so, behind the last hop heard; this
+    """unreachable: a control was told so, behind the last hop heard; this
     probe's turn at a limit of errors was over."""
     path = case.path
-    verdict = judge(Case(best)) if best else None
-    if not verdict or verdict.word != "unreachable" or \
-            path.farthest >= (best.end or best.last + 1):
+    if best and best.reached:
         return None
-    after = last_router(path) if verdict.who else None
-    return Verdict("unreachable", verdict.who, after, reasons=[
-        reason("icmp", **verdict.facts("icmp")),
-        reason("told", control=best)])
+    for control in case.controls:
+        verdict = judge(Case(control))
+        if verdict.word == "unreachable" and \
+                path.farthest < (control.end or control.last + 1):
+            after = last_router(path) if verdict.who else None
+            return Verdict("unreachable", verdict.who, after, reasons=[
+                reason("icmp", **verdict.facts("icmp")),
+                reason("told", control=control)])
+    return None
 
 
 def judge_looping(case, best):
@@ -4719,21 +5042,23 @@ def judge_dropped(case, best):
         return Verdict("dropped", after=after, reasons=[
             reason("again", address=address, first=first, last=last)])
     beyond = first_beyond(path, best)
-    reasons = explain_loss(path, best, beyond)
-    if beyond and after is THIS_HOST:
+    reasons = explain_loss(case, best, beyond)
+    doubts = doubt_place(case, best) if best else []
+    if beyond and after is THIS_HOST and not doubts:
         reasons.append(reason("local-firewall"))
     if path.aim.method == "udp" and not best:
         reasons.append(reason("no-answer-due"))
     if path.blind:
         reasons.append(reason("perhaps-unanswered"))
-    if beyond and not doubt_place(path, best):
+    if beyond and not doubts:
         before = place_at(beyond)
     return Verdict("dropped", after=after, before=before, reasons=reasons)
 
 
-def explain_loss(path, best, beyond):
+def explain_loss(case, best, beyond):
     """Return the reasons that tell what silence behind the last hop heard
     means; beyond: the first hop that answers only the best control."""
+    path = case.path
     heard = path.at(path.farthest)
     heard = heard and heard.outcome == "time-exceeded"
     if path.farthest == path.last:
@@ -4742,11 +5067,12 @@ def explain_loss(path, best, beyond):
         return [reason("reaches", control=best)]
     if best and beyond:
         reasons = [reason("reaches", control=best)]
-        if beyond.reached and path.aim.method == "tcp":
+        doubts = doubt_place(case, best)
+        if beyond.reached and path.aim.method == "tcp" and not doubts:
             reasons.append(reason("way-back"))
-        return reasons + doubt_place(path, best)
+        return reasons + doubts
     if best and heard:
-        return [reason("no-farther", control=best)] + doubt_place(path, best)
+        return [reason("no-farther", controls=case.controls, path=path)]
     if heard:
         return [reason("nobody-behind", address=path.address)]
     if path.blind:
@@ -4784,16 +5110,13 @@ def router_at_end(path, control):
     return hop if hop and hop.outcome == "time-exceeded" else None
 
 
-def nearer_router(path, control):
-    """Return the Hop of a control that a probe had only come to when it
-    was accepted, None if it may have been at the destination.  One hop of
-    difference may be that of paths of unequal length."""
-    if not control or not control.reached or path.end is None or \
-            doubt_place(path, control):
-        return None
-    if (control.distance or 0) <= path.end + 1:
-        return None
-    return router_at_end(path, control)
+def first_router(control, ttl):
+    """Return the first Hop of a control, from a ttl on, that is a router;
+    None if there is none."""
+    for hop in control.routers:
+        if hop.ttl >= ttl:
+            return hop
+    return None
 
 
 def first_beyond(path, control, destination=None):
@@ -4811,13 +5134,21 @@ def first_beyond(path, control, destination=None):
     return None
 
 
-def doubt_place(path, control):
+def doubt_place(case, control):
     """Return the reasons why a control that gets farther proves no pair of
-    hops; [] if it does."""
-    known = dict((hop.ttl, hop.address) for hop in control.shown)
-    for hop in path.routers:
-        if known.get(hop.ttl) not in (None, hop.address):
-            return [reason("other-routers", ttl=hop.ttl)]
+    hops; [] if it does.  What one flow passes is no other's next hop."""
+    path, aim = case.path, case.path.aim
+    if (control.aim.method, control.aim.port) == (aim.method, aim.port) or \
+            path.parted:
+        return [reason("other-flow", control=control)]
+    paths = (path,) + tuple(case.controls)
+    for ttl in range(path.first, path.farthest + 2):
+        seen = set(answer.address for each in paths
+                   for hop in (each.at(ttl),) if hop
+                   for answer in hop.answers
+                   if answer.outcome == "time-exceeded" and answer.address)
+        if len(seen) > 1:
+            return [reason("other-routers", ttl=ttl)]
     return [reason("limited")] if path.limited else []
 
 
@@ -4895,14 +5226,6 @@ def check_loop(case, verdict, look):
             yield finding("loop", facts["first"].ttl, name, **facts)
         elif name == "again":
             yield finding("loop", facts["first"], name, **facts)
-
-
-def check_proxy(case, verdict, look):
-    """Something nearer that accepts in the destination's name."""
-    facts = verdict.facts("nearer")
-    if facts:
-        yield finding("proxy", case.path.end, "proxy",
-                      address=case.path.address, **facts)
 
 
 def check_outside(case, verdict, look):
@@ -5066,7 +5389,6 @@ def find_all(case, verdict, look, family=()):
     """Return the Findings of a case; family: those of all ports together,
     which stand with the first."""
     found = list(check_loop(case, verdict, look))
-    found += check_proxy(case, verdict, look)
     found += family
     for check in CHECKS:
         found += check(case, verdict, look)
@@ -5141,6 +5463,8 @@ SENTENCES = {
     "refused": "{subject} is closed: {who} refused it{what}{away}{why}",
     "reset": "{subject} is reset by a device {where}, not by {address}"
              "{why}",
+    "intercepted": "{subject} is intercepted: a device {where} answered in "
+                   "the name of {address}{why}",
     "rejected": "{subject} is rejected by {who}: {what}{why}",
     "unreachable": "{address} is unreachable: {who} says so, {what}{why}",
     "dropped": "{subject} is dropped {where}{why}",
@@ -5155,6 +5479,8 @@ OPENING = {"dropped": ": ", "reset": ": ", "error": ": "}
 
 def say_reach(control):
     """Return how far a control got, as a clause."""
+    if control.reached and not control.is_sure:
+        return "%s %s" % (control.subject, say_unsure(control))
     if control.reached:
         return "%s reaches %s%s" % (control.subject, control.address,
                                     say_distance(control))
@@ -5164,8 +5490,17 @@ def say_reach(control):
     return "%s gets on to %s, no farther" % (control.subject, say_place(last))
 
 
+def say_unsure(control):
+    """Return what a service answered that may be another's."""
+    word = "refused" if control.reached.outcome == "refused" else "accepted"
+    return "is %s %s, by %s or in its name" % (
+        word, say_hops(control) or "there", control.address)
+
+
 def say_nearer(ttl, control, place):
-    """Return what shows that a refusal was not the destination's."""
+    """Return what shows that an answer was not the destination's."""
+    if place and place.ttl > ttl:
+        return "%s gets on to %s" % (control.subject, say_place(place))
     if place:
         return "with ttl %d %s gets to %s only" % (
             ttl, control.subject, place.address or "a router")
@@ -5204,10 +5539,14 @@ CLAUSES = {
                        "{address} did not answer"),
     "reaches": ("; ", lambda control: say_reach(control)),
     "way-back": ("; ", "or its answers are lost on the way back"),
-    "other-routers": (", ", "but by other routers from hop {ttl} on"),
-    "limited": (", ", "but the next hops may limit their ICMP"),
-    "no-farther": ("; ", "{control.subject} gets no farther, so the path "
-                         "itself ends there, or the host is down"),
+    "other-routers": (", ", "but there are several paths from hop {ttl} on"),
+    "other-flow": ("; ", "only some of several paths are cut"),
+    "limited": ("; ", "cannot tell now where: the routers are limiting "
+                      "their answers"),
+    "no-farther": ("; ", lambda controls, path: say_no_farther(controls,
+                                                              path)),
+    "unconfirmed": ("; ", "whether that was {address} itself is not "
+                          "confirmed"),
     "nobody-behind": ("; ", "neither {address} nor any hop behind that one "
                             "answered"),
     "no-sight": ("; ", "where is not visible here"),
@@ -5224,6 +5563,28 @@ CLAUSES = {
     "mute": ("; ", "{service} answers no such probe"),
     "not-sent": ("; ", lambda error: format_errno(error)),
 }
+
+
+def say_no_farther(controls, path):
+    """Return what silence of all that was tried means: least of all that
+    the host is down."""
+    return "nothing else that was tried gets farther (%s): a firewall there " \
+        "that drops all of it would explain this" % say_subjects(controls)
+
+
+def say_subjects(paths):
+    """Return the subjects of some Paths: ICMP echo, TCP ports 80,443."""
+    names, ports = [], {}
+    for path in paths:
+        aim = path.aim
+        name = aim.method if aim.port else path.subject
+        if name not in names:
+            names.append(name)
+        ports.setdefault(name, []).append(aim.port)
+    return ", ".join(
+        name if ports[name] == [None] else "%s %s %s" % (
+            name.upper(), noun_for(len(ports[name]), "port"),
+            format_ports(ports[name])) for name in names)
 
 
 def fill(words, facts):
@@ -5266,15 +5627,15 @@ def say_no_verdict(path):
 
 def say_place(place):
     """Return a Place, or a Hop, in words."""
-    return "hop %d (%s)" % (place.ttl, place.address or "not visible")
+    where = place.address or "not visible"
+    if place.name and place.name != place.address:
+        where = "%s, %s" % (format_text(place.name), where)
+    return "hop %d (%s)" % (place.ttl, where)
 
 
 def say_who(verdict, path):
     """Return who decided a verdict."""
-    told, nearer = verdict.facts("icmp"), verdict.facts("nearer")
-    if nearer:
-        return "%s, not %s itself," % (say_proxy(nearer["place"]),
-                                       path.address)
+    told = verdict.facts("icmp")
     if not told:
         return path.address
     if "in_name" in told:           # forged
@@ -5294,10 +5655,6 @@ def say_address(address, ttl, destination):
     if address == destination:
         return address + " itself"
     return "%s at hop %s" % (address, ttl) if ttl else address
-
-
-def say_proxy(place):
-    return "something at %s or just before it" % say_place(place)
 
 
 def say_what(verdict, path):
@@ -5326,21 +5683,31 @@ def say_where(verdict):
         return "at " + say_place(seen["place"])
     if seen:
         return "at %s or just before it" % say_place(seen["place"])
+    if verdict.word == "intercepted" and verdict.before:
+        return "at %s or just before it" % say_place(verdict.before)
     if forged:
         return say_forger(verdict.after, forged["ttl"])
     if verdict.before:
-        return "between %s and %s" % (say_edge(verdict.after or THIS_HOST),
-                                      say_edge(verdict.before))
+        reaches = verdict.facts("reaches")
+        return "between %s and %s" % (
+            say_edge(verdict.after or THIS_HOST),
+            say_edge(verdict.before, reaches and reaches["control"]))
     if verdict.after is None or verdict.facts("loop"):
         blind = verdict.facts("perhaps-unanswered") is not None
         return "on the way, or not answered" if blind else "on the way"
+    if verdict.facts("limited") is not None:
+        return "somewhere after " + say_edge(verdict.after)
     return "after " + say_edge(verdict.after)
 
 
-def say_edge(place):
-    """Return one of two places between which something is dropped."""
+def say_edge(place, control=None):
+    """Return one of two places between which something is dropped; control:
+    the Path that got there."""
     if place.ttl == 0:
         return "this host"
+    if place.reached and control and not control.is_sure:
+        return "hop %d, where %s %s" % (place.ttl, control.subject,
+                                        say_unsure(control))
     if place.reached:
         return "%s itself, hop %d" % (place.address, place.ttl)
     return say_place(place)
@@ -5360,19 +5727,26 @@ def say_forger(after, ttl):
 
 
 def say_distance(path):
-    """Return how far the destination is, as far as that is known."""
+    """Return how far the destination is, as far as that is known, as the
+    end of a clause."""
+    hops = say_hops(path)
+    return ", " + hops if hops else ""
+
+
+def say_hops(path):
+    """Return how far the destination is, "" if that is not known."""
     if not path.reached or not path.hops:
         return ""
     if path.distance is not None:
-        return ", %s away" % plural(path.distance, "hop")
+        return "%s away" % plural(path.distance, "hop")
     if path.end is not None and not path.open_ended:
-        return ", at most %d hops away" % path.end
+        return "at most %d hops away" % path.end
     if not path.complete:
         return ""
     count = path.farthest if path.end is None else path.end
     if path.end is not None and path.at(path.end).outcome != "reset":
         count -= 1
-    return ", more than %s away" % plural(count, "hop")
+    return "more than %s away" % plural(count, "hop")
 
 
 # A request inside the session
@@ -5575,9 +5949,6 @@ def format_ports(ports):
 FINDINGS = {
     "loop": CLAUSES["loop"][1],
     "again": CLAUSES["again"][1],
-    "proxy": lambda place, control, address: "%s answers for %s "
-             "(transparent proxy): %s" % (say_proxy(place), address,
-                                          say_reach(control)),
     "outside": "NAT on the way: {path.address} sees {path.own_address} as "
                "{seen}",
     "quote": say_quote,
@@ -6459,7 +6830,7 @@ def format_culprit(trace_):
     """Return who decided a verdict, or where something is lost."""
     if trace_.error:
         return trace_.error
-    if trace_.verdict in ("dropped", "reset") or \
+    if trace_.verdict in ("dropped", "reset", "intercepted") or \
             trace_.verdict and trace_.judged.request:
         return say_where(trace_.judged)
     if trace_.responder:
