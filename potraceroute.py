@@ -568,7 +568,8 @@ def decode_interface(flags, body):
 
 class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
                                 "reply_ttl received quoted data error raw "
-                                "labels interfaces outcome rtt tries flags")):
+                                "labels interfaces outcome rtt tries flags "
+                                "after")):
     """What was heard, or that nothing was (NO_REPLY).  None is unknown.
 
     kind         "icmp" (an error about a packet of ours), "echo", "data",
@@ -587,6 +588,8 @@ class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
     rtt          seconds,
     tries        which try it answers, from 1,
     flags        and words of the engine: "data-lost", ...
+    after        seconds from a connection to what became of it: data, its
+                 end, or the end of our waiting
     """
 
     __slots__ = ()
@@ -595,7 +598,7 @@ class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
 
 
 Reply.__new__.__defaults__ = (None,) * 9 + (False, (), (), "timeout", None,
-                                            1, ())
+                                            1, (), None)
 NO_REPLY = Reply()
 
 
@@ -671,6 +674,7 @@ NOTES = {
                        "NAT on the way",
     "data-lost": "the data sent was reset, or not acknowledged",
     "reset-at-once": "the connection was reset at once",
+    "closed-at-once": "the peer closed the connection at once",
     "forged": "sent in the destination's name by a device on the way",
     "nat-source": "quotes {0.quoted.source} as the source: NAT on the way",
     "quoted-ttl": "quotes a ttl of {0.quoted.ttl}, not 1: MPLS hides hops "
@@ -749,13 +753,14 @@ class Answered(object):
 
 class Hop(namedtuple("Hop", "ttl method port destination answers name "
                             "destination_name version verbose more sent "
-                            "lost"), Answered):
+                            "lost unseen"), Answered):
     """What is known of one ttl: a record; what is absent is None.
 
     answers  tuple of Reply, the first is the one shown; empty if silent
     name     the responder's host name, None if not known
     more     True for the destination when it lies farther than max_hops
     sent, lost  probes sent, and those of them that no answer came to
+    unseen   True if this system does not show who answers here
     str(hop) is the printed line without the time.
     """
 
@@ -791,6 +796,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     def format_answer(self, answer):
         """Return the line of one answer, by its outcome."""
         line, data = OUTCOMES[answer.outcome].line, ""
+        if self.unseen and answer.outcome == "timeout":
+            line = "*\tnot visible"
         if OUTCOMES[answer.outcome].reached:
             data = ". [Reached Destination]"
         if answer.address is None and "{host}" in line:
@@ -850,6 +857,9 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
             notes=format_notes(self.answer),
             probes=[answer_dict(answer) for answer in self.answers])
         return entry
+
+
+Hop.__new__.__defaults__ = (False,)
 
 
 def answer_dict(answer):
@@ -1673,7 +1683,7 @@ class Probe(object):
     __slots__ = ("ttl", "real", "sock", "source_port", "ident", "seq",
                  "payload", "sent", "sent_at", "answer", "doubtful", "error",
                  "tsval", "renewed", "retransmits", "kernel_rtt", "gone",
-                 "failed_at", "empty", "facts", "banner_until")
+                 "failed_at", "empty", "facts", "accepted", "banner_until")
 
     def __init__(self, ttl, real):
         for name in self.__slots__:
@@ -2579,7 +2589,7 @@ def complete(probe):
     answer = probe.answer
     for fact in probe.facts:
         if fact.kind == "banner":
-            answer = answer._replace(data=fact.data,
+            answer = answer._replace(data=fact.data, after=fact.after,
                                      flags=answer.flags + fact.flags)
         elif (fact.responder, fact.icmp_type, fact.icmp_code) != (
                 answer.address, answer.icmp_type, answer.icmp_code) or \
@@ -2865,7 +2875,8 @@ class Engine(object):
         number = probe.sock.fileno()
         self.poller.remove(number)
         self.poller.add(number)
-        probe.banner_until = self.clock() + self.banner_wait
+        probe.accepted = self.clock()
+        probe.banner_until = probe.accepted + self.banner_wait
         self.banners.append(flight)
 
     def read_banner(self, flight):
@@ -2876,19 +2887,22 @@ class Engine(object):
                                errno.EINTR):
                 return
             data = None                 # reset
-        self.end_banner(flight, data)
+        self.end_banner(flight, data, closed=data == b"")
 
-    def end_banner(self, flight, data=b""):
+    def end_banner(self, flight, data=b"", closed=False):
         """Keep what the service said; None: it reset the connection."""
         series, state, probe = flight
         info, flags = series.method.read_info(probe.sock), ()
+        if closed:
+            flags += ("closed-at-once",)
         unheard = info and info.unacked and info.total_retrans
         if series.method.payload and (data is None or unheard):
             flags += ("data-lost",)
         if data is None or probe.error:
             flags += ("reset-at-once",)
         probe.facts.append(NO_REPLY._replace(
-            kind="banner", data=data or None, flags=flags))
+            kind="banner", data=data or None, flags=flags,
+            after=self.clock() - probe.accepted))
         state.held = False
         self.banners.remove(flight)
         self.forget(series.method, probe)
@@ -3006,7 +3020,8 @@ REFUSALS = ("refused", "port-unreachable")
 
 class Path(namedtuple("Path", "aim sight first last horizon hops full end "
                               "farthest open_ended loop refusal reached "
-                              "distance shown complete elapsed limited parted")):
+                              "distance shown complete elapsed limited "
+                              "parted")):
     """A series frozen: plain facts, which nothing changes any more.
 
     aim         the Aim: its method, its Target, its subject in sentences
@@ -3058,6 +3073,19 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
             self.own_address == self.address)
 
     @property
+    def last_before(self):
+        """The ttl behind which the destination is, if only limits of what it
+        answers tell no more: the silent ttls before its answer are no
+        hops.  None if that is not so."""
+        last = self.at(self.end)
+        if last is None or self.distance or \
+                last.outcome != "port-unreachable":
+            return None
+        heard = [hop.ttl for hop in self.hops
+                 if hop.heard and hop.ttl < self.end]
+        return heard[-1] if heard else None
+
+    @property
     def routers(self):
         """The Hops at which a router answered."""
         return [hop for hop in self.hops if hop.outcome == "time-exceeded"]
@@ -3079,9 +3107,9 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
            elapsed=None, limited=False, now=None, parted=False):
     """Return the Path of a series; now: the time, if it is not over."""
     forged = find_forged(series) if refusal == "forged" else ()
-    hops = tuple(make_hop(series, state, show, forged, now)
+    hops = tuple(make_hop(series, state, show, forged, now, sight)
                  for state in series.states)
-    full = make_hop(series, series.full, show, forged, now)
+    full = make_hop(series, series.full, show, forged, now, sight)
     end = find_end(hops, full.reached)
     if refusal == "forged" and not full.reached:
         end = series.end or end         # where it was found out
@@ -3106,7 +3134,7 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
         path = path._replace(reached=reached[0],
                              distance=known_distance(path, series))
     shown = [show_hop(path, hop, show.queries) for hop in hops
-             if series.at(hop.ttl).probes and
+             if series.at(hop.ttl).probes and is_hop(path, hop) and
              hop.ttl <= (end or path.farthest)]
     if open_ended:
         shown.append(show_hop(path, full, show.queries))
@@ -3121,7 +3149,7 @@ def find_forged(series):
     return REFUSALS if outcome in REFUSALS else (outcome,)
 
 
-def make_hop(series, state, show, forged=(), now=None):
+def make_hop(series, state, show, forged=(), now=None, sight="addresses"):
     """Return the Hop of a State: its own answers, and nothing else; forged:
     outcomes that are not the destination's."""
     aim = series.aim
@@ -3137,7 +3165,7 @@ def make_hop(series, state, show, forged=(), now=None):
     return Hop(state.ttl, aim.method, aim.port, aim.target.address,
                tuple(answers), name, show.destination,
                aim.target.family.version, bool(show.verbose), False,
-               len(probes), len(lost))
+               len(probes), len(lost), sight == "nothing")
 
 
 def understand(answer, aim, forged):
@@ -3154,11 +3182,19 @@ def understand(answer, aim, forged):
     return answer._replace(outcome=outcome, flags=flags)
 
 
+def is_hop(path, hop):
+    """Return False for a ttl that was silent, but may be no hop at all."""
+    last = path.last_before
+    return last is None or not last < hop.ttl < path.end
+
+
 def show_hop(path, hop, queries):
     """Return a Hop as people see it, with so many answers: the
     destination's line says what the full-ttl probe found."""
     full = path.full
     hop = hop._replace(answers=hop.answers[:queries])
+    if hop.ttl == path.end and path.last_before not in (None, hop.ttl - 1):
+        hop = hop._replace(ttl=path.last_before, more=True)
     if not full.final:
         return hop
     if hop.ttl == full.ttl:
@@ -3286,7 +3322,7 @@ class Run(object):
     further ports or flows, what they are compared with."""
 
     IN_FLIGHT = 64      # ports at once, so as not to use up files
-    HOST_DOWN = 3.2     # seconds until its router says so
+    HOST_DOWN = 3.1     # seconds until its router says so
     TICK = 0.01         # seconds between looks at what tells of no event
 
     def __init__(self, engine, aims, options, show, open_method,
@@ -3498,7 +3534,8 @@ class Run(object):
         if full.probes and series.wait >= 2 and not full.final and \
                 series.farthest >= series.first and \
                 not find_farther(self, self.lead):
-            series.full_until = full.probes[0].sent + self.HOST_DOWN
+            series.full_until = full.probes[0].sent + self.HOST_DOWN + 2 * (
+                series.slowest or 0)
 
     @property
     def limit_of_silence(self):
@@ -3560,7 +3597,7 @@ class Run(object):
             shown = shown + [
                 show_hop(lead, hop, self.show.queries)
                 for hop in lead.hops[len(shown):]
-                if hop.ttl <= (lead.end or hop.ttl) and (
+                if hop.ttl <= (lead.end or hop.ttl) and is_hop(lead, hop) and (
                     hop.answers or hop.ttl <= lead.farthest)]
         lead = lead._replace(shown=tuple(shown))
         controls = self.freeze_controls(self.lead)
@@ -3597,12 +3634,32 @@ class Run(object):
                 return path.distance
         return 0
 
+    @property
+    def addresses(self):
+        """The addresses whose names are shown: of the first port, and of
+        what gets farther."""
+        series = self.lead.series
+        shown = [state.address for state in series.states]
+        if not self.lead.reached:
+            shown += [state.address for other in self.peers(self.lead)
+                      for state in other.states
+                      if state.ttl > series.farthest]
+        return [address for address in shown if address]
+
+    @property
+    def all_named(self):
+        """True if no name is waited for."""
+        names = self.show.names
+        return not names or all([names.known(address)
+                                 for address in self.addresses])
+
     def ready_hops(self, count):
         """Yield the Hops of the lead that can be shown behind the first
         `count`, their names known."""
         series, names = self.lead.series, self.show.names
-        for state in series.states if names else ():
-            names.ask(state.address)
+        if names:
+            for address in self.addresses:
+                names.ask(address)
         if self.all_shown:
             return
         done = self.lead.ended is not None
@@ -3618,7 +3675,8 @@ class Run(object):
                     state.ttl > path.farthest and (
                         path.open_ended or not done)):
                 break
-            ready.append((state, path.at(state.ttl)))
+            if is_hop(path, path.at(state.ttl)):
+                ready.append((state, path.at(state.ttl)))
         if done and path.open_ended:
             ready.append((series.full, path.full))
         for number, (state, hop) in enumerate(ready, 1):
@@ -3683,11 +3741,9 @@ def trace_controls(run, port, check):
     """While the port says nothing, or once it is refused on the way: how
     far does something else get?"""
     series, full, wait = port.series, port.series.full, port.series.wait
-    several = len(run.waiting) > 0      # for whom the whole path is a guide
 
     def needed():
-        return run.always or not full.reached or (
-            several and port.refusal == "forged")
+        return run.always or not port.reached
 
     def due(part):
         refused = full.final and (series.end is not None or
@@ -4844,6 +4900,8 @@ def judge_reached(case, best):
     if answer is None:
         return None
     reasons = find_contradictions(path)
+    if answer.outcome == "open" and not reasons and not case.request:
+        reasons = find_proof(answer)
     if answer.outcome == "refused" and not answer.address:
         reasons.append(reason("refused-by-whom"))
     elif answer.outcome in FORGED[path.aim.method] and path.complete and \
@@ -4866,12 +4924,24 @@ def find_contradictions(path):
         return [reason("refused-later")]
     if last and path.open_ended:
         return [reason("refused-from", ttl=path.end)]
+    if path.complete and path.full.lost and not path.full.answers:
+        return [reason("full-lost", path=path)]
     others = set(answer.address or "?" for hop in (path.full,) + path.hops
                  for answer in hop.answers
                  if answer.outcome in ("prohibited", "unreachable"))
     if others:
         return [reason("refused-some", addresses=sorted(others))]
     return []
+
+
+def find_proof(answer):
+    """Return the reasons that tell how little a connection proves, or what
+    the service did with it; [] if it has spoken."""
+    if answer.data:
+        return []
+    if "closed-at-once" in answer.flags:
+        return [reason("closed-at-once", after=answer.after)]
+    return [reason("handshake-only", after=answer.after)]
 
 
 def judge_forged(case, best):
@@ -5395,6 +5465,55 @@ def find_all(case, verdict, look, family=()):
     return found
 
 
+# Services whose clients speak first, by their usual ports.
+TLS_PORTS = (443, 465, 563, 636, 853, 989, 990, 992, 993, 994, 995, 2376,
+             3269, 4443, 5061, 5671, 5986, 6443, 6514, 6697, 8443, 8883, 9443)
+HTTP_PORTS = (80, 591, 631, 3000, 3128, 5000, 5985, 8000, 8008, 8080, 8081,
+              8088, 8888, 9090)
+
+
+def suggest(case, verdict, found):
+    """Return the options that would tell more of a case, a list of lists:
+    one at most for what a verdict leaves open."""
+    path, names = case.path, [each.name for each in verdict.reasons]
+    if not path.complete:
+        return []
+    if "full-lost" in names or "other-flow" in names or \
+            "other-routers" in names:
+        return [["--flows=8"]]
+    if "syn-repeated" in names:
+        return [["-q", "20"]]
+    if "handshake-only" in names:
+        if path.aim.port in TLS_PORTS:
+            return [["--tls"]]
+        return [["--http" if path.aim.port in HTTP_PORTS else "--mtu"]]
+    return []
+
+
+def find_beyond_cut(case, verdict):
+    """Return the Path of the control that goes on behind the last hop of a
+    port that is not reached, None if none does."""
+    path = case.path
+    if verdict.reached or not path.complete:
+        return None
+    start = path.end or path.farthest + 1
+    found = [(len(hops_from(control, start)), -number, control)
+             for number, control in enumerate(case.controls)]
+    if not found or max(found)[0] == 0:
+        return None
+    return max(found)[2]
+
+
+def hops_from(path, ttl):
+    """Return the Hops shown of a path from a ttl on, up to the last that
+    answered."""
+    hops = [hop for hop in path.shown if hop.ttl >= ttl and (
+        hop.reached or hop.outcome == "time-exceeded" or not hop.answers)]
+    while hops and not hops[-1].answers:
+        hops.pop()
+    return hops
+
+
 # Of several ports or flows together: lists of cases and their verdicts
 
 def check_ports(cases, verdicts):
@@ -5515,6 +5634,12 @@ def say_nearer(ttl, control, place):
 # here are said elsewhere in the sentence.
 CLAUSES = {
     "reset-at-once": ("; but ", "the connection was reset at once"),
+    "closed-at-once": ("; ", lambda after: "the peer closed the connection "
+                       "after %.0f ms" % (after * 1e3)),
+    "handshake-only": ("; ", lambda after: "only the handshake is proven" + (
+                       ": nothing came within %g s" % round(after, 1)
+                       if after else "")),
+    "full-lost": ("; but ", lambda path: say_full_lost(path)),
     "reset-nearer": ("; but ", "a device on the way reset the probe with "
                                "ttl {ttl}"),
     "refused-later": ("; but ", "it refused further connections meanwhile"),
@@ -5563,6 +5688,14 @@ CLAUSES = {
     "mute": ("; ", "{service} answers no such probe"),
     "not-sent": ("; ", lambda error: format_errno(error)),
 }
+
+
+def say_full_lost(path):
+    """Return what it means that probes with a small ttl got there and
+    those with the full ttl did not."""
+    what = "probes" if path.aim.method != "tcp" else "connections"
+    return "%d of the %s got no answer: some are lost, by chance, a limit " \
+        "or on one of several paths" % (path.full.lost, what)
 
 
 def say_no_farther(controls, path):
@@ -5644,16 +5777,27 @@ def say_who(verdict, path):
             who += ", in the name of " + path.address
         return who
     if verdict.who:
-        return say_address(verdict.who, told["ttl"], path.address)
+        return say_address(verdict.who, told["ttl"], path.address,
+                           find_name(path, verdict.who))
     return "a device on the way, or %s" % (
         "a missing ARP answer" if told["perhaps_arp"] else
         path.address + " itself")
 
 
-def say_address(address, ttl, destination):
-    """Return an address with its hop, if that is known."""
+def find_name(path, address):
+    """Return the name of a router on a path, None if it has none."""
+    for hop in path.shown:
+        if hop.address == address:
+            return hop.name
+    return None
+
+
+def say_address(address, ttl, destination, name=None):
+    """Return an address with its name and hop, if they are known."""
     if address == destination:
         return address + " itself"
+    if name and name != address:
+        address = "%s (%s)" % (format_text(name), address)
     return "%s at hop %s" % (address, ttl) if ttl else address
 
 
@@ -6107,7 +6251,7 @@ class Trace(namedtuple("Trace", "destination address family method port "
                                 "privileged reached verdict summary distance "
                                 "rtt responder blocked_after blocked_before "
                                 "banner elapsed error hops control findings "
-                                "path_mtu path judged why")):
+                                "path_mtu next beyond path judged why")):
     """The result of a whole trace: a record, built once.
 
     destination  the host, as the user typed it; address: its IP address
@@ -6130,6 +6274,9 @@ class Trace(namedtuple("Trace", "destination address family method port "
                  is a ttl, or None
     path_mtu     bytes of the largest packet that gets to the destination;
                  None if that was not asked (--mtu) or is not known
+    next         list of commands that would tell more
+    beyond       the control Path whose hops go on where this one ends, None
+                 if none does
     path, judged  the facts (Path) and their meaning (Verdict)
     """
 
@@ -6156,7 +6303,7 @@ class Trace(namedtuple("Trace", "destination address family method port "
     def as_dict(self):
         """Return the trace as plain data for JSON."""
         entry = dict(self._asdict())
-        for name in ("path", "judged", "why"):
+        for name in ("beyond", "path", "judged", "why"):
             del entry[name]
         for name in ("rtt", "elapsed"):
             entry[name + "_ms"] = format_ms(entry.pop(name))
@@ -6633,7 +6780,7 @@ class Traceroute(object):
                       self.raw_only)
             run.ask(trace_all(run, trace_flow if len(self.flows) > 1
                               else trace_port))
-            while not run.done or not run.all_shown:
+            while not (run.done and run.all_shown and run.all_named):
                 asked = self.names and self.names.asked
                 run.turn(0.01 if asked else 0.1)
                 for hop in run.ready_hops(len(shown)):
@@ -6683,7 +6830,9 @@ class Traceroute(object):
             found = find_all(case, verdicts[number], look,
                              [] if number else family)
             # What all are compared with stands with the first.
-            controls = () if number else case.controls
+            tested = [other.path for other in cases]
+            controls = [] if number else [
+                path for path in case.controls if path not in tested]
             self.results.append(self.make_trace(
                 case, verdicts[number], found, controls))
         self.result = self.results[0]
@@ -6712,14 +6861,48 @@ class Traceroute(object):
             answer.data, path.elapsed, error,
             list(path.shown), [self.make_control(each) for each in controls],
             [{"kind": each.kind, "hop": each.hop, "text": say_finding(each)}
-             for each in found], mtu[0] if mtu else None, path, verdict,
-            self.why)
+             for each in found], mtu[0] if mtu else None,
+            [self.format_command(path.aim, words)
+             for words in suggest(case, verdict, found)],
+            find_beyond_cut(case, verdict), path, verdict, self.why)
+
+    def format_command(self, aim, words):
+        """Return the command that asks what a suggestion is for."""
+        given = []
+        for each in OPTIONS:
+            value = getattr(self.options, each.name)
+            if value == each.default or each.name in UNSAID:
+                continue
+            flag = each.flags.split()[0]
+            if each.metavar is None:
+                given.append(flag)
+            elif flag.startswith("--"):
+                given.append("%s=%s" % (flag, value))
+            else:
+                given += [flag, format_value(value)]
+        if aim.port is not None:
+            given[:0] = ["-p", str(aim.port)]
+        return " ".join(quote_shell(word) for word in [
+            "potraceroute.py", format_text(self.destination)] + given + [
+                word for word in words if word not in given])
 
     def make_control(self, path):
         """Return the Trace of a path that another is compared with."""
         case, verdict = Case(path), judge(Case(path))
         return self.make_trace(case, verdict,
                                list(check_loop(case, verdict, None)))
+
+
+# Options that a suggested command does not repeat.
+UNSAID = ("port", "json", "verbose", "debug", "flows")
+
+
+def quote_shell(word):
+    """Return a word as a shell takes it."""
+    import re
+    if re.match(r"[\w./:=,@%+-]+$", word):
+        return word
+    return "'%s'" % word.replace("'", "'\\''")
 
 
 def trace(host, port=None, method="tcp", **keywords):
@@ -6769,6 +6952,7 @@ class TextReport(object):
         or flows."""
         first = results[0]
         self.end_hops()
+        self.show_beyond(first)
         if self.verbose:
             rights = "privileged" if first.privileged else "unprivileged"
             self.writer.line("mechanism: %s, %s" % (first.mechanism, rights))
@@ -6783,13 +6967,24 @@ class TextReport(object):
             lines.append(format_success(results))
         if first.why and first.verdict != "error":
             lines.append("Note: " + first.why)
-        for line in lines + format_summaries(results):
+        for line in lines + format_summaries(results) + format_next(results):
             self.writer.line(line)
+
+    def show_beyond(self, first):
+        """Print the path behind the last hop, as something else saw it."""
+        control, path = first.beyond, first.path
+        if control is None:
+            return
+        self.writer.line("%s is seen no farther; %s goes on:" % (
+            first.subject, control.subject))
+        for hop in hops_from(control, path.end or path.farthest + 1):
+            self.hop(hop)
+        self.end_hops()
 
     def end_hops(self):
         if len(self.silent) > 1:
-            self.writer.line("%d-%d\t*\ttimed out" % (
-                self.silent[0].ttl, self.silent[-1].ttl))
+            self.writer.line("%d-%s" % (self.silent[0].ttl,
+                                        self.silent[-1]))
         elif self.silent:
             self.writer.line(self.silent[0].format_line())
         self.silent = []
@@ -6866,6 +7061,16 @@ def format_summaries(results):
     return [format_group(members) for members in groups] + [
         "%d of %d %s %s were reached%s" % (count, len(results), what,
                                            results[0].address, so_far)]
+
+
+def format_next(results):
+    """Return the lines of what to do next; of several ports, for those only
+    that were not reached."""
+    commands = []
+    for each in results:
+        if len(results) == 1 or not each.reached:
+            commands += [word for word in each.next if word not in commands]
+    return ["Next: " + command for command in commands[:3]]
 
 
 def format_group(members):
