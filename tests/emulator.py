@@ -61,6 +61,8 @@ FILTER settings:
                "drop"
                "reject"   icmp=[type, code] (3, 13), icmp6 (1, 1)
                "reset"    RST|ACK in the name of the destination
+               "accept"   SYN|ACK in its name; swallows what follows
+               "echo"     an echo reply in its name
                "icmp_as_destination"   as reject, in its name (3, 3), (1, 4)
   ttl          initial ttl of the answer (reject 255, the others 64)
   direction    "back": on packets to the client; "drop" and "pass" only
@@ -93,7 +95,8 @@ FILTER_SETTINGS = set(
     "proto port family syn_only data_only min_size contains sticky tap first "
     "chance action icmp icmp6 ttl direction branch".split())
 INTERFACE_SETTINGS = set("ifindex address name mtu".split())
-ACTIONS = set("pass drop reject reset icmp_as_destination".split())
+ACTIONS = set(
+    "pass drop reject reset accept echo icmp_as_destination".split())
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 PROTOCOL_NAMES = {ICMP: "icmp", ICMPV6: "icmp", TCP: "tcp", UDP: "udp"}
@@ -343,6 +346,14 @@ def encode_icmp(version, source, dest, kind, word, body, ttl, tos=0):
     return encode_ip(version, source, dest, proto, ttl, message, tos)
 
 
+def encode_echo_reply(packet, source, ttl):
+    """What an echo request is answered with."""
+    return encode_icmp(packet.version, source, packet.source,
+                       (ECHO_REPLY[packet.version], 0),
+                       struct.pack("!HH", packet.icmp_id, packet.icmp_seq),
+                       packet.payload, ttl)
+
+
 def encode_reset(packet, ttl):
     """A RST in the name of the packet's destination (RFC 9293, 3.5.2)."""
     if packet.flags & ACK:
@@ -351,8 +362,19 @@ def encode_reset(packet, ttl):
         length = len(packet.payload) + bool(packet.flags & SYN) + bool(
             packet.flags & FIN)
         seq, ack, flags = 0, packet.seq + length & 0xffffffff, RST | ACK
+    return encode_segment(packet, ttl, seq, ack, flags)
+
+
+def encode_acceptance(packet, ttl):
+    """A SYN|ACK in the name of the packet's destination."""
+    return encode_segment(packet, ttl, 0x10000000,
+                          packet.seq + 1 & 0xffffffff, SYN | ACK, 65535)
+
+
+def encode_segment(packet, ttl, seq, ack, flags, window=0):
+    """A segment without data, back to where the packet came from."""
     segment = struct.pack("!HHIIBBHHH", packet.dport, packet.sport, seq, ack,
-                          5 << 4, flags, 0, 0, 0)
+                          5 << 4, flags, window, 0, 0)
     segment = replace_u16(segment, 16, checksum(pseudo_header(
         packet.version, packet.dest, packet.source, TCP, 20) + segment))
     return encode_ip(packet.version, packet.dest, packet.source, TCP, ttl,
@@ -495,6 +517,26 @@ STRANGERS = {
     "foreign_echo_reply": forge_echo_reply,
     "garbage": forge_garbage,
 }
+
+
+def forge_reset(packet, ttl):
+    if packet.proto == TCP and not packet.flags & RST:
+        return encode_reset(packet, ttl)
+
+
+def forge_acceptance(packet, ttl):
+    if packet.proto == TCP and packet.flags & (SYN | ACK) == SYN:
+        return encode_acceptance(packet, ttl)
+
+
+def forge_pong(packet, ttl):
+    if is_echo_request(packet):
+        return encode_echo_reply(packet, packet.dest, ttl)
+
+
+# What a router sends in the name of the destination, by a filter's action.
+FORGERS = {"reset": forge_reset, "accept": forge_acceptance,
+           "echo": forge_pong}
 
 
 # --------------------------------------------------------------------------
@@ -730,22 +772,19 @@ class Emulator(object):
             self.send_error(
                 router, packet, now, chosen_kinds(rule, PORT_UNREACHABLE),
                 ttl=rule.get("ttl", 64), source=packet.dest)
-        elif action == "reset" and packet.proto == TCP:
+        elif action in FORGERS:
             ttl = rule.get("ttl", 64) - (router.k - 1)
-            if ttl > 0 and not packet.flags & RST:
-                self.reply(router, encode_reset(packet, ttl), now)
+            octets = FORGERS[action](packet, ttl)
+            if ttl > 0 and octets:
+                self.reply(router, octets, now)
 
     def deliver_to_router(self, router, packet, now):
         """A packet for a router itself."""
-        version = packet.version
         if is_echo_request(packet):
             ttl = router.settings.get("reply_ttl", 64) - (router.k - 1)
             if not router.settings.get("silent"):
-                self.reply(router, encode_icmp(
-                    version, packet.dest, packet.source,
-                    (ECHO_REPLY[version], 0),
-                    struct.pack("!HH", packet.icmp_id, packet.icmp_seq),
-                    packet.payload, ttl), now)
+                self.reply(router, encode_echo_reply(
+                    packet, packet.dest, ttl), now)
         elif packet.proto == UDP:
             self.send_error(router, packet, now, PORT_UNREACHABLE,
                             source=packet.dest)

@@ -48,6 +48,12 @@ Three classes, each a context manager (or call close()):
       .client .routers .server .destination .destination6 .distance
       .hop(k) .hop6(k)
       ICMP rate limits are off, unless icmp_limits=True.
+      filter(node, hook, lines)    nft rules in one of forward, input, output,
+                                   nat (prerouting); node: a name, or a k
+      mute(node)                   it sends no ICMP, and answers no UDP
+      add_branch(k)                a second router beside router k, which
+                                   gets half of the flows: IPv4 only;
+                                   -> (name, address)
 
   Path      client - (emulated routers) - server, over two TUN devices:
       .client .server .destination .destination6 .distance .hop(k) .hop6(k)
@@ -1080,6 +1086,7 @@ class Chain(Network):
         super(Chain, self).__init__()
         self.client = "client"
         self.routers = ["r%d" % k for k in range(1, routers + 1)]
+        self._limited = icmp_limits
         self.server = "server"
         self.distance = routers + 1
         self.destination = self.hop(self.distance)
@@ -1147,6 +1154,54 @@ class Chain(Network):
         for link in range(place - 1 if not last else 0):
             yield "route add 10.77.%d.0/24 via 10.77.%d.1" % (link, place - 1)
             yield "route add fd77:%d::/64 via fd77:%d::1" % (link, place - 1)
+
+    # Faults
+
+    def name_of(self, node):
+        """The namespace of router k; a name is one already."""
+        return node if node in self._namespaces else self.routers[node - 1]
+
+    def filter(self, node, hook, lines):
+        kind = "nat hook prerouting" if hook == "nat" else \
+            "filter hook " + hook
+        priority = -100 if hook == "nat" else 0
+        self.nft(self.name_of(node), "\n".join(
+            ["table inet lab {", "chain %s {" % hook,
+             "type %s priority %d;" % (kind, priority)] +
+            list(lines) + ["}", "}", ""]))
+
+    def mute(self, node):
+        self.filter(node, "output", [
+            "meta l4proto icmp drop",
+            "icmpv6 type { 1, 2, 3, 4, echo-reply } drop"])
+        if self.name_of(node) == self.server:
+            self.filter(node, "input", ["meta l4proto udp drop"])
+
+    def add_branch(self, k):
+        """r(k-1) - branch - r(k+1) beside r(k); flows are told apart by
+        their ports."""
+        before, after = self.routers[k - 2], self.routers[k]
+        branch = self.namespace("branch")
+        self._write_settings(self._node_settings(branch, self._limited) + [
+            (branch, "net.ipv4.ip_forward", 1, True),
+            (before, "net.ipv4.fib_multipath_hash_policy", 1, True)])
+        for node, name, peer, peer_name in (
+                (before, "tobranch", branch, "toclient"),
+                (branch, "toserver", after, "tobranch")):
+            self.ip(node, "link add name %s type veth peer name %s netns %s"
+                    % (name, peer_name, self.namespace_file(peer)))
+        for node, name, address in (
+                (before, "tobranch", "10.78.1.1"),
+                (branch, "toclient", "10.78.1.2"),
+                (branch, "toserver", "10.78.2.1"),
+                (after, "tobranch", "10.78.2.2")):
+            self.ip(node, "link set %s up\naddr add %s/24 dev %s" % (
+                name, address, name))
+        self.ip(branch, "route add default via 10.78.2.2\n"
+                "route add 10.77.0.0/24 via 10.78.1.1")
+        self.ip(before, "route replace default nexthop via 10.77.%d.2 "
+                "nexthop via 10.78.1.2" % (k - 1))
+        return branch, "10.78.1.2"
 
 
 def shorten_ipv6(address):
