@@ -2270,6 +2270,7 @@ class Series(object):
     patient   a late answer cannot be told from one to the next probe
     half_open  the full ttl, too, opens no connection on a service
     full_until  the full ttl is waited for until then, if longer than `wait`
+    behind_router  the ttl before the first is known to be a router's
     """
 
     FLOOR = 0.08        # seconds a hurried hop has for its last try,
@@ -2293,6 +2294,7 @@ class Series(object):
         self.patient = patient
         self.half_open = half_open
         self.full_until = 0
+        self.behind_router = False
         self.full = State(full_ttl)
         self.states = []
         self.slowest = self.loop = self.end = None
@@ -3021,7 +3023,7 @@ REFUSALS = ("refused", "port-unreachable")
 class Path(namedtuple("Path", "aim sight first last horizon hops full end "
                               "farthest open_ended loop refusal reached "
                               "distance shown complete elapsed limited "
-                              "parted")):
+                              "parted nearer")):
     """A series frozen: plain facts, which nothing changes any more.
 
     aim         the Aim: its method, its Target, its subject in sentences
@@ -3040,6 +3042,7 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
     complete    False if it was interrupted; elapsed: seconds
     limited     limits of ICMP may hide farther hops
     parted      from other source ports the port gets farther
+    nearer      something else was answered from nearer, too
     """
 
     __slots__ = ()
@@ -3068,8 +3071,9 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
     @property
     def is_sure(self):
         """True if what reached the destination can be taken for that: it
-        was confirmed, or is no TCP, which others answer in its name."""
-        return self.aim.method != "tcp" or self.refusal == "confirmed" or (
+        was confirmed, or is an ICMP echo; others answer TCP and UDP in its
+        name."""
+        return self.aim.method == "icmp" or self.refusal == "confirmed" or (
             self.own_address == self.address)
 
     @property
@@ -3078,8 +3082,8 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
         answers tell no more: the silent ttls before its answer are no
         hops.  None if that is not so."""
         last = self.at(self.end)
-        if last is None or self.distance or \
-                last.outcome != "port-unreachable":
+        if last is None or self.distance or not (
+                self.nearer or last.outcome == "port-unreachable"):
             return None
         heard = [hop.ttl for hop in self.hops
                  if hop.heard and hop.ttl < self.end]
@@ -3104,7 +3108,8 @@ Case.__new__.__defaults__ = ((), None)
 
 
 def freeze(series, show, refusal=None, sight="addresses", complete=True,
-           elapsed=None, limited=False, now=None, parted=False):
+           elapsed=None, limited=False, now=None, parted=False,
+           nearer=False):
     """Return the Path of a series; now: the time, if it is not over."""
     forged = find_forged(series) if refusal == "forged" else ()
     hops = tuple(make_hop(series, state, show, forged, now, sight)
@@ -3120,7 +3125,8 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
                       last.outcome != full.outcome)
     path = Path(series.aim, sight, series.first, series.last, series.horizon,
                 hops, full, end, series.farthest, open_ended, None, refusal,
-                None, None, (), complete, elapsed, limited, parted)
+                None, None, (), complete, elapsed, limited, parted,
+                nearer)
     if series.loop:
         path = path._replace(loop=tuple(path.at(state.ttl)
                                         for state in series.loop))
@@ -3131,8 +3137,9 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
                if OUTCOMES[answer.outcome].reached and (
                    sure or answer.address or answer.outcome != "refused")]
     if reached:
-        path = path._replace(reached=reached[0],
-                             distance=known_distance(path, series))
+        path = path._replace(reached=reached[0])
+        if not nearer:
+            path = path._replace(distance=known_distance(path, series))
     shown = [show_hop(path, hop, show.queries) for hop in hops
              if series.at(hop.ttl).probes and is_hop(path, hop) and
              hop.ttl <= (end or path.farthest)]
@@ -3217,10 +3224,12 @@ def known_distance(path, series):
     """Return the smallest ttl that reached; None if a smaller one might
     have, had it been tried or answered."""
     end = path.end
-    if path.open_ended or end is None or end == path.first != 1:
+    if path.open_ended or end is None:
         return None
-    if end == 1:
+    if end == 1 or end == path.first and series.behind_router:
         return end
+    if end == path.first:
+        return None
     before = path.at(end - 1)
     if before.outcome == "time-exceeded":
         return end
@@ -3285,6 +3294,7 @@ class Port(object):
     proven      no limit of ICMP feigns the place where it ends
     limited     whether one does was asked, and could not be told
     parted      from other source ports it gets farther
+    nearer      something else was answered with a smaller ttl, too
     ended       when all of it was known, None before
     request     a Request, once what happens inside the session was asked
     mtu         a PathMtu, once that was asked
@@ -3296,7 +3306,7 @@ class Port(object):
         self.refusal = self.edge = self.ended = None
         self.request = self.mtu = None
         self.asked = 0
-        self.proven = self.limited = self.parted = False
+        self.proven = self.limited = self.parted = self.nearer = False
 
     @property
     def open_ended(self):
@@ -3306,15 +3316,23 @@ class Port(object):
     def doubtful(self):
         """True if something else should say whether it is the destination
         that refuses, or accepts."""
-        full, target = self.series.full, self.aim.target
-        return full.reached and self.series.end is not None and (
+        series, target = self.series, self.aim.target
+        return self.answered and series.end is not None and (
             target.address != target.own_address) and (
-                self.open_ended or full.outcome in FORGED[self.aim.method])
+                self.open_ended or
+                series.at(series.end).outcome in FORGED[self.aim.method])
+
+    @property
+    def answered(self):
+        """True if it is answered as the destination would."""
+        series = self.series
+        return series.full.reached or not series.full.final and (
+            series.full.settled and series.reached_at is not None)
 
     @property
     def reached(self):
         """True if it answers, and nothing shows that somebody else does."""
-        return self.series.full.reached and self.refusal != "forged"
+        return self.answered and self.refusal != "forged"
 
 
 class Run(object):
@@ -3463,7 +3481,7 @@ class Run(object):
             for name in self.kinds:
                 found += self.open_controls(
                     name, first, last, self.short_wait,
-                    queries=4 if name != "icmp" and first == last else 1)
+                    queries=1 if name == "icmp" or last > first + 1 else 4)
             self.checks[first, last] = found
         return self.checks[first, last]
 
@@ -3567,7 +3585,7 @@ class Run(object):
         now = port.ended or self.clock()
         return freeze(port.series, self.show, refusal or port.refusal,
                       self.sight, complete, now - port.began, limited, now,
-                      port.parted)
+                      port.parted, port.nearer)
 
     def freeze_series(self, series):
         """Return the Path of a Series that a port is compared with."""
@@ -3797,6 +3815,7 @@ def open_control(run, port, name, wait):
     yield lambda: find_reached(run, port) or all(
         series.done for series in found)
     for series in found:
+        series.behind_router = port.series.farthest == first - 1 > 0
         if series.full.reached:
             series.look(first, run.options.max_hops)
             break
@@ -3825,9 +3844,18 @@ def check_answer(run, port):
         if not port.doubtful:
             return
         end, port.refusal = series.end, None
-        port.checks = run.open_checks(end, end)
-        states = [state for check in port.checks for state in check.states]
-        yield lambda: series.end != end or is_answered(states)
+        first = end
+        if end > series.first and not series.at(end - 1).heard:
+            first = end - 1             # a hop, or was it lost?
+        port.checks = run.open_checks(first, end)
+        states = [check.at(end) for check in port.checks]
+        before = [check.at(first) for check in port.checks if first < end]
+        yield lambda: series.end != end or is_answered(states) and all(
+            state.settled for state in before)
+        if series.end == end and any(state.reached for state in before):
+            series.ask_again(series.at(first), run.clock())
+            yield lambda: series.at(first).settled or series.done
+            port.nearer = series.end == end
         if series.end != end:
             continue
         if confirms(port, states):
@@ -3837,7 +3865,7 @@ def check_answer(run, port):
         elif run.kinds:
             yield check_in_silence(run, port, states)
         if port.refusal == "forged":
-            yield check_shorter_path(run, port, end)
+            yield check_shorter_path(run, port, end, states)
         yield lambda: series.done or series.end != end
         if series.end == end:
             return
@@ -3912,17 +3940,21 @@ def check_in_silence(run, port, states):
     port.refusal = "confirmed" if confirms(port, states) else "forged"
 
 
-def check_shorter_path(run, port, ttl):
+def check_shorter_path(run, port, ttl, states):
     """Does the port always end there, from other source ports too?  If not,
-    it is only a shorter one of several paths that does."""
+    it is only a shorter one of several paths that does; and where some are
+    lost, the silence of others proves nothing.  states: of these others."""
     aim = port.aim.other(port.aim.method, port.aim.port,
                          payload=port.aim.target.payload)
     again = [run.open_ttls(aim, ttl, ttl, run.short_wait, retries=1)
              for _ in range(6)]
     again = [series for series in again if series]
     yield lambda: all(series.done for series in again)
-    if shows_router([series.at(ttl) for series in again]):
+    here = [series.at(ttl) for series in again]
+    if shows_router(here):
         port.refusal = "confirmed"
+    elif not shows_router(states) and not all(state.heard for state in here):
+        port.refusal = None
     for series in again:
         run.engine.retire(series)
 
@@ -3959,12 +3991,22 @@ def verify_place(run, port, controls):
                 port.parted = True
                 return
             series.ask_again(series.at(ttl), run.clock())
-            yield lambda: series.at(ttl).settled
-        elif theirs.at(before).heard and theirs.at(ttl).heard:
+            yield lambda: series.at(ttl).settled or series.done
+        elif theirs.at(before).heard and theirs.at(ttl).heard and (
+                ttl - 1 <= series.farthest or not is_limited(run, port)):
             port.proven = series.farthest < ttl
         if port.proven:
             return
     port.limited = find_beyond(run, port) is not None
+
+
+def is_limited(run, port):
+    """Return True if some hop has answered a part of its probes only: then
+    what is silent beside it need not be silent for good."""
+    return any(state.heard and len([
+        probe for probe in state.probes if not probe.gone]) > len(
+            state.answered) for series in [port.series] + run.peers(port)
+               for state in series.states if state.ttl <= series.farthest)
 
 
 def find_beyond(run, port):
@@ -4957,7 +4999,7 @@ def judge_forged(case, best):
                       place=place_at(beyond))]
     if answer.outcome == "intercepted":
         return Verdict("intercepted", after=last_router(path, path.end - 1),
-                       before=place_at(before), reasons=reasons)
+                       reasons=reasons)
     if answer.outcome != "reset":
         reasons.insert(0, reason(
             "icmp", icmp=(answer.icmp_type, answer.icmp_code),
@@ -5016,6 +5058,9 @@ def judge_rejected(case, best):
     after = None
     if answer.address:          # by whom?  If not known, there is no place
         after = last_router(path, ttl)
+        if ttl == path.end and answer.address != path.address:
+            after = Place(ttl, answer.address, False,
+                          path.at(ttl).name)
     arp = answer.outcome != "refused" and not reached
     return Verdict(word, answer.address, after, reasons=[reason(
         "icmp", icmp=(answer.icmp_type, answer.icmp_code), ttl=ttl,
@@ -5082,7 +5127,7 @@ def judge_silent(case, best):
     something else only."""
     path = case.path
     if path.aim.method != "udp" or not (best and best.reached) or \
-            first_beyond(path, best, path.address):
+            first_beyond(path, [best], path.address):
         return None
     reasons = [reason("is-up", control=best)]
     for control in case.controls:       # what a port surely closed says
@@ -5111,7 +5156,7 @@ def judge_dropped(case, best):
         address, first, last = again
         return Verdict("dropped", after=after, reasons=[
             reason("again", address=address, first=first, last=last)])
-    beyond = first_beyond(path, best)
+    beyond = first_beyond(path, case.controls)
     reasons = explain_loss(case, best, beyond)
     doubts = doubt_place(case, best) if best else []
     if beyond and after is THIS_HOST and not doubts:
@@ -5121,7 +5166,7 @@ def judge_dropped(case, best):
     if path.blind:
         reasons.append(reason("perhaps-unanswered"))
     if beyond and not doubts:
-        before = place_at(beyond)
+        before = beyond
     return Verdict("dropped", after=after, before=before, reasons=reasons)
 
 
@@ -5189,19 +5234,26 @@ def first_router(control, ttl):
     return None
 
 
-def first_beyond(path, control, destination=None):
-    """Return the first Hop behind a path's last that answered the control,
-    the destination itself not counted if it is given; None if it is not
-    known which that last one is."""
+def first_beyond(path, controls, destination=None):
+    """Return the first Place behind a path's last hop at which a control
+    was answered, without the address if that may be another's; the
+    destination itself is not counted if it is given.  None if it is not
+    known which that last hop is."""
     if path.blind or path.farthest < path.first != 1 or \
-            destination and path.limited or control is None:
+            destination and path.limited:
         return None
-    for hop in control.shown:
-        if hop.ttl > path.farthest and hop.address and \
-                hop.address != destination and \
-                (hop.reached or hop.outcome == "time-exceeded"):
-            return hop
-    return None
+    found = []
+    for control in controls:
+        for hop in control.shown:
+            if hop.ttl > path.farthest and hop.address and \
+                    hop.address != destination and not hop.more and (
+                        hop.reached or hop.outcome == "time-exceeded"):
+                place = place_at(hop)
+                if hop.reached and not control.is_sure:
+                    place = place._replace(address=None, name=None)
+                found.append(place)
+                break
+    return min(found, key=lambda place: place.ttl) if found else None
 
 
 def doubt_place(case, control):
@@ -5827,8 +5879,9 @@ def say_where(verdict):
         return "at " + say_place(seen["place"])
     if seen:
         return "at %s or just before it" % say_place(seen["place"])
-    if verdict.word == "intercepted" and verdict.before:
-        return "at %s or just before it" % say_place(verdict.before)
+    if verdict.word == "intercepted" and forged["place"] and \
+            forged["place"].ttl == forged["ttl"]:
+        return "at %s or just before it" % say_place(forged["place"])
     if forged:
         return say_forger(verdict.after, forged["ttl"])
     if verdict.before:
@@ -5849,9 +5902,8 @@ def say_edge(place, control=None):
     the Path that got there."""
     if place.ttl == 0:
         return "this host"
-    if place.reached and control and not control.is_sure:
-        return "hop %d, where %s %s" % (place.ttl, control.subject,
-                                        say_unsure(control))
+    if place.reached and not place.address:
+        return "hop %d, where %s is answered" % (place.ttl, control.subject)
     if place.reached:
         return "%s itself, hop %d" % (place.address, place.ttl)
     return say_place(place)
