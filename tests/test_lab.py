@@ -480,6 +480,58 @@ class TestChain(LiveCase):
         self.net.nft(self.net.routers[0], "delete table ip lab")
 
 
+class TestFaultsOfAChain(LiveCase):
+    """Each test breaks a chain of its own."""
+
+    def setUp(self):
+        self.net = lab.Chain(routers=4)
+        self.addCleanup(self.net.close)
+
+    def sources(self, ttl, ports):
+        """Who answers at a ttl, over several flows."""
+        return set(answer.packet.source for port in ports for answer in
+                   probe(self.net, "udp", self.net.destination, ttl, port))
+
+    def test_filter_acts_on_what_is_forwarded(self):
+        web = self.net.serve(self.net.server, "tcp")
+        self.net.filter(2, "forward", [
+            "tcp dport %d reject with tcp reset" % web.port])
+        for dest in (self.net.destination, self.net.destination6):
+            self.assertEqual(connect(self.net, dest, web.port)[0], 111)
+        self.assertEqual(web.accepts(), 0)
+
+    def test_redirected_port_is_answered_by_the_router(self):
+        proxy = self.net.serve(self.net.name_of(2), "banner", banner=b"p")
+        self.net.filter(2, "nat", ["tcp dport 80 redirect to :%d" %
+                                   proxy.port])
+        for dest in (self.net.destination, self.net.destination6):
+            self.assertEqual(connect(self.net, dest, 80)[::2], (0, "p"))
+
+    def test_mute_router_sends_nothing_and_forwards(self):
+        self.net.mute(2)
+        for dest in (self.net.destination, self.net.destination6):
+            self.assertEqual(probe(self.net, "udp", dest, 2, expected=0), [])
+            answer, = probe(self.net, "udp", dest, 3)
+            self.assertEqual(answer.quoted.dest, dest)
+
+    def test_mute_server_answers_no_datagram(self):
+        self.net.mute(self.net.server)
+        self.assertEqual(probe(self.net, "udp", self.net.destination, 9,
+                               expected=0), [])
+
+    def test_branch_gets_some_of_the_flows(self):
+        name, address = self.net.add_branch(3)
+        ports = range(40000, 40016)
+        self.assertEqual(self.sources(3, ports),
+                         set([address, self.net.hop(3)]))
+        self.assertEqual(self.sources(5, ports),
+                         set([self.net.destination]))
+        self.net.filter(name, "forward", ["udp dport 40000-40015 drop"])
+        heard = [port for port in ports if probe(
+            self.net, "udp", self.net.destination, 9, port, expected=0)]
+        self.assertTrue(0 < len(heard) < len(ports), heard)
+
+
 class TestPath(LiveCase):
     @classmethod
     def setUpClass(cls):
@@ -592,6 +644,24 @@ class TestPath(LiveCase):
             self.assertEqual(connect(self.net, dest, self.web.port)[0], 111)
         answer, = probe(self.net, "tcp", self.net.destination, 2)
         self.assertEqual(answer.packet.source, self.net.hop(2))
+
+    def test_accepting_filter_completes_the_handshake_for_the_host(self):
+        self.only_hop(2, filters=[{"proto": "tcp", "port": 81,
+                                   "action": "accept"}])
+        for dest in (self.net.destination, self.net.destination6):
+            status, out, _ = self.net.run(self.net.client, [
+                sys.executable, "-c", "import socket\n"
+                "socket.create_connection((%r, 81), 3)\nprint('yes')" % dest])
+            self.assertEqual((status, out), (0, "yes\n"))
+        self.assertNotIn("tcp_syn", self.net.stats()["to_server"])
+
+    def test_echoing_filter_answers_for_the_host(self):
+        self.only_hop(2, filters=[{"proto": "icmp", "action": "echo"}])
+        answer, = probe(self.net, "icmp", self.net.destination, 3)
+        self.assertEqual((answer.packet.source, answer.kind),
+                         (self.net.destination, (0, 0)))
+        self.assertEqual(answer.packet.ttl, 63)
+        self.assertEqual(emulator.checksum(answer.message), 0)
 
     def test_reject_filter_names_its_router(self):
         self.only_hop(2, filters=[{"proto": "udp", "port": 33434,
