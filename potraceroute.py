@@ -2264,6 +2264,7 @@ class Series(object):
     states    list of State, one for each ttl from first to last
     end       ttl at which the path ends, as find_end() has it
     farthest  ttl of the farthest hop that answered, first - 1 if none
+    passed    the same of routers that were passed, or the destination
     reached_at  the smallest ttl that reached the destination, or None
     loop      as find_loop() has it; `last` is then less
     slowest   the longest rtt seen, in seconds
@@ -2317,9 +2318,12 @@ class Series(object):
         """Keep what follows from the answers of all ttls together."""
         self.end = find_end(self.states, self.full.reached)
         self.farthest, self.reached_at = self.first - 1, None
+        self.passed = self.farthest
         for state in self.states:
             if state.heard and state.ttl <= self.last:
                 self.farthest = state.ttl
+                if state.reached or state.outcome == "time-exceeded":
+                    self.passed = state.ttl
             if state.reached and self.reached_at is None:
                 self.reached_at = state.ttl
 
@@ -3098,7 +3102,8 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
 def how_far(path):
     """Return a key by which Paths are sorted: the farthest is the last."""
     last = path.last_hop
-    return path.reached is not None, path.is_sure, last.ttl if last else 0
+    return (path.reached is not None, path.is_sure, last.ttl if last else 0,
+            len(path.routers))
 
 
 # What one port's verdict is given by: its Path, the Paths it is compared
@@ -3239,7 +3244,9 @@ def known_distance(path, series):
     tries = sum(1 for probe in series.at(end - 1).probes if not probe.gone)
     retried = any("retried" in answer.flags for hop in
                   (path.full,) + path.hops for answer in hop.answers)
+    quick = series.half_open and series.aim.method == "tcp"
     if before.outcome == "timeout" and tries > 2 and not retried and \
+            not quick and \
             path.at(end).outcome != "port-unreachable":
         return end
     return None
@@ -3628,12 +3635,12 @@ class Run(object):
             blind = self.sight != "addresses" and port.series.end in known
             paths.append(self.freeze(port, "confirmed" if blind else None,
                                      limit))
-        best = sorted(paths, key=how_far)[-2:]
+        best = sorted(paths, key=how_far)[-3:]
         told = [each for each in paths if each.full.outcome == "unreachable"]
         cases = []
         for port, path in zip(self.ports, paths):
             others = tuple(each for each in best
-                           if how_far(each) > how_far(path))[-1:]
+                           if how_far(each) > how_far(path))
             others += tuple(each for each in told if each is not path)[:1]
             own = () if port is self.lead else self.freeze_controls(port)
             cases.append(Case(path, controls + others + own, port.request))
@@ -3822,15 +3829,18 @@ def open_control(run, port, name, wait):
 
 
 def find_reached(run, port):
-    """Return the Series that have reached the destination beside a port."""
-    return [other for other in run.peers(port) if other.full.reached]
+    """Return the Series that have reached the destination beside a port:
+    what answers from nearer than a hop of the port is another."""
+    return [other for other in run.peers(port)
+            if other.full.reached and not (other.reached_at or 256) <=
+            port.series.passed]
 
 
 def find_farther(run, port):
     """Return the Series that got farther than a port."""
-    series = port.series
+    reached = find_reached(run, port)
     return [other for other in run.peers(port)
-            if other.full.reached or other.farthest > series.farthest]
+            if other in reached or other.passed > port.series.farthest]
 
 
 def check_answer(run, port):
@@ -3992,12 +4002,23 @@ def verify_place(run, port, controls):
                 return
             series.ask_again(series.at(ttl), run.clock())
             yield lambda: series.at(ttl).settled or series.done
-        elif theirs.at(before).heard and theirs.at(ttl).heard and (
-                ttl - 1 <= series.farthest or not is_limited(run, port)):
-            port.proven = series.farthest < ttl
+        elif series.farthest < ttl:
+            port.proven = is_proven(run, port, theirs, ttl)
         if port.proven:
             return
     port.limited = find_beyond(run, port) is not None
+
+
+def is_proven(run, port, theirs, ttl):
+    """Return True if routers that could answer are those behind which, and
+    before which, a port is silent.  theirs: what was asked at once."""
+    last = port.series.farthest
+    if not theirs.at(ttl).heard or last and not theirs.at(last).heard:
+        return False
+    if ttl == last + 1:
+        return True
+    return not is_limited(run, port) and not any(
+        theirs.at(between).heard for between in range(max(1, last + 1), ttl))
 
 
 def is_limited(run, port):
@@ -4006,7 +4027,7 @@ def is_limited(run, port):
     return any(state.heard and len([
         probe for probe in state.probes if not probe.gone]) > len(
             state.answered) for series in [port.series] + run.peers(port)
-               for state in series.states if state.ttl <= series.farthest)
+               for state in series.states)
 
 
 def find_beyond(run, port):
@@ -4912,7 +4933,8 @@ def judge(case):
 def select_control(case):
     """Return the control to speak of: the one that shows a forgery, else
     the one that got farthest; None if there is none."""
-    controls = case.controls
+    controls = [control for control in case.controls
+                if not is_nearer(control, case.path)]
     if "forged" in case.path.full.answer.flags:
         end = case.path.end
         for shows in (lambda control: router_at_end(case.path, control),
@@ -4921,6 +4943,14 @@ def select_control(case):
     if not controls:
         return None
     return max(controls, key=how_far)
+
+
+def is_nearer(control, path):
+    """Return True if what answers a control is nearer than a router on a
+    path: it is not the destination."""
+    routers = path.routers
+    return bool(control.reached and control.end and routers and
+                control.end <= routers[-1].ttl)
 
 
 def final_answer(path):
@@ -5560,7 +5590,8 @@ def hops_from(path, ttl):
     """Return the Hops shown of a path from a ttl on, up to the last that
     answered."""
     hops = [hop for hop in path.shown if hop.ttl >= ttl and (
-        hop.reached or hop.outcome == "time-exceeded" or not hop.answers)]
+        hop.reached and path.is_sure or hop.outcome == "time-exceeded" or
+        not hop.answers)]
     while hops and not hops[-1].answers:
         hops.pop()
     return hops
@@ -5663,9 +5694,13 @@ def say_reach(control):
 
 def say_unsure(control):
     """Return what a service answered that may be another's."""
-    word = "refused" if control.reached.outcome == "refused" else "accepted"
-    return "is %s %s, by %s or in its name" % (
-        word, say_hops(control) or "there", control.address)
+    word = "answered"
+    if control.reached.outcome in REFUSALS:
+        word = "refused"
+    elif control.reached.outcome == "open":
+        word = "accepted"
+    at_ttl = " with ttl %d" % control.end if control.end else ""
+    return "is %s%s, by %s or in its name" % (word, at_ttl, control.address)
 
 
 def say_nearer(ttl, control, place):
