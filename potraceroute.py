@@ -3868,7 +3868,7 @@ def check_answer(run, port):
             port.nearer = series.end == end
         if series.end != end:
             continue
-        if confirms(port, states):
+        if confirms(port, port.checks, end):
             port.refusal = "confirmed"
         elif shows_router(states + routers_at(run, port, end)):
             port.refusal = "forged"
@@ -3887,13 +3887,19 @@ def is_answered(states):
         state.settled for state in states)
 
 
-def confirms(port, states):
+def confirms(port, checks, ttl):
     """Return True if the destination has answered other means with the ttl
     of a port's answer.  Who forges one reset forges another; a router that
     has the destination's address hands on to what lies behind it."""
-    return any(state.reached and state.outcome != "refused" or
-               state.outcome == "time-exceeded" and
-               state.address == port.aim.target.address for state in states)
+    for check in checks:
+        state = check.at(ttl)
+        if state.outcome == "time-exceeded" and \
+                state.address == port.aim.target.address:
+            return True
+        if state.reached and not (check.aim.method == "tcp" and
+                                  state.outcome == "refused"):
+            return True
+    return False
 
 
 def shows_router(states):
@@ -3932,8 +3938,7 @@ def check_in_silence(run, port, states):
     full = [check.full for check in port.full_checks]
     yield lambda: is_answered(full) and all(
         series.done for series in behind + services)
-    here = [series.at(end) for series in services]
-    if confirms(port, here):
+    if confirms(port, services, end):
         port.refusal = "confirmed"
     elif shows_router([state for series in behind + services
                        for state in series.states]) or any(
@@ -3947,7 +3952,10 @@ def check_in_silence(run, port, states):
         if check.at(end) in states:
             check.doubt(check.at(end), first.probes[-1].sent + 1.1)
     yield lambda: is_answered(states)
-    port.refusal = "confirmed" if confirms(port, states) else "forged"
+    if any(state.reached for state in states):
+        port.refusal = "confirmed"
+    elif not any(state.heard for state in states):
+        port.refusal = "forged"
 
 
 def check_shorter_path(run, port, ttl, states):
@@ -4017,17 +4025,22 @@ def is_proven(run, port, theirs, ttl):
         return False
     if ttl == last + 1:
         return True
-    return not is_limited(run, port) and not any(
-        theirs.at(between).heard for between in range(max(1, last + 1), ttl))
+    return last > 0 and not is_limited(run, port) and not any(
+        theirs.at(between).heard for between in range(last + 1, ttl))
 
 
 def is_limited(run, port):
     """Return True if some hop has answered a part of its probes only: then
     what is silent beside it need not be silent for good."""
-    return any(state.heard and len([
-        probe for probe in state.probes if not probe.gone]) > len(
-            state.answered) for series in [port.series] + run.peers(port)
-               for state in series.states)
+    asked, heard = {}, {}
+    for series in [port.series] + run.peers(port):
+        for state in series.states:
+            if series is port.series and state.ttl > series.farthest:
+                continue
+            probes = [probe for probe in state.probes if not probe.gone]
+            asked.setdefault(state.ttl, []).extend(probes)
+            heard.setdefault(state.ttl, []).extend(state.answered)
+    return any(0 < len(heard[ttl]) < len(asked[ttl]) for ttl in asked)
 
 
 def find_beyond(run, port):
@@ -5088,9 +5101,8 @@ def judge_rejected(case, best):
     after = None
     if answer.address:          # by whom?  If not known, there is no place
         after = last_router(path, ttl)
-        if ttl == path.end and answer.address != path.address:
-            after = Place(ttl, answer.address, False,
-                          path.at(ttl).name)
+        if ttl and ttl == path.end and answer.address != path.address:
+            after = Place(ttl, answer.address, False, path.at(ttl).name)
     arp = answer.outcome != "refused" and not reached
     return Verdict(word, answer.address, after, reasons=[reason(
         "icmp", icmp=(answer.icmp_type, answer.icmp_code), ttl=ttl,
