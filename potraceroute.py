@@ -376,6 +376,11 @@ def noun_for(count, noun):
     return noun if count == 1 else noun + "s"
 
 
+def verb_for(count, verb):
+    """Return what so many do: it refuses, they refuse."""
+    return verb + "s" if count == 1 else verb
+
+
 def plural(count, noun):
     """Return a count with its noun: 1 hop, 2 hops."""
     return "%d %s" % (count, noun_for(count, noun))
@@ -3298,13 +3303,14 @@ class Port(object):
     ended       when all of it was known, None before
     request     a Request, once what happens inside the session was asked
     mtu         a PathMtu, once that was asked
+    way_back    a WayBack, once that was asked
     """
 
     def __init__(self, aim, series, began):
         self.aim, self.series, self.began = aim, series, began
         self.controls, self.checks, self.full_checks = [], [], []
         self.refusal = self.edge = self.ended = None
-        self.request = self.mtu = None
+        self.request = self.mtu = self.way_back = None
         self.asked = 0
         self.proven = self.limited = self.parted = self.nearer = False
 
@@ -4185,6 +4191,84 @@ def open_pair(run, port, ttl):
     return tuple(pair)
 
 
+# The way back (--return-path)
+
+# What came of SYNs to the address of a hop: an outcome each for the port
+# under test and for a neighbouring one.
+Knock = namedtuple("Knock", "ttl address port neighbour")
+# port, neighbour: their numbers; knocks: Knocks by ttl, the destination's
+# last; sent: SYNs in all.
+WayBack = namedtuple("WayBack", "port neighbour knocks sent")
+ANSWERED = "refused", "open"    # what comes from a port itself
+LAST = 256                      # in place of the destination's ttl
+
+
+def ask_way_back(run, port):
+    """Do answers from the port come back, if routers give them?
+
+    A filter that knows no connections and drops what comes from the port
+    also drops what the routers behind it say from theirs.
+    """
+    series, number = port.series, port.aim.port
+    if not run.options.return_path or series.full.outcome == "send-failed":
+        return
+    neighbour = number + 1 if number < 65535 else number - 1
+    places, knocks, sent = [], {}, 0
+    if not (series.full.final or series.end or series.loop):
+        places = places_to_knock(port)
+    for _ in range(2):                  # one silence may be mere loss
+        pairs = [(knock(run, port, address, number),
+                  knock(run, port, address, neighbour))
+                 for _, address in places]
+        yield lambda: all(one.done for pair in pairs for one in pair)
+        for place, pair in zip(places, pairs):
+            states = [one.at(DEFAULT_TTL) for one in pair]
+            knocks[place] = Knock(*place + tuple(
+                state.outcome for state in states))
+            sent += sum(2 if probe.renewed else 1 for state in states
+                        for probe in state.probes)
+            for one in pair:
+                run.engine.retire(one)
+        places = [place for place in places
+                  if knocks[place].port == "timeout" and
+                  knocks[place].neighbour in ANSWERED]
+    port.way_back = WayBack(number, neighbour, tuple(
+        knocks[place] for place in sorted(knocks)), sent)
+
+
+def places_to_knock(port):
+    """Return the (ttl, address) of all routers heard of, each address once,
+    then those of the destination."""
+    target, ttls = port.aim.target, {}
+    for series in [port.series] + port.controls:
+        for state in series.states:
+            if state.outcome == "time-exceeded" and state.address:
+                ttls.setdefault(state.address, state.ttl)
+    # The interface of a link-local address is not told.
+    places = sorted((ttl, address) for address, ttl in ttls.items()
+                    if not address.lower().startswith("fe80") and
+                    address not in (target.address, target.own_address))
+    return places + [(LAST, target.address)] if places else []
+
+
+def knock(run, port, address, number):
+    """Begin to send up to two SYNs, never acknowledged, to a port of an
+    address; return the Series."""
+    lead, target = run.lead.series, port.aim.target
+    target = target._replace(
+        address=address, port=number, source_port=None, payload=None,
+        sockaddr=(address, number) + target.sockaddr[2:])
+    # No raw socket: what it hears of TCP is the destination's only.
+    method = METHODS["tcp"](target, lead.method.mechanism)
+    wait = min(run.options.wait_time, max(1.0, 4 * (lead.slowest or 0)))
+    series = Series(DEFAULT_TTL, DEFAULT_TTL, wait, 1, 1,
+                    aim=Aim("tcp", target, None), method=method)
+    series.full.settled = True          # no real connection
+    series.slowest = lead.slowest
+    run.engine.add(series)
+    return series
+
+
 # ---------------------------------------------------------------------------
 # 14 Inside the session (what becomes of a request)
 # ---------------------------------------------------------------------------
@@ -4842,6 +4926,7 @@ def trace_all(run, trace_other):
     yield lambda: lead.done and others.done
     if trace_other is trace_port:
         yield verify_places(run)
+    yield ask_way_back(run, run.lead)
     for port in run.ports:
         yield ask_inside(run, port)
     yield find_mtu(run, run.lead)
@@ -5333,8 +5418,10 @@ def judge_request(case):
 Finding = namedtuple("Finding", "kind hop name facts")
 
 # What a look at a case needs to know beside it.  raw_only: only a raw socket
-# hears the hops; lead: of several ports the first; mtu: a PathMtu or None.
-Look = namedtuple("Look", "options raw_only lead mtu")
+# hears the hops; lead: of several ports the first; mtu: a PathMtu or None;
+# way_back: a WayBack or None.
+Look = namedtuple("Look", "options raw_only lead mtu way_back")
+Look.__new__.__defaults__ = (None,)
 
 
 def finding(kind, at, what, **facts):
@@ -5501,10 +5588,60 @@ def check_mtu(case, verdict, look):
         yield finding("mtu", None, "mss", mtu=mtu)
 
 
+def check_return_path(case, verdict, look):
+    """What --return-path asked for: do answers from the port come back?"""
+    back, path = look.way_back, case.path
+    if not look.lead or back is None:
+        return
+    facts = {"path": path, "back": back}
+    if not back.knocks:
+        silent = final_answer(path) is None and not path.loop
+        yield finding("return-path", None, "back-not-asked", silent=silent,
+                      **facts)
+        return
+    near, far = find_lost_back(back, path)
+    if far is None:
+        yield finding("return-path", None, "back-nowhere", **facts)
+    elif any(hop.ttl >= far.ttl for hop in path.routers):
+        yield finding("return-path", far.ttl, "back-lost", near=near,
+                      far=far, **facts)
+    else:       # the same comes of a filter on the way out
+        yield finding("return-path", None, "back-or-out", **facts)
+
+
+def judge_knock(knock):
+    """Return on which of its two ports an address has answered: "both",
+    "port", "neighbour", "neither"; "other" if something else came."""
+    if not set(knock[2:]) <= set(ANSWERED + ("timeout",)):
+        return "other"
+    return {(True, True): "both", (True, False): "port",
+            (False, True): "neighbour", (False, False): "neither"}[
+        knock.port in ANSWERED, knock.neighbour in ANSWERED]
+
+
+def find_lost_back(back, path):
+    """Return the Knocks between which answers from the port are lost: the
+    last router whose come back, None if there is none, and the first whose
+    do not; None for this one if no place follows.
+
+    All behind that place have to be silent, and one of them a router: the
+    destination may drop what comes to the port itself.
+    """
+    heard = [each for each in back.knocks
+             if judge_knock(each) in ("both", "port")]
+    lost = [each for each in back.knocks if judge_knock(each) == "neighbour"]
+    if not lost or lost[0].address == path.address:
+        return None, None
+    near = heard[-1] if heard else None
+    if near and near.ttl >= lost[0].ttl:
+        return near, None
+    return near, lost[0]
+
+
 # What is looked at, in this order: functions of a case, its verdict and a
 # Look, that yield Findings.
 CHECKS = (check_outside, check_quotes, check_tos, check_way_back, check_loss,
-          check_deaf, check_request, check_mtu)
+          check_deaf, check_return_path, check_request, check_mtu)
 
 
 def find_all(case, verdict, look, family=()):
@@ -6141,6 +6278,86 @@ def format_ports(ports):
                     for low, high in runs)
 
 
+# The way back
+
+def say_back_lost(path, back, near, far):
+    """Return between which hops answers from a port are lost."""
+    end = say_place(near) if near else "this host"
+    filters = [each.ttl for each in back.knocks
+               if judge_knock(each) == "neighbour" and each.ttl != LAST]
+    verb = verb_for(len(filters), "filter")
+    return "answers from %s are lost on the way back, between %s and %s: " \
+        "%s, unless %s %s that port for itself%s" % (
+            path.subject, say_place(far), end, say_knocks(path, back),
+            say_hops(filters), verb, say_sent(back))
+
+
+def say_back_or_out(path, back):
+    """Return that it may as well be a filter on the way out."""
+    where = "no hop"
+    if path.routers:
+        where = "%s, no farther" % say_place(path.routers[-1])
+    return "%s; but probes of %s are seen at %s: they are lost on the way " \
+        "out, and nothing shows a loss on the way back%s" % (
+            say_knocks(path, back), path.subject, where, say_sent(back))
+
+
+def say_back_nowhere(path, back):
+    """Return what routers said from which no place follows."""
+    heard = [each for each in back.knocks
+             if judge_knock(each) in ("both", "port")]
+    text = say_knocks(path, back)
+    lost = [each for each in back.knocks
+            if judge_knock(each) == "neighbour" and each.ttl != LAST]
+    if heard and not lost:
+        last = heard[-1]
+        who = path.address if last.ttl == LAST else say_place(last)
+        return "answers from port %d come back from %s: %s%s" % (
+            back.port, who, text, say_sent(back))
+    return "no place on the way back follows: %s%s" % (text, say_sent(back))
+
+
+def say_knocks(path, back):
+    """Return who answered on which of the two ports, equal ones together."""
+    parts = []
+    for word, rest in (("neighbour", "{neighbour} but never {port}"),
+                       ("both", "both ports"),
+                       ("port", "{port} but not {neighbour}"),
+                       ("neither", "neither {port} nor {neighbour}"),
+                       ("other", "otherwise")):
+        group = [each for each in back.knocks if judge_knock(each) == word]
+        if not group:
+            continue
+        said = set(outcome for each in group for outcome in each[2:])
+        verb = "answer"
+        if word != "other" and said <= set(("refused", "timeout")) and \
+                "refused" in said:
+            verb = "refuse"
+        who = say_hops([each.ttl for each in group if each.ttl != LAST])
+        who = [who] * (who != "") + [
+            path.address for each in group if each.ttl == LAST]
+        verb = verb_for(len(group), verb)
+        parts.append("%s %s %s" % (" and ".join(who), verb, rest.format(
+            port=back.port, neighbour=back.neighbour)))
+    return ", ".join(parts)
+
+
+def say_hops(ttls):
+    """Return ttls as hop 3, hops 3 and 4, hops 1 to 5, 7; "" if none."""
+    ttls = sorted(set(ttls))
+    if not ttls:
+        return ""
+    words = format_ports(ttls).replace("-", " to ").replace(",", ", ")
+    if len(ttls) == 2:
+        words = "%d and %d" % tuple(ttls)
+    return "%s %s" % (noun_for(len(ttls), "hop"), words)
+
+
+def say_sent(back):
+    return " (%s to %s)" % (plural(back.sent, "SYN"), "%d addresses" % len(
+        back.knocks))
+
+
 # By the name of a finding: words, or a function that makes them of its facts.
 FINDINGS = {
     "loop": CLAUSES["loop"][1],
@@ -6177,6 +6394,13 @@ FINDINGS = {
     "mtu-unsupported": "path MTU unknown: this system does not tell MTUs",
     "mtu": say_mtu,
     "mss": say_mss,
+    "back-not-asked": lambda path, back, silent: "no router was asked about "
+                      "the way back: " + (
+                          "none is known by its address" if silent else
+                          "%s is not just silent" % path.subject),
+    "back-lost": say_back_lost,
+    "back-or-out": say_back_or_out,
+    "back-nowhere": say_back_nowhere,
 }
 
 
@@ -6477,6 +6701,10 @@ def check_options(options):
     decode_control(options.control)
     method = chosen[0] if chosen else "tcp"
     choose_request(options, method)
+    if options.return_path and method != "tcp":
+        raise OptionError("--return-path does not go with -%s: only by TCP "
+                          "do routers answer from the port that is asked" %
+                          method[0].upper())
     for name, flag in (("port", "-p"), ("source_port", "-S")):
         value = getattr(options, name)
         if value is not None and method == "icmp":
@@ -6596,6 +6824,9 @@ class Traceroute(object):
         """
         options = self.options
         first, count = options.source_port, options.flows
+        if options.return_path and len(self.ports) > 1:
+            raise OptionError("--return-path does not go with several ports:"
+                              " give one by -p")
         if count > 1 and len(self.ports) > 1:
             raise OptionError("--flows %d does not go with several ports: "
                               "give one by -p" % count)
@@ -6878,7 +7109,8 @@ class Traceroute(object):
             family = check_ports(cases, plain)
         for number, case in enumerate(cases):
             look = Look(self.options, run is not None and self.raw_only,
-                        number == 0, run.lead.mtu if run else None)
+                        number == 0, run.lead.mtu if run else None,
+                        run.lead.way_back if run else None)
             found = find_all(case, verdicts[number], look,
                              [] if number else family)
             # What all are compared with stands with the first.
@@ -7434,6 +7666,10 @@ OPTION_GROUPS = (
                "repeat the trace from N source ports (ICMP: idents), each one "
                "constant flow: where a load balancer parts them", "N", 1),
         Option("--mtu", "find the path MTU, and who or what limits it"),
+        Option("--return-path",
+               "if the port is silent: are its answers lost on the way back? "
+               "Sends SYNs, never acknowledged, to this port and the next "
+               "one of each router"),
         Option("--tls",
                "once the port is open, send a TLS ClientHello for the host, "
                "or the name given, by each ttl; then a handshake (port 443 "
