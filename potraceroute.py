@@ -3028,7 +3028,7 @@ REFUSALS = ("refused", "port-unreachable")
 class Path(namedtuple("Path", "aim sight first last horizon hops full end "
                               "farthest open_ended loop refusal reached "
                               "distance shown complete elapsed limited "
-                              "parted nearer")):
+                              "parted nearer late")):
     """A series frozen: plain facts, which nothing changes any more.
 
     aim         the Aim: its method, its Target, its subject in sentences
@@ -3048,6 +3048,8 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
     limited     limits of ICMP may hide farther hops
     parted      from other source ports the port gets farther
     nearer      something else was answered from nearer, too
+    late        what reached the destination had been sent later than what
+                did not, behind the last router
     """
 
     __slots__ = ()
@@ -3064,6 +3066,11 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
                 self.hops):
             return self.hops[ttl - self.first]
         return None
+
+    @property
+    def farthest_router(self):
+        """The ttl of the last router that answered, first - 1 if none."""
+        return max([self.first - 1] + [hop.ttl for hop in self.routers])
 
     @property
     def last_hop(self):
@@ -3131,7 +3138,7 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
     path = Path(series.aim, sight, series.first, series.last, series.horizon,
                 hops, full, end, series.farthest, open_ended, None, refusal,
                 None, None, (), complete, elapsed, limited, parted,
-                nearer)
+                nearer, reached_late(series))
     if series.loop:
         path = path._replace(loop=tuple(path.at(state.ttl)
                                         for state in series.loop))
@@ -3225,6 +3232,29 @@ def show_hop(path, hop, queries):
         if answer.outcome == full.outcome))
 
 
+BURST = 0.05        # seconds between probes that went out together
+MANY_SILENT = 5     # ttls in a row
+
+
+def reached_late(series):
+    """Return True if the first ttl that reached the destination was asked
+    later than the one before it."""
+    if series.end is None or series.end == series.first or series.one_flow:
+        return False
+    nearer, last = series.at(series.end - 1), series.at(series.end)
+    return bool(nearer.probes and last.reached and
+                last.answered[0].sent > nearer.probes[0].sent + BURST)
+
+
+def silent_ttls(path):
+    """Return the ttls behind the last router that were asked in vain: up to
+    the end of the path, or all of them if the full ttl alone got there."""
+    end = path.end or path.last + 1
+    return [hop.ttl for hop in path.hops
+            if path.farthest_router < hop.ttl < end and hop.sent and
+            hop.outcome == "timeout"]
+
+
 def known_distance(path, series):
     """Return the smallest ttl that reached; None if a smaller one might
     have, had it been tried or answered."""
@@ -3238,6 +3268,9 @@ def known_distance(path, series):
     before = path.at(end - 1)
     if before.outcome == "time-exceeded":
         return end
+    if path.late and not path.blind and \
+            len(silent_ttls(path)) >= MANY_SILENT:
+        return None             # who drops most of them may be the host
     # A host may limit the ICMP errors it sends, so that a nearer probe
     # reached it without a word; an answer may be lost once or twice,
     # and where others were, perhaps three times.
@@ -3908,7 +3941,8 @@ def routers_at(run, port, ttl):
     for other in run.peers(port):
         nearer = other.at(ttl - 1)
         if other.at(ttl) and ttl <= other.last and \
-                (nearer and nearer.address) == known:
+                (nearer and nearer.address) == known and \
+                other.at(ttl).address != port.aim.target.address:
             found.append(other.at(ttl))
     return found
 
@@ -5263,6 +5297,8 @@ def explain_loss(case, best, beyond):
     heard = heard and heard.outcome == "time-exceeded"
     if path.farthest == path.last:
         return [reason("max-hops", address=path.address)]
+    if forwarding_hop(path):
+        return [reason("forwarded", address=path.address)]
     if path.blind and best and best.reached:
         return [reason("reaches", control=best)]
     if best and beyond:
@@ -5303,11 +5339,25 @@ def last_router(path, ttl=None):
     return None
 
 
+def forwarding_hop(path):
+    """Return the first Hop that answered as a router with the destination's
+    own address, None if there is none: what comes to an address of its own
+    no host lets expire, only what it passes on."""
+    for hop in path.routers:
+        if hop.address == path.address:
+            return hop
+    return None
+
+
 def router_at_end(path, control):
     """Return the Hop that a control came to with the ttl at which a path
-    seems to end, if that is a router: not the destination yet."""
+    seems to end, if that is a router: not the destination yet, nor one that
+    has its address and forwards some ports."""
     hop = control.at(path.end)
-    return hop if hop and hop.outcome == "time-exceeded" else None
+    if hop and hop.outcome == "time-exceeded" and \
+            hop.address != path.address:
+        return hop
+    return None
 
 
 def first_router(control, ttl):
@@ -5327,6 +5377,8 @@ def first_beyond(path, controls, destination=None):
     if path.blind or path.farthest < path.first != 1 or \
             destination and path.limited:
         return None
+    if forwarding_hop(path):    # its own distance is not this port's
+        destination = path.address
     found = []
     for control in controls:
         for hop in control.shown:
@@ -5435,6 +5487,43 @@ def check_loop(case, verdict, look):
             yield finding("loop", facts["first"].ttl, name, **facts)
         elif name == "again":
             yield finding("loop", facts["first"], name, **facts)
+
+
+def check_forwarding(case, verdict, look):
+    """The destination's address as a hop: a port is forwarded there."""
+    path, hop = case.path, forwarding_hop(case.path)
+    if hop is None:
+        return
+    before = path.at(hop.ttl - 1)
+    # A NAT lends its address to the routers behind it, too.
+    first = hop.ttl == 1 or before is not None and before in path.routers
+    behind = None
+    if verdict.reached and first and path.distance:
+        behind = path.distance - hop.ttl
+    sure = any(other.reached and other.distance == hop.ttl
+               for other in case.controls)
+    yield finding("forwarding", hop.ttl if first else None, "forwarding",
+                  path=path, hop=hop if first else None, behind=behind,
+                  sure=sure, reached=verdict.reached)
+
+
+def check_connections(case, verdict, look):
+    """Connections that came about, beside others that never did."""
+    path = case.path
+    silent = silent_ttls(path)
+    if path.full.outcome != "open" or path.blind or not path.complete or \
+            len(silent) < MANY_SILENT or path.end and not path.late:
+        return
+    known = [other for other in case.controls
+             if other.reached and other.distance and
+             other.distance <= silent[0]]
+    hops = [path.full] + list(path.hops)
+    yield finding(
+        "connections", None, "connections", path=path, silent=silent,
+        control=known[0] if known else None,
+        accepted=sum(1 for hop in hops for answer in hop.answers
+                     if answer.outcome == "open"),
+        lost=sum(path.at(ttl).sent for ttl in silent))
 
 
 def check_outside(case, verdict, look):
@@ -5640,8 +5729,9 @@ def find_lost_back(back, path):
 
 # What is looked at, in this order: functions of a case, its verdict and a
 # Look, that yield Findings.
-CHECKS = (check_outside, check_quotes, check_tos, check_way_back, check_loss,
-          check_deaf, check_return_path, check_request, check_mtu)
+CHECKS = (check_forwarding, check_connections, check_outside, check_quotes,
+          check_tos, check_way_back, check_loss, check_deaf,
+          check_return_path, check_request, check_mtu)
 
 
 def find_all(case, verdict, look, family=()):
@@ -5831,7 +5921,9 @@ CLAUSES = {
     "full-lost": ("; but ", lambda path: say_full_lost(path)),
     "reset-nearer": ("; but ", "a device on the way reset the probe with "
                                "ttl {ttl}"),
-    "refused-later": ("; but ", "it refused further connections meanwhile"),
+    "refused-later": ("; but ", "further connections were refused meanwhile, "
+                      "by it or by a device on the way: their number may be "
+                      "limited"),
     "refused-from": ("; but ", "from ttl {ttl} on further connections were "
                                "refused, by it or by a device on the way"),
     "refused-some": ("; but ", lambda addresses: "%s refused some of the "
@@ -5851,6 +5943,9 @@ CLAUSES = {
                     "the path loops, or it answers for others"),
     "max-hops": ("; ", "the path is longer than that or loops (see -m), and "
                        "{address} did not answer"),
+    "forwarded": ("; ", "{address} answers there as a router, so it seems "
+                        "to forward this port, and nothing behind it "
+                        "answers"),
     "reaches": ("; ", lambda control: say_reach(control)),
     "way-back": ("; ", "or its answers are lost on the way back"),
     "other-routers": (", ", "but there are several paths from hop {ttl} on"),
@@ -6278,18 +6373,48 @@ def format_ports(ports):
                     for low, high in runs)
 
 
+def say_forwarding(path, hop, behind, sure, reached):
+    """Return what the destination's address as a hop means."""
+    text = path.address + " answers as %s" % (
+        "hop %d" % hop.ttl if hop else "a router on the way")
+    if behind:
+        text += " and %s as hop %d" % (path.subject, path.distance)
+    text += ": it forwards this port to a host "
+    text += plural(behind, "hop") + " behind it" if behind else "behind it"
+    if not reached:
+        text += ", from which nothing came"
+    if not sure:
+        text += ", or something there answers in its name"
+    return text
+
+
+def say_connections(path, silent, control, accepted, lost):
+    """Return how many SYNs were accepted, and how many never answered."""
+    text = "%s accepted %s, but none of %d with ttl %s" % (
+        path.subject, plural(accepted, "SYN"), lost, say_range(silent))
+    if control:
+        return text + ", though %s: new connections are limited in number " \
+            "or rate, or lost" % say_reach(control)
+    return text + ": new connections are limited in number or rate, or so " \
+        "many routers say nothing (--control=icmp may tell)"
+
+
 # The way back
 
 def say_back_lost(path, back, near, far):
     """Return between which hops answers from a port are lost."""
-    end = say_place(near) if near else "this host"
+    end = "this host, or by its own firewall"
+    if near:
+        end = say_place(near)
     filters = [each.ttl for each in back.knocks
                if judge_knock(each) == "neighbour" and each.ttl != LAST]
-    verb = verb_for(len(filters), "filter")
+    who = "hop %d drops" % filters[0]
+    if len(filters) > 1:
+        who = "each of %s drops" % say_hops(filters)
     return "answers from %s are lost on the way back, between %s and %s: " \
-        "%s, unless %s %s that port for itself%s" % (
-            path.subject, say_place(far), end, say_knocks(path, back),
-            say_hops(filters), verb, say_sent(back))
+        "%s (unless %s SYNs to its own port %d); %s" % (
+            path.subject, say_place(far), end, say_knocks(path, back), who,
+            back.port, say_sent(back))
 
 
 def say_back_or_out(path, back):
@@ -6297,8 +6422,8 @@ def say_back_or_out(path, back):
     where = "no hop"
     if path.routers:
         where = "%s, no farther" % say_place(path.routers[-1])
-    return "%s; but probes of %s are seen at %s: they are lost on the way " \
-        "out, and nothing shows a loss on the way back%s" % (
+    return "no loss on the way back is shown: %s, but probes of %s are " \
+        "seen at %s, and their loss on the way out explains this too; %s" % (
             say_knocks(path, back), path.subject, where, say_sent(back))
 
 
@@ -6312,9 +6437,10 @@ def say_back_nowhere(path, back):
     if heard and not lost:
         last = heard[-1]
         who = path.address if last.ttl == LAST else say_place(last)
-        return "answers from port %d come back from %s: %s%s" % (
+        return "answers from port %d come back from %s: %s; %s" % (
             back.port, who, text, say_sent(back))
-    return "no place on the way back follows: %s%s" % (text, say_sent(back))
+    return "no place on the way back follows: %s; %s" % (text,
+                                                         say_sent(back))
 
 
 def say_knocks(path, back):
@@ -6347,21 +6473,27 @@ def say_hops(ttls):
     ttls = sorted(set(ttls))
     if not ttls:
         return ""
-    words = format_ports(ttls).replace("-", " to ").replace(",", ", ")
-    if len(ttls) == 2:
-        words = "%d and %d" % tuple(ttls)
-    return "%s %s" % (noun_for(len(ttls), "hop"), words)
+    return "%s %s" % (noun_for(len(ttls), "hop"), say_range(ttls))
+
+
+def say_range(numbers):
+    """Return sorted numbers as 3 and 4, or 1 to 5, 7."""
+    if len(numbers) == 2:
+        return "%d and %d" % tuple(numbers)
+    return format_ports(numbers).replace("-", " to ").replace(",", ", ")
 
 
 def say_sent(back):
-    return " (%s to %s)" % (plural(back.sent, "SYN"), "%d addresses" % len(
-        back.knocks))
+    return "%s were sent to %d addresses" % (plural(back.sent, "SYN"),
+                                             len(back.knocks))
 
 
 # By the name of a finding: words, or a function that makes them of its facts.
 FINDINGS = {
     "loop": CLAUSES["loop"][1],
     "again": CLAUSES["again"][1],
+    "forwarding": say_forwarding,
+    "connections": say_connections,
     "outside": "NAT on the way: {path.address} sees {path.own_address} as "
                "{seen}",
     "quote": say_quote,
