@@ -4228,7 +4228,7 @@ def open_pair(run, port, ttl):
 # The way back (--return-path)
 
 # What came of SYNs to the address of a hop: an outcome each for the port
-# under test and for a neighbouring one.
+# under test and for a neighbouring one ("sometimes": only for a while).
 Knock = namedtuple("Knock", "ttl address port neighbour")
 # port, neighbour: their numbers; knocks: Knocks by ttl, the destination's
 # last; sent: SYNs in all.
@@ -4257,8 +4257,10 @@ def ask_way_back(run, port):
         yield lambda: all(one.done for pair in pairs for one in pair)
         for place, pair in zip(places, pairs):
             states = [one.at(DEFAULT_TTL) for one in pair]
-            knocks[place] = Knock(*place + tuple(
-                state.outcome for state in states))
+            ours, theirs = [state.outcome for state in states]
+            if place in knocks and theirs == "timeout":
+                theirs = "sometimes"
+            knocks[place] = Knock(*place + (ours, theirs))
             sent += sum(2 if probe.renewed else 1 for state in states
                         for probe in state.probes)
             for one in pair:
@@ -6450,12 +6452,12 @@ def say_knocks(path, back):
                        ("both", "both ports"),
                        ("port", "{port} but not {neighbour}"),
                        ("neither", "neither {port} nor {neighbour}"),
-                       ("other", "otherwise")):
+                       ("other", "no clear answer")):
         group = [each for each in back.knocks if judge_knock(each) == word]
         if not group:
             continue
         said = set(outcome for each in group for outcome in each[2:])
-        verb = "answer"
+        verb = "give" if word == "other" else "answer"
         if word != "other" and said <= set(("refused", "timeout")) and \
                 "refused" in said:
             verb = "refuse"

@@ -25,7 +25,8 @@ from test_plan import (             # noqa: E402
 WORDS = {"b": ("refused", "refused"), "n": ("timeout", "refused"),
          "p": ("refused", "timeout"), "-": ("timeout", "timeout"),
          "o": ("open", "refused"), "x": ("prohibited", "refused"),
-         "i": ("timeout", "port-unreachable")}
+         "i": ("timeout", "port-unreachable"),
+         "s": ("timeout", "sometimes")}
 
 
 def make_back(letters, sent=12):
@@ -108,11 +109,15 @@ class TestWhatFollows(unittest.TestCase):
         self.assert_said(
             "---x>n", 4, None, "no place on the way back follows: "
             "198.51.100.7 refuses 444 but never 443, hops 1 to 3 answer "
-            "neither 443 nor 444, hop 4 answers otherwise")
+            "neither 443 nor 444, hop 4 gives no clear answer")
         self.assert_said(
             "bxi>-", 3, None, "answers from port 443 come back from hop 1 "
             "(10.0.1.1): hop 1 refuses both ports, 198.51.100.7 answers "
-            "neither 443 nor 444, hops 2 and 3 answer otherwise")
+            "neither 443 nor 444, hops 2 and 3 give no clear answer")
+        self.assert_said(
+            "bs>s", 2, None, "answers from port 443 come back from hop 1 "
+            "(10.0.1.1): hop 1 refuses both ports, hop 2 and 198.51.100.7 "
+            "give no clear answer")
         self.assert_said(
             "pb>-", 3, None, "answers from port 443 come back from hop 2 "
             "(10.0.2.1): hop 2 refuses both ports, hop 1 refuses 443 but not "
