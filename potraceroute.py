@@ -5513,6 +5513,9 @@ def check_connections(case, verdict, look):
     """Connections that came about, beside others that never did."""
     path = case.path
     silent = silent_ttls(path)
+    if path.complete and path.full.outcome == "timeout" and \
+            path.reached and path.reached.outcome == "open":
+        yield finding("connections", path.end, "never-connected", path=path)
     if path.full.outcome != "open" or path.blind or not path.complete or \
             len(silent) < MANY_SILENT or path.end and not path.late:
         return
@@ -6496,6 +6499,9 @@ FINDINGS = {
     "again": CLAUSES["again"][1],
     "forwarding": say_forwarding,
     "connections": say_connections,
+    "never-connected": "{path.address} accepted a SYN with ttl {path.end}, "
+                       "but the connection itself did not come about in "
+                       "time: loss, or a limit of connections",
     "outside": "NAT on the way: {path.address} sees {path.own_address} as "
                "{seen}",
     "quote": say_quote,
