@@ -5513,9 +5513,6 @@ def check_connections(case, verdict, look):
     """Connections that came about, beside others that never did."""
     path = case.path
     silent = silent_ttls(path)
-    if path.complete and path.full.outcome == "timeout" and \
-            path.reached and path.reached.outcome == "open":
-        yield finding("connections", path.end, "never-connected", path=path)
     if path.full.outcome != "open" or path.blind or not path.complete or \
             len(silent) < MANY_SILENT or path.end and not path.late:
         return
@@ -5693,14 +5690,27 @@ def check_return_path(case, verdict, look):
         yield finding("return-path", None, "back-not-asked", silent=silent,
                       **facts)
         return
-    near, far = find_lost_back(back, path)
+    near, far = [each and place_knocked(each, case)
+                 for each in find_lost_back(back, path)]
     if far is None:
-        yield finding("return-path", None, "back-nowhere", **facts)
+        heard = [each for each in back.knocks
+                 if judge_knock(each) in ("both", "port")]
+        last = place_knocked(heard[-1], case) if heard else None
+        yield finding("return-path", None, "back-nowhere", last=last,
+                      **facts)
     elif any(hop.ttl >= far.ttl for hop in path.routers):
         yield finding("return-path", far.ttl, "back-lost", near=near,
                       far=far, **facts)
     else:       # the same comes of a filter on the way out
         yield finding("return-path", None, "back-or-out", **facts)
+
+
+def place_knocked(knock, case):
+    """Return the Place of a Knock, with its name if that is known."""
+    names = [hop.name for path in (case.path,) + tuple(case.controls)
+             for hop in path.shown if hop.address == knock.address]
+    return Place(knock.ttl, knock.address, knock.ttl == LAST,
+                 names[0] if names else None)
 
 
 def judge_knock(knock):
@@ -5765,6 +5775,12 @@ def suggest(case, verdict, found):
     if "full-lost" in names or "other-flow" in names or \
             "other-routers" in names:
         return [["--flows=8"]]
+    if any(each.name == "connections" and not each.facts["control"]
+           for each in found):
+        return [["--control=icmp"]]
+    if "way-back" in names and not any(each.kind == "return-path"
+                                       for each in found):
+        return [["--return-path"]]
     if "syn-repeated" in names:
         return [["-q", "20"]]
     if "handshake-only" in names:
@@ -6401,7 +6417,7 @@ def say_connections(path, silent, control, accepted, lost):
         return text + ", though %s: new connections are limited in number " \
             "or rate, or lost" % say_reach(control)
     return text + ": new connections are limited in number or rate, or so " \
-        "many routers say nothing (--control=icmp may tell)"
+        "many routers say nothing"
 
 
 # The way back
@@ -6415,7 +6431,7 @@ def say_back_lost(path, back, near, far):
                if judge_knock(each) == "neighbour" and each.ttl != LAST]
     who = "hop %d drops" % filters[0]
     if len(filters) > 1:
-        who = "each of %s drops" % say_hops(filters)
+        who = "each of %s drops" % say_ttls(filters)
     return "answers from %s are lost on the way back, between %s and %s: " \
         "%s (unless %s SYNs to its own port %d); %s" % (
             path.subject, say_place(far), end, say_knocks(path, back), who,
@@ -6432,16 +6448,14 @@ def say_back_or_out(path, back):
             say_knocks(path, back), path.subject, where, say_sent(back))
 
 
-def say_back_nowhere(path, back):
-    """Return what routers said from which no place follows."""
-    heard = [each for each in back.knocks
-             if judge_knock(each) in ("both", "port")]
+def say_back_nowhere(path, back, last):
+    """Return what routers said from which no place follows; last: the Place
+    of the last one that answers from the port, or None."""
     text = say_knocks(path, back)
     lost = [each for each in back.knocks
             if judge_knock(each) == "neighbour" and each.ttl != LAST]
-    if heard and not lost:
-        last = heard[-1]
-        who = path.address if last.ttl == LAST else say_place(last)
+    if last and not lost:
+        who = path.address if last.reached else say_place(last)
         return "answers from port %d come back from %s: %s; %s" % (
             back.port, who, text, say_sent(back))
     return "no place on the way back follows: %s; %s" % (text,
@@ -6464,7 +6478,7 @@ def say_knocks(path, back):
         if word != "other" and said <= set(("refused", "timeout")) and \
                 "refused" in said:
             verb = "refuse"
-        who = say_hops([each.ttl for each in group if each.ttl != LAST])
+        who = say_ttls([each.ttl for each in group if each.ttl != LAST])
         who = [who] * (who != "") + [
             path.address for each in group if each.ttl == LAST]
         verb = verb_for(len(group), verb)
@@ -6473,7 +6487,7 @@ def say_knocks(path, back):
     return ", ".join(parts)
 
 
-def say_hops(ttls):
+def say_ttls(ttls):
     """Return ttls as hop 3, hops 3 and 4, hops 1 to 5, 7; "" if none."""
     ttls = sorted(set(ttls))
     if not ttls:
@@ -6499,9 +6513,6 @@ FINDINGS = {
     "again": CLAUSES["again"][1],
     "forwarding": say_forwarding,
     "connections": say_connections,
-    "never-connected": "{path.address} accepted a SYN with ttl {path.end}, "
-                       "but the connection itself did not come about in "
-                       "time: loss, or a limit of connections",
     "outside": "NAT on the way: {path.address} sees {path.own_address} as "
                "{seen}",
     "quote": say_quote,

@@ -152,7 +152,7 @@ class TestWhatFollows(unittest.TestCase):
         for ttls, words in (([], ""), ([3], "hop 3"), ([4, 3], "hops 3 and 4"),
                             ([1, 9], "hops 1 and 9"),
                             ([1, 2, 3, 7, 7], "hops 1 to 3, 7")):
-            self.assertEqual(pt.say_hops(ttls), words)
+            self.assertEqual(pt.say_ttls(ttls), words)
 
 
 class TestWhomToAsk(unittest.TestCase):
