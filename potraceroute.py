@@ -2408,7 +2408,8 @@ class Series(object):
     def needs_more(state):
         """True if an extra try is due, and nothing farther has answered."""
         return state.extra is not None and state.farther is None and \
-            not state.answered and state.probes[-1].sent < state.extra
+            state.probes and not state.answered and \
+            state.probes[-1].sent < state.extra
 
     def doubt(self, state, when):
         """Let a silent hop have one more try, not before `when`: a second
@@ -5169,7 +5170,9 @@ def judge_rejected(case, best):
     if answer.outcome == "unreachable" and not reached:
         word = "unreachable"
     ttl, reasons = place_of(answer, path), []
-    if answer.address == path.address:
+    if answer.address == path.address and forwarding_hop(path):
+        reasons.append(reason("or-behind"))
+    elif answer.address == path.address:
         reasons.append(reason("own-firewall"))
     elif best and path.end and best.distance == ttl == path.end and (
             answer.icmp_type, answer.icmp_code) in ((3, 3), (1, 4)):
@@ -5956,6 +5959,8 @@ CLAUSES = {
                            "to this user"),
     "reply-ttl": (", ", "and the reset arrives with ttl {ttl}"),
     "own-firewall": (" ", "(its own firewall)"),
+    "or-behind": (" ", "(or by a router behind it, to which it forwards this "
+                       "port)"),
     "other-address": (" ", "(perhaps the same host by another address)"),
     "told": (" ", "(to {control.subject})"),
     "loop": ("; ", lambda first, last: "the path loops between %s and %s" % (

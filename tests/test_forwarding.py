@@ -77,6 +77,12 @@ class TestForwardingFound(unittest.TestCase):
                      "./rrr E/rrrE+icmp", "O/"):
             self.assertEqual(self.said(case), [], case)
 
+    def test_what_it_forwards_and_is_rejected_behind_is_not_its_own(self):
+        for case, words in (
+                ("F/rrdF", "(or by a router behind it, to which it forwards "
+                 "this port)"), ("F/rrrF", "(its own firewall)")):
+            self.assertIn(words, examine(read_case(case))["summary"])
+
     def test_port_behind_it_has_no_place_by_other_ports(self):
         for case in ("./rrd E/rrE+icmp", "./rrdd O/rrdddO", "./rrd"):
             trace = examine(read_case(case))
@@ -307,6 +313,7 @@ class TestForwardingByUsualRouters(ForwardingCase):
             for text in (trace["summary"],) + tuple(texts(
                     trace, "forwarding")):
                 self.assertNotIn("host is down", text)
+                self.assertNotIn("its own firewall", text)
 
 
 class TestLimitsOfKernelRouters(KernelCase):
@@ -333,8 +340,7 @@ class TestLimitsOfKernelRouters(KernelCase):
                         ([destination, "--banner-wait=0.3"], USER)]):
                     self.assertEqual(trace["verdict"], "open")
                     self.assertIn(trace["distance"], (None, 4), trace)
-                    if trace["distance"] is None:
-                        text, = texts(trace, "connections")
+                    for text in texts(trace, "connections"):
                         self.assertIn("new connections are limited", text)
 
     def test_further_connections_refused_are_not_blamed_on_the_host(self):

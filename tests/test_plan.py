@@ -593,6 +593,7 @@ rejected | N/rrN E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
 rejected | U/rrU E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
 rejected | U/rrU               | unreachable 10.0.2.1 2 - | icmp
 rejected | F/rrrF              | rejected host 3 - | icmp own-firewall
+rejected | F/rrdF E/rrE+icmp   | rejected host 3 - | icmp or-behind reaches
 rejected | A/rrrA+udp E/rrrE+icmp | rejected 192.0.2.50 3 - | icmp \
 other-address reaches
 rejected | A/rrr<+udp ./rrr+icmp | rejected 192.0.2.50 3 - | icmp
