@@ -376,6 +376,11 @@ def noun_for(count, noun):
     return noun if count == 1 else noun + "s"
 
 
+def verb_for(count, verb):
+    """Return what so many do: it refuses, they refuse."""
+    return verb + "s" if count == 1 else verb
+
+
 def plural(count, noun):
     """Return a count with its noun: 1 hop, 2 hops."""
     return "%d %s" % (count, noun_for(count, noun))
@@ -2407,7 +2412,8 @@ class Series(object):
     def needs_more(state):
         """True if an extra try is due, and nothing farther has answered."""
         return state.extra is not None and state.farther is None and \
-            not state.answered and state.probes[-1].sent < state.extra
+            state.probes and not state.answered and \
+            state.probes[-1].sent < state.extra
 
     def doubt(self, state, when):
         """Let a silent hop have one more try, not before `when`: a second
@@ -3027,7 +3033,7 @@ REFUSALS = ("refused", "port-unreachable")
 class Path(namedtuple("Path", "aim sight first last horizon hops full end "
                               "farthest open_ended loop refusal reached "
                               "distance shown complete elapsed limited "
-                              "parted nearer")):
+                              "parted nearer late")):
     """A series frozen: plain facts, which nothing changes any more.
 
     aim         the Aim: its method, its Target, its subject in sentences
@@ -3047,6 +3053,8 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
     limited     limits of ICMP may hide farther hops
     parted      from other source ports the port gets farther
     nearer      something else was answered from nearer, too
+    late        what reached the destination had been sent later than what
+                did not, behind the last router
     """
 
     __slots__ = ()
@@ -3063,6 +3071,11 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
                 self.hops):
             return self.hops[ttl - self.first]
         return None
+
+    @property
+    def farthest_router(self):
+        """The ttl of the last router that answered, first - 1 if none."""
+        return max([self.first - 1] + [hop.ttl for hop in self.routers])
 
     @property
     def last_hop(self):
@@ -3131,7 +3144,7 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
     path = Path(series.aim, sight, series.first, series.last, series.horizon,
                 hops, full, end, series.farthest, open_ended, None, refusal,
                 None, None, (), complete, elapsed, limited, parted,
-                nearer)
+                nearer, reached_late(series))
     if series.loop:
         path = path._replace(loop=tuple(path.at(state.ttl)
                                         for state in series.loop))
@@ -3225,6 +3238,29 @@ def show_hop(path, hop, queries):
         if answer.outcome == full.outcome))
 
 
+BURST = 0.05        # seconds between probes that went out together
+MANY_SILENT = 5     # ttls in a row
+
+
+def reached_late(series):
+    """Return True if the first ttl that reached the destination was asked
+    later than the one before it."""
+    if series.end is None or series.end == series.first or series.one_flow:
+        return False
+    nearer, last = series.at(series.end - 1), series.at(series.end)
+    return bool(nearer.probes and last.reached and
+                last.answered[0].sent > nearer.probes[0].sent + BURST)
+
+
+def silent_ttls(path):
+    """Return the ttls behind the last router that were asked in vain: up to
+    the end of the path, or all of them if the full ttl alone got there."""
+    end = path.end or path.last + 1
+    return [hop.ttl for hop in path.hops
+            if path.farthest_router < hop.ttl < end and hop.sent and
+            hop.outcome == "timeout"]
+
+
 def known_distance(path, series):
     """Return the smallest ttl that reached; None if a smaller one might
     have, had it been tried or answered."""
@@ -3238,6 +3274,9 @@ def known_distance(path, series):
     before = path.at(end - 1)
     if before.outcome == "time-exceeded":
         return end
+    if path.late and not path.blind and \
+            len(silent_ttls(path)) >= MANY_SILENT:
+        return None             # who drops most of them may be the host
     # A host may limit the ICMP errors it sends, so that a nearer probe
     # reached it without a word; an answer may be lost once or twice,
     # and where others were, perhaps three times.
@@ -3305,13 +3344,14 @@ class Port(object):
     ended       when all of it was known, None before
     request     a Request, once what happens inside the session was asked
     mtu         a PathMtu, once that was asked
+    way_back    a WayBack, once that was asked
     """
 
     def __init__(self, aim, series, began):
         self.aim, self.series, self.began = aim, series, began
         self.controls, self.checks, self.full_checks = [], [], []
         self.refusal = self.edge = self.ended = None
-        self.request = self.mtu = None
+        self.request = self.mtu = self.way_back = None
         self.asked = 0
         self.proven = self.limited = self.parted = self.nearer = False
 
@@ -3918,7 +3958,8 @@ def routers_at(run, port, ttl):
     for other in run.peers(port):
         nearer = other.at(ttl - 1)
         if other.at(ttl) and ttl <= other.last and \
-                (nearer and nearer.address) == known:
+                (nearer and nearer.address) == known and \
+                other.at(ttl).address != port.aim.target.address:
             found.append(other.at(ttl))
     return found
 
@@ -4217,6 +4258,86 @@ def open_pair(run, port, ttl):
         run.engine.add(series)
         pair.append(series)
     return tuple(pair)
+
+
+# The way back (--return-path)
+
+# What came of SYNs to the address of a hop: an outcome each for the port
+# under test and for a neighbouring one ("sometimes": only for a while).
+Knock = namedtuple("Knock", "ttl address port neighbour")
+# port, neighbour: their numbers; knocks: Knocks by ttl, the destination's
+# last; sent: SYNs in all.
+WayBack = namedtuple("WayBack", "port neighbour knocks sent")
+ANSWERED = "refused", "open"    # what comes from a port itself
+LAST = 256                      # in place of the destination's ttl
+
+
+def ask_way_back(run, port):
+    """Do answers from the port come back, if routers give them?
+
+    A filter that knows no connections and drops what comes from the port
+    also drops what the routers behind it say from theirs.
+    """
+    series, number = port.series, port.aim.port
+    if not run.options.return_path or series.full.outcome == "send-failed":
+        return
+    neighbour = number + 1 if number < 65535 else number - 1
+    places, knocks, sent = [], {}, 0
+    if not (series.full.final or series.end or series.loop):
+        places = places_to_knock(port)
+    for _ in range(2):                  # one silence may be mere loss
+        pairs = [(knock(run, port, address, number),
+                  knock(run, port, address, neighbour))
+                 for _, address in places]
+        yield lambda: all(one.done for pair in pairs for one in pair)
+        for place, pair in zip(places, pairs):
+            states = [one.at(DEFAULT_TTL) for one in pair]
+            ours, theirs = [state.outcome for state in states]
+            if place in knocks and theirs == "timeout":
+                theirs = "sometimes"
+            knocks[place] = Knock(*place + (ours, theirs))
+            sent += sum(2 if probe.renewed else 1 for state in states
+                        for probe in state.probes)
+            for one in pair:
+                run.engine.retire(one)
+        places = [place for place in places
+                  if knocks[place].port == "timeout" and
+                  knocks[place].neighbour in ANSWERED]
+    port.way_back = WayBack(number, neighbour, tuple(
+        knocks[place] for place in sorted(knocks)), sent)
+
+
+def places_to_knock(port):
+    """Return the (ttl, address) of all routers heard of, each address once,
+    then those of the destination."""
+    target, ttls = port.aim.target, {}
+    for series in [port.series] + port.controls:
+        for state in series.states:
+            if state.outcome == "time-exceeded" and state.address:
+                ttls.setdefault(state.address, state.ttl)
+    # The interface of a link-local address is not told.
+    places = sorted((ttl, address) for address, ttl in ttls.items()
+                    if not address.lower().startswith("fe80") and
+                    address not in (target.address, target.own_address))
+    return places + [(LAST, target.address)] if places else []
+
+
+def knock(run, port, address, number):
+    """Begin to send up to two SYNs, never acknowledged, to a port of an
+    address; return the Series."""
+    lead, target = run.lead.series, port.aim.target
+    target = target._replace(
+        address=address, port=number, source_port=None, payload=None,
+        sockaddr=(address, number) + target.sockaddr[2:])
+    # No raw socket: what it hears of TCP is the destination's only.
+    method = METHODS["tcp"](target, lead.method.mechanism)
+    wait = min(run.options.wait_time, max(1.0, 4 * (lead.slowest or 0)))
+    series = Series(DEFAULT_TTL, DEFAULT_TTL, wait, 1, 1,
+                    aim=Aim("tcp", target, None), method=method)
+    series.full.settled = True          # no real connection
+    series.slowest = lead.slowest
+    run.engine.add(series)
+    return series
 
 
 # ---------------------------------------------------------------------------
@@ -4876,6 +4997,7 @@ def trace_all(run, trace_other):
     yield lambda: lead.done and others.done
     if trace_other is trace_port:
         yield verify_places(run)
+    yield ask_way_back(run, run.lead)
     for port in run.ports:
         yield ask_inside(run, port)
     yield find_mtu(run, run.lead)
@@ -5091,7 +5213,9 @@ def judge_rejected(case, best):
     if answer.outcome == "unreachable" and not reached:
         word = "unreachable"
     ttl, reasons = place_of(answer, path), []
-    if answer.address == path.address:
+    if answer.address == path.address and forwarding_hop(path):
+        reasons.append(reason("or-behind"))
+    elif answer.address == path.address:
         reasons.append(reason("own-firewall"))
     elif best and path.end and best.distance == ttl == path.end and (
             answer.icmp_type, answer.icmp_code) in ((3, 3), (1, 4)):
@@ -5220,6 +5344,8 @@ def explain_loss(case, best, beyond):
     heard = heard and heard.outcome == "time-exceeded"
     if path.farthest == path.last:
         return [reason("max-hops", address=path.address)]
+    if forwarding_hop(path):
+        return [reason("forwarded", address=path.address)]
     if path.blind and best and best.reached:
         return [reason("reaches", control=best)]
     if best and beyond:
@@ -5260,11 +5386,25 @@ def last_router(path, ttl=None):
     return None
 
 
+def forwarding_hop(path):
+    """Return the first Hop that answered as a router with the destination's
+    own address, None if there is none: what comes to an address of its own
+    no host lets expire, only what it passes on."""
+    for hop in path.routers:
+        if hop.address == path.address:
+            return hop
+    return None
+
+
 def router_at_end(path, control):
     """Return the Hop that a control came to with the ttl at which a path
-    seems to end, if that is a router: not the destination yet."""
+    seems to end, if that is a router: not the destination yet, nor one that
+    has its address and forwards some ports."""
     hop = control.at(path.end)
-    return hop if hop and hop.outcome == "time-exceeded" else None
+    if hop and hop.outcome == "time-exceeded" and \
+            hop.address != path.address:
+        return hop
+    return None
 
 
 def first_router(control, ttl):
@@ -5284,6 +5424,8 @@ def first_beyond(path, controls, destination=None):
     if path.blind or path.farthest < path.first != 1 or \
             destination and path.limited:
         return None
+    if forwarding_hop(path):    # its own distance is not this port's
+        destination = path.address
     found = []
     for control in controls:
         for hop in control.shown:
@@ -5375,8 +5517,10 @@ def judge_request(case):
 Finding = namedtuple("Finding", "kind hop name facts")
 
 # What a look at a case needs to know beside it.  raw_only: only a raw socket
-# hears the hops; lead: of several ports the first; mtu: a PathMtu or None.
-Look = namedtuple("Look", "options raw_only lead mtu")
+# hears the hops; lead: of several ports the first; mtu: a PathMtu or None;
+# way_back: a WayBack or None.
+Look = namedtuple("Look", "options raw_only lead mtu way_back")
+Look.__new__.__defaults__ = (None,)
 
 
 def finding(kind, at, what, **facts):
@@ -5390,6 +5534,43 @@ def check_loop(case, verdict, look):
             yield finding("loop", facts["first"].ttl, name, **facts)
         elif name == "again":
             yield finding("loop", facts["first"], name, **facts)
+
+
+def check_forwarding(case, verdict, look):
+    """The destination's address as a hop: a port is forwarded there."""
+    path, hop = case.path, forwarding_hop(case.path)
+    if hop is None:
+        return
+    before = path.at(hop.ttl - 1)
+    # A NAT lends its address to the routers behind it, too.
+    first = hop.ttl == 1 or before is not None and before in path.routers
+    behind = None
+    if verdict.reached and first and path.distance:
+        behind = path.distance - hop.ttl
+    sure = any(other.reached and other.distance == hop.ttl
+               for other in case.controls)
+    yield finding("forwarding", hop.ttl if first else None, "forwarding",
+                  path=path, hop=hop if first else None, behind=behind,
+                  sure=sure, reached=verdict.reached)
+
+
+def check_connections(case, verdict, look):
+    """Connections that came about, beside others that never did."""
+    path = case.path
+    silent = silent_ttls(path)
+    if path.full.outcome != "open" or path.blind or not path.complete or \
+            len(silent) < MANY_SILENT or path.end and not path.late:
+        return
+    known = [other for other in case.controls
+             if other.reached and other.distance and
+             other.distance <= silent[0]]
+    hops = [path.full] + list(path.hops)
+    yield finding(
+        "connections", None, "connections", path=path, silent=silent,
+        control=known[0] if known else None,
+        accepted=sum(1 for hop in hops for answer in hop.answers
+                     if answer.outcome == "open"),
+        lost=sum(path.at(ttl).sent for ttl in silent))
 
 
 def check_outside(case, verdict, look):
@@ -5543,10 +5724,74 @@ def check_mtu(case, verdict, look):
         yield finding("mtu", None, "mss", mtu=mtu)
 
 
+def check_return_path(case, verdict, look):
+    """What --return-path asked for: do answers from the port come back?"""
+    back, path = look.way_back, case.path
+    if not look.lead or back is None:
+        return
+    facts = {"path": path, "back": back}
+    if not back.knocks:
+        silent = final_answer(path) is None and not path.loop
+        yield finding("return-path", None, "back-not-asked", silent=silent,
+                      **facts)
+        return
+    near, far = [each and place_knocked(each, case)
+                 for each in find_lost_back(back, path)]
+    if far is None:
+        heard = [each for each in back.knocks
+                 if judge_knock(each) in ("both", "port")]
+        last = place_knocked(heard[-1], case) if heard else None
+        yield finding("return-path", None, "back-nowhere", last=last,
+                      **facts)
+    elif any(hop.ttl >= far.ttl for hop in path.routers):
+        yield finding("return-path", far.ttl, "back-lost", near=near,
+                      far=far, **facts)
+    else:       # the same comes of a filter on the way out
+        yield finding("return-path", None, "back-or-out", **facts)
+
+
+def place_knocked(knock, case):
+    """Return the Place of a Knock, with its name if that is known."""
+    names = [hop.name for path in (case.path,) + tuple(case.controls)
+             for hop in path.shown if hop.address == knock.address]
+    return Place(knock.ttl, knock.address, knock.ttl == LAST,
+                 names[0] if names else None)
+
+
+def judge_knock(knock):
+    """Return on which of its two ports an address has answered: "both",
+    "port", "neighbour", "neither"; "other" if something else came."""
+    if not set(knock[2:]) <= set(ANSWERED + ("timeout",)):
+        return "other"
+    return {(True, True): "both", (True, False): "port",
+            (False, True): "neighbour", (False, False): "neither"}[
+        knock.port in ANSWERED, knock.neighbour in ANSWERED]
+
+
+def find_lost_back(back, path):
+    """Return the Knocks between which answers from the port are lost: the
+    last router whose come back, None if there is none, and the first whose
+    do not; None for this one if no place follows.
+
+    All behind that place have to be silent, and one of them a router: the
+    destination may drop what comes to the port itself.
+    """
+    heard = [each for each in back.knocks
+             if judge_knock(each) in ("both", "port")]
+    lost = [each for each in back.knocks if judge_knock(each) == "neighbour"]
+    if not lost or lost[0].address == path.address:
+        return None, None
+    near = heard[-1] if heard else None
+    if near and near.ttl >= lost[0].ttl:
+        return near, None
+    return near, lost[0]
+
+
 # What is looked at, in this order: functions of a case, its verdict and a
 # Look, that yield Findings.
-CHECKS = (check_outside, check_quotes, check_tos, check_way_back, check_loss,
-          check_deaf, check_request, check_mtu)
+CHECKS = (check_forwarding, check_connections, check_outside, check_quotes,
+          check_tos, check_way_back, check_loss, check_deaf,
+          check_return_path, check_request, check_mtu)
 
 
 def find_all(case, verdict, look, family=()):
@@ -5575,6 +5820,12 @@ def suggest(case, verdict, found):
     if "full-lost" in names or "other-flow" in names or \
             "other-routers" in names:
         return [["--flows=8"]]
+    if any(each.name == "connections" and not each.facts["control"]
+           for each in found):
+        return [["--control=icmp"]]
+    if "way-back" in names and not any(each.kind == "return-path"
+                                       for each in found):
+        return [["--return-path"]]
     if "syn-repeated" in names:
         return [["-q", "20"]]
     if "handshake-only" in names:
@@ -5741,7 +5992,9 @@ CLAUSES = {
     "full-lost": ("; but ", lambda path: say_full_lost(path)),
     "reset-nearer": ("; but ", "a device on the way reset the probe with "
                                "ttl {ttl}"),
-    "refused-later": ("; but ", "it refused further connections meanwhile"),
+    "refused-later": ("; but ", "further connections were refused meanwhile, "
+                      "by it or by a device on the way: their number may be "
+                      "limited"),
     "refused-from": ("; but ", "from ttl {ttl} on further connections were "
                                "refused, by it or by a device on the way"),
     "refused-some": ("; but ", lambda addresses: "%s refused some of the "
@@ -5753,6 +6006,8 @@ CLAUSES = {
                            "to this user"),
     "reply-ttl": (", ", "and the reset arrives with ttl {ttl}"),
     "own-firewall": (" ", "(its own firewall)"),
+    "or-behind": (" ", "(or by a router behind it, to which it forwards this "
+                       "port)"),
     "other-address": (" ", "(perhaps the same host by another address)"),
     "told": (" ", "(to {control.subject})"),
     "loop": ("; ", lambda first, last: "the path loops between %s and %s" % (
@@ -5761,6 +6016,9 @@ CLAUSES = {
                     "the path loops, or it answers for others"),
     "max-hops": ("; ", "the path is longer than that or loops (see -m), and "
                        "{address} did not answer"),
+    "forwarded": ("; ", "{address} answers there as a router, so it seems "
+                        "to forward this port, and nothing behind it "
+                        "answers"),
     "reaches": ("; ", lambda control: say_reach(control)),
     "way-back": ("; ", "or its answers are lost on the way back"),
     "other-routers": (", ", "but there are several paths from hop {ttl} on"),
@@ -6188,10 +6446,125 @@ def format_ports(ports):
                     for low, high in runs)
 
 
+def say_forwarding(path, hop, behind, sure, reached):
+    """Return what the destination's address as a hop means."""
+    text = path.address + " answers as %s" % (
+        "hop %d" % hop.ttl if hop else "a router on the way")
+    if behind:
+        text += " and %s as hop %d" % (path.subject, path.distance)
+    text += ": it forwards this port to a host "
+    text += plural(behind, "hop") + " behind it" if behind else "behind it"
+    if not reached:
+        text += ", from which nothing came"
+    if not sure:
+        text += ", or something there answers in its name"
+    return text
+
+
+def say_connections(path, silent, control, accepted, lost):
+    """Return how many SYNs were accepted, and how many never answered."""
+    text = "%s accepted %s, but none of %d with ttl %s" % (
+        path.subject, plural(accepted, "SYN"), lost, say_range(silent))
+    if control:
+        return text + ", though %s: new connections are limited in number " \
+            "or rate, or lost" % say_reach(control)
+    return text + ": new connections are limited in number or rate, or so " \
+        "many routers say nothing"
+
+
+# The way back
+
+def say_back_lost(path, back, near, far):
+    """Return between which hops answers from a port are lost."""
+    end = "this host, or by its own firewall"
+    if near:
+        end = say_place(near)
+    filters = [each.ttl for each in back.knocks
+               if judge_knock(each) == "neighbour" and each.ttl != LAST]
+    who = "hop %d drops" % filters[0]
+    if len(filters) > 1:
+        who = "each of %s drops" % say_ttls(filters)
+    return "answers from %s are lost on the way back, between %s and %s: " \
+        "%s (unless %s SYNs to its own port %d); %s" % (
+            path.subject, say_place(far), end, say_knocks(path, back), who,
+            back.port, say_sent(back))
+
+
+def say_back_or_out(path, back):
+    """Return that it may as well be a filter on the way out."""
+    where = "no hop"
+    if path.routers:
+        where = "%s, no farther" % say_place(path.routers[-1])
+    return "no loss on the way back is shown: %s, but probes of %s are " \
+        "seen at %s, and their loss on the way out explains this too; %s" % (
+            say_knocks(path, back), path.subject, where, say_sent(back))
+
+
+def say_back_nowhere(path, back, last):
+    """Return what routers said from which no place follows; last: the Place
+    of the last one that answers from the port, or None."""
+    text = say_knocks(path, back)
+    lost = [each for each in back.knocks
+            if judge_knock(each) == "neighbour" and each.ttl != LAST]
+    if last and not lost:
+        who = path.address if last.reached else say_place(last)
+        return "answers from port %d come back from %s: %s; %s" % (
+            back.port, who, text, say_sent(back))
+    return "no place on the way back follows: %s; %s" % (text,
+                                                         say_sent(back))
+
+
+def say_knocks(path, back):
+    """Return who answered on which of the two ports, equal ones together."""
+    parts = []
+    for word, rest in (("neighbour", "{neighbour} but never {port}"),
+                       ("both", "both ports"),
+                       ("port", "{port} but not {neighbour}"),
+                       ("neither", "neither {port} nor {neighbour}"),
+                       ("other", "no clear answer")):
+        group = [each for each in back.knocks if judge_knock(each) == word]
+        if not group:
+            continue
+        said = set(outcome for each in group for outcome in each[2:])
+        verb = "give" if word == "other" else "answer"
+        if word != "other" and said <= set(("refused", "timeout")) and \
+                "refused" in said:
+            verb = "refuse"
+        who = say_ttls([each.ttl for each in group if each.ttl != LAST])
+        who = [who] * (who != "") + [
+            path.address for each in group if each.ttl == LAST]
+        verb = verb_for(len(group), verb)
+        parts.append("%s %s %s" % (" and ".join(who), verb, rest.format(
+            port=back.port, neighbour=back.neighbour)))
+    return ", ".join(parts)
+
+
+def say_ttls(ttls):
+    """Return ttls as hop 3, hops 3 and 4, hops 1 to 5, 7; "" if none."""
+    ttls = sorted(set(ttls))
+    if not ttls:
+        return ""
+    return "%s %s" % (noun_for(len(ttls), "hop"), say_range(ttls))
+
+
+def say_range(numbers):
+    """Return sorted numbers as 3 and 4, or 1 to 5, 7."""
+    if len(numbers) == 2:
+        return "%d and %d" % tuple(numbers)
+    return format_ports(numbers).replace("-", " to ").replace(",", ", ")
+
+
+def say_sent(back):
+    return "%s were sent to %d addresses" % (plural(back.sent, "SYN"),
+                                             len(back.knocks))
+
+
 # By the name of a finding: words, or a function that makes them of its facts.
 FINDINGS = {
     "loop": CLAUSES["loop"][1],
     "again": CLAUSES["again"][1],
+    "forwarding": say_forwarding,
+    "connections": say_connections,
     "outside": "NAT on the way: {path.address} sees {path.own_address} as "
                "{seen}",
     "quote": say_quote,
@@ -6224,6 +6597,13 @@ FINDINGS = {
     "mtu-unsupported": "path MTU unknown: this system does not tell MTUs",
     "mtu": say_mtu,
     "mss": say_mss,
+    "back-not-asked": lambda path, back, silent: "no router was asked about "
+                      "the way back: " + (
+                          "none is known by its address" if silent else
+                          "%s is not just silent" % path.subject),
+    "back-lost": say_back_lost,
+    "back-or-out": say_back_or_out,
+    "back-nowhere": say_back_nowhere,
 }
 
 
@@ -6524,6 +6904,10 @@ def check_options(options):
     decode_control(options.control)
     method = chosen[0] if chosen else "tcp"
     choose_request(options, method)
+    if options.return_path and method != "tcp":
+        raise OptionError("--return-path does not go with -%s: only by TCP "
+                          "do routers answer from the port that is asked" %
+                          method[0].upper())
     for name, flag in (("port", "-p"), ("source_port", "-S")):
         value = getattr(options, name)
         if value is not None and method == "icmp":
@@ -6643,6 +7027,9 @@ class Traceroute(object):
         """
         options = self.options
         first, count = options.source_port, options.flows
+        if options.return_path and len(self.ports) > 1:
+            raise OptionError("--return-path does not go with several ports:"
+                              " give one by -p")
         if count > 1 and len(self.ports) > 1:
             raise OptionError("--flows %d does not go with several ports: "
                               "give one by -p" % count)
@@ -6925,7 +7312,8 @@ class Traceroute(object):
             family = check_ports(cases, plain)
         for number, case in enumerate(cases):
             look = Look(self.options, run is not None and self.raw_only,
-                        number == 0, run.lead.mtu if run else None)
+                        number == 0, run.lead.mtu if run else None,
+                        run.lead.way_back if run else None)
             found = find_all(case, verdicts[number], look,
                              [] if number else family)
             # What all are compared with stands with the first.
@@ -7481,6 +7869,10 @@ OPTION_GROUPS = (
                "repeat the trace from N source ports (ICMP: idents), each one "
                "constant flow: where a load balancer parts them", "N", 1),
         Option("--mtu", "find the path MTU, and who or what limits it"),
+        Option("--return-path",
+               "if the port is silent: are its answers lost on the way back? "
+               "Sends SYNs, never acknowledged, to this port and the next "
+               "one of each router"),
         Option("--tls",
                "once the port is open, send a TLS ClientHello for the host, "
                "or the name given, by each ttl; then a handshake (port 443 "

@@ -507,7 +507,8 @@ LETTERS = {
     "n": UNSEEN_NO, "l": make_answer("unreachable", error="No route"),
     "T": opened(flags=("reset-at-once",)),
     "a": exceeded(3, reply_ttl=253), "b": exceeded(4, reply_ttl=252),
-    "c": REFUSED._replace(reply_ttl=253)}
+    "c": REFUSED._replace(reply_ttl=253),
+    "d": exceeded(3)._replace(responder=DESTINATION)}
 FACTS = {
     "-": {}, "forged": dict(refusal="forged"), "own": dict(own=DESTINATION),
     "confirmed": dict(refusal="confirmed"), "limited": dict(limited=True),
@@ -562,6 +563,7 @@ reached | O/rrO E/rrrE+icmp    | open host - -  |
 reached | O/rrO E/rrE+icmp     | open host - -  |
 reached | O/rrO ./rrrrr+icmp   | open host - -  |
 reached | O/rrO E/rorrrE+icmp  | open host - -  |
+reached | O/rrO O/rrddO        | open host - -  |
 reached | O/rrO+limited E/rrrrrE+icmp | open host - - |
 reached | E/rrrE+icmp          | answered host - - |
 reached | R/rrrR               | refused host - - |
@@ -591,6 +593,7 @@ rejected | N/rrN E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
 rejected | U/rrU E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
 rejected | U/rrU               | unreachable 10.0.2.1 2 - | icmp
 rejected | F/rrrF              | rejected host 3 - | icmp own-firewall
+rejected | F/rrdF E/rrE+icmp   | rejected host 3 - | icmp or-behind reaches
 rejected | A/rrrA+udp E/rrrE+icmp | rejected 192.0.2.50 3 - | icmp \
 other-address reaches
 rejected | A/rrr<+udp ./rrr+icmp | rejected 192.0.2.50 3 - | icmp
@@ -630,6 +633,9 @@ dropped | ./rrrr E/rrorE+icmp  | dropped - 4 -  | reaches way-back \
 other-routers
 dropped | ./rrrr+limited E/rrrrrrE+icmp | dropped - 4 - | reaches limited
 dropped | ./rrrr+limited ./rr+icmp | dropped - 4 - | no-farther limited
+dropped | ./rrd                | dropped - 3 -  | forwarded
+dropped | ./rrdd E/rrE+icmp    | dropped - 4 -  | forwarded
+dropped | ./rrd O/rrddO        | dropped - 3 -  | forwarded
 dropped | ./                   | dropped - 0 -  | no-hop
 dropped | ./ E/rrrrrE+icmp     | dropped - 0 1  | reaches local-firewall
 dropped | ./3>.                | dropped - - -  | silent-hops
