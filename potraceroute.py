@@ -4090,7 +4090,8 @@ def ask_inside(run, port):
     data = encode(name) if encode else port.aim.target.payload
     greets = path.reached.data is not None
     yield ask_each_ttl(run, method, port, data, greets)
-    if encode and port.request.full.outcome == "acknowledged":
+    if encode and port.request.full.outcome == "acknowledged" and \
+            not port.request.is_other:
         yield ask_small(run, method, port, data, greets)
     request = port.request
     if request.idle_too or request.is_other or \
@@ -4098,7 +4099,8 @@ def ask_inside(run, port):
         return
     if kind == "tls" and request.full.reply:
         yield shake_hands(run, method, port)
-    if encode:
+    tls = port.request.tls
+    if encode and not (tls and tls.failure in FAILED):
         yield vary_request(run, method, port, greets)
 
 
@@ -4173,6 +4175,7 @@ def vary_request(run, method, port, greets):
 # unable (this Python is).  small: it came about in small segments only.
 Tls = namedtuple("Tls", "version cipher subject issuer until problem failure")
 Tls.__new__.__defaults__ = (None,)
+FAILED = ("stalled", "small", "lost", "alert", "protocol")
 
 
 class Handshake(object):
@@ -4225,21 +4228,24 @@ class Handshake(object):
 
     def fail(self, error):
         """Note why there is no handshake, and what kind of failure it is."""
-        reason = ""                     # OpenSSL's name for it
-        if isinstance(error, self.ssl.SSLError) and \
-                not isinstance(error, self.ssl.SSLEOFError):
-            reason = error.reason or ""
+        reason, eof = "", isinstance(error, self.ssl.SSLEOFError)
+        if isinstance(error, self.ssl.SSLError) and not eof:
+            reason = error.reason or ""         # OpenSSL's name for it
         self.failure = "lost"
         if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
             self.failure = "certificate"
+        elif "ALERT" in reason or reason.startswith("TLSV1_"):
+            self.failure = "alert"
         elif reason:
-            self.failure = "alert" if "ALERT" in reason else "protocol"
+            self.failure = "protocol"
         elif isinstance(error, ValueError):     # a name that ssl minds
             self.failure = "unable"
-        self.problem = format_text(
-            getattr(error, "verify_message", "") or
-            reason.rpartition("ALERT_")[2].replace("_", " ").lower() or
-            str(error))
+        words = reason.rpartition("ALERT_")[2].replace("TLSV1_", "")
+        words = words.replace("_", " ").lower()
+        if eof:
+            words = "the connection was closed"
+        self.problem = format_text(getattr(error, "verify_message", "") or
+                                   words or str(error))
 
     def is_connected(self):
         """Return False while that is not known; raises socket.error."""
@@ -4281,18 +4287,18 @@ def shake_hands(run, method, port):
             failure = "unable"
             break
         except socket.error as error:
-            problem = problem or format_text(str(error))
-            failure = "lost"
+            problem, failure = format_text(str(error)), "lost"
             continue
         yield shake.is_settled
         run.drop(shake)
         tls, failure = shake.tls, shake.failure
         if tls:
             break
-        stalled = failure == "stalled"
-        problem = shake.problem if stalled else problem or shake.problem
+        stalled, problem = failure == "stalled", shake.problem
     if tls and stalled:
         problem, failure = None, "small"
+    if failure == "alert" and request.full.reply[:1] == b"\x16":
+        failure = "certificate"     # all the rest was agreed on before
     tls = tls or Tls(None, None, None, None, None, None)
     port.request = request._replace(tls=tls._replace(problem=problem,
                                                      failure=failure))
@@ -4996,7 +5002,7 @@ def explain_answer(request):
     """Return the reason why an answer is none, in a list."""
     reply, tls = request.full.reply or b"", request.tls
     failure = tls and tls.failure
-    if failure in ("stalled", "small", "lost", "alert", "protocol"):
+    if failure in FAILED:
         return [reason("tls-" + failure, problem=tls.problem,
                        wait=request.wait)]
     fatal = bytearray(reply[:7])        # content type, ..., level, alert
@@ -5414,27 +5420,23 @@ CLAUSES = {
     "shy": ("; ", "{service} may say nothing to strangers"),
     "mute": ("; ", "{service} answers no such probe"),
     "not-sent": ("; ", lambda error: format_errno(error)),
-    # A request that is not answered
-    "hangs": (": ", lambda wait, tried: "it was acknowledged, then nothing "
-              "came within %g s%s: the service hangs or is slow%s" % (
+    # A request that is not answered, behind its FATES
+    "hangs": (": ", lambda wait, tried: "nothing came within %g s%s: the "
+              "service hangs, or is slow (-w waits longer)%s" % (
                   wait, ", nor in small segments" * bool(tried),
                   "" if tried else ", or big packets are lost on the way "
                   "back (--mtu)")),
-    "taken": (": ", "with ttl {ttl} already it is acknowledged, by a device "
-                    "on the way if not by the host, and then nothing came "
-                    "within {wait:g} s"),
-    "small-only": (": ", "twice nothing but an acknowledgement came "
-                         "otherwise, so big packets are lost on the way "
-                         "back; --mtu may show where"),
-    "request-closed": (": ", "{address}, or a device on the way, closed the "
-                             "connection"),
-    "request-reset": (": ", "{address}, or a device behind hop {last}, or "
-                            "one that judges its answers, reset the "
-                            "connection"),
-    "request-rejected": (": ", "{address}, or a device on the way, rejected "
-                               "it by an ICMP error"),
-    "all-closed": (": ", "connections are closed also without a request"),
-    "all-reset": (": ", "connections are reset also without a request"),
+    "taken": (": ", "nothing came within {wait:g} s; with ttl {ttl} already "
+                    "it is acknowledged, by a device on the way if not by "
+                    "the host"),
+    "small-only": (": ", "else nothing came, twice: big packets are "
+                         "probably lost on the way back (--mtu)"),
+    "request-closed": (", ", "by {address} or a device on the way"),
+    "request-reset": (", ", "by {address}, a device behind hop {last}, or "
+                            "one that judges its answers"),
+    "request-rejected": (", ", "from {address} or a device on the way"),
+    "all-closed": (", ", "as does a connection without a request"),
+    "all-reset": (", ", "as does a connection without a request"),
     "request-unconnected": (": ", "no further connection came about; "
                                   "perhaps only few may be let in"),
     "request-ungreeted": (": ", "the service greeted the first connection, "
@@ -5445,9 +5447,8 @@ CLAUSES = {
     "tls-alert": (": ", "{problem}"),
     "tls-protocol": (": ", "{problem}"),
     "tls-stalled": (": ", "the rest did not come within {wait:g} s"),
-    "tls-small": (": ", "the rest of the TLS handshake did not come "
-                        "otherwise within {wait:g} s, so big packets are "
-                        "lost on the way back; --mtu may show where"),
+    "tls-small": (": ", "in small segments it does not, so big packets are "
+                        "probably lost on the way back (--mtu)"),
     "tls-lost": (": ", "{problem}"),
     "no-name": ("; ", "no name was asked for, and some servers want one "
                       "(--tls=NAME)"),
@@ -5618,25 +5619,24 @@ def say_request_lost(verdict, subject):
         verdict.request.subject, word, say_request_place(verdict), subject)
 
 
-# By the name of a reason: what became of a request that is not answered, in
-# a table and in the sentence: that joins its clause.
+# By the name of a reason: what became of a request that is not answered.
 FATES = {
-    "hangs": "gets no answer",
-    "taken": "gets no answer",
+    "hangs": "is acknowledged, but not answered",
+    "taken": "is acknowledged, but not answered",
     "small-only": "is answered in small segments only",
-    "request-closed": "gets no answer",
-    "request-reset": "gets no answer",
-    "request-rejected": "gets no answer",
-    "all-closed": "gets no answer",
-    "all-reset": "gets no answer",
+    "request-closed": "only gets the connection closed",
+    "request-reset": "only gets the connection reset",
+    "request-rejected": "only gets an ICMP error",
+    "all-closed": "only gets the connection closed",
+    "all-reset": "only gets the connection reset",
     "request-unconnected": "could not be sent",
     "request-ungreeted": "could not be sent",
     "other-answer": "meets another protocol",
     "tls-alert": "is refused by a TLS alert",
-    "tls-protocol": "is answered in a way that this host does not take",
-    "tls-stalled": "is answered, but not all of the TLS handshake",
-    "tls-small": "is answered in small segments only",
-    "tls-lost": "is answered, but the TLS handshake fails",
+    "tls-protocol": "starts a handshake that this host gives up",
+    "tls-stalled": "starts a handshake that stalls",
+    "tls-small": "starts a handshake that stalls",
+    "tls-lost": "starts a handshake that fails",
 }
 
 
@@ -5719,7 +5719,9 @@ def say_varied(request):
 def say_tls(tls):
     """Return what a TLS handshake showed."""
     if tls.version is None:
-        return "TLS handshake failed: %s" % tls.problem
+        wanted = ": the server may want a certificate of the client"
+        return "TLS handshake failed: %s%s" % (
+            tls.problem, wanted * (tls.failure == "certificate"))
     trust = "verified"
     if tls.failure:
         trust = "not verified"

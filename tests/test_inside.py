@@ -287,54 +287,137 @@ class TestWords(unittest.TestCase):
                 ("TLS ClientHello for app.example is %s; TCP port 443 is "
                  "open" % words, False, 1))
 
-    def test_request_that_is_not_lost_on_the_way_leaves_the_port_open(self):
-        hop4, varied = "expired " * 4, [
-            ("longer", Session(0, "silent", None, 0)),
-            ("other-name", Session(0, "answered", None, 0)),
-            ("cut", Session(0, "reset", None, 0))]
-        for outcomes, full, reply, facts, said in (
-                (hop4, "answered", b"no", {}, ["Answer: 'no'"]),
-                (hop4, "closed", None, {}, ["No answer"]),
-                (hop4, "unconnected", None, {}, [
-                    "No further connection comes about: only few may be let "
-                    "in"]),
-                (hop4, "acknowledged", None, {}, [
-                    "The request has arrived, but nothing answers it in time "
-                    "(-v looks for a proxy that took it)"]),
-                ("expired expired answered answered", "answered", None,
-                 dict(tls=TLS), [
-                     "With ttl 3 already it is answered: by a device on the "
-                     "way, or by 198.51.100.7 on a shorter path",
-                     "TLSv1.3, AES; certificate of 's', issued by 'i', valid "
-                     "until 2030-01-01; verified"]),
-                (hop4, "answered", None, dict(
-                    tls=pt.Tls(*[None] * 5 + ["timed out"])),
-                 ["TLS handshake failed: timed out"]),
-                (hop4, "reset", None, dict(idle=Session(0, "reset", None, 0)),
-                 ["A connection without a request is reset, too"]),
-                (hop4, "reset", None, {}, [
-                    "It is reset by 198.51.100.7, or by a device behind hop "
-                    "4, or one that judges its answers"]),
-                (hop4, "rejected", None, dict(shut_out=True), [
-                    "It is rejected by 198.51.100.7, or by a device on the "
-                    "way, with an ICMP error"]),
-                (hop4, "reset", None, dict(varied=varied), [
-                    "It is reset by 198.51.100.7, or by a device behind hop "
-                    "4, or one that judges its answers",
-                    "The same with 1450 bytes more: silent, with the name "
-                    "example.com: answered, cut in two segments: reset; the "
-                    "name is filtered"]),
-                (hop4, "answered", b"", dict(varied=varied[:1]), [
-                    "Answer: ''", "The same with 1450 bytes more: silent; "
-                    "an MTU black hole, or a filter of big requests: try "
-                    "--mtu"])):
-            trace = self.trace(outcomes, full, reply, facts)
-            found = [text for text in texts(trace)
-                     if not text.startswith(("TLS ClientHello", "Since"))]
-            self.assertEqual((trace.verdict, found), ("open", said))
+    def check(self, verdict, rows):
+        """Rows: outcomes by ttl, the full one's; reply, facts; what is said,
+        the summary first if it is not that of an open port."""
+        for outcomes, full, reply, facts, said in rows:
+            how = dict((key, facts.pop(key)) for key in ("kind",)
+                       if key in facts)
+            trace = self.trace(outcomes, full, reply, facts, **how)
+            found = [text for text in texts(trace) if not text.startswith((
+                "TLS ClientHello", "HTTP request", "Data of", "Since"))]
+            if verdict != "open":
+                found.insert(0, trace.summary.partition(
+                    " is open, but the ")[2])
+            self.assertEqual(
+                (trace.verdict, trace.exit_status, found),
+                (verdict, 0 if verdict == "open" else 1, said))
+            self.assertEqual((trace.blocked_after, trace.blocked_before),
+                             (None, None))
             self.assertEqual("Since that request no connection comes about: "
                              "a device may have shut us out" in
                              texts(trace), "shut_out" in facts)
+
+    HOP4 = "expired " * 4
+    VARIED = [("longer", Session(0, "silent", None, 0)),
+              ("other-name", Session(0, "answered", None, 0)),
+              ("cut", Session(0, "reset", None, 0))]
+
+    def test_request_that_is_answered_leaves_the_port_open(self):
+        hop4 = self.HOP4
+        self.check("open", (
+            (hop4, "answered", b"HTTP/1.1 503 No", dict(kind="http"),
+             ["Answer: 'HTTP/1.1 503 No'"]),
+            ("expired expired answered answered", "answered", b"\x16\3",
+             dict(tls=TLS), [
+                 "With ttl 3 already it is answered: by a device on the "
+                 "way, or by 198.51.100.7 on a shorter path",
+                 "TLSv1.3, AES; certificate of 's', issued by 'i', valid "
+                 "until 2030-01-01; verified"]),
+            (hop4, "answered", b"\x16\3", dict(
+                tls=TLS._replace(problem="it is too old"), late=True, wait=2),
+             ["The first try was acknowledged, but not answered within 2 s: "
+              "a second one was",
+              "TLSv1.3, AES; certificate of 's', issued by 'i', valid until "
+              "2030-01-01; not verified: it is too old"]),
+            (hop4, "answered", b"\x15\3", dict(tls=pt.Tls(
+                *[None] * 5 + ["bad certificate", "certificate"])),
+             ["TLS handshake failed: bad certificate: the server may want a "
+              "certificate of the client"]),
+            (hop4, "answered", b"\x16\3", dict(tls=pt.Tls(
+                *[None] * 5 + ["no module ssl", "unable"])),
+             ["TLS handshake failed: no module ssl"]),
+            (hop4, "answered", b"", dict(varied=self.VARIED[:1]), [
+                "Answer: ''", "The same with 1450 bytes more: silent; "
+                "an MTU black hole, or a filter of big requests: try "
+                "--mtu"])))
+
+    def test_data_of_p_that_is_not_answered_leaves_the_port_open(self):
+        hop4 = self.HOP4
+        self.check("open", (
+            (hop4, "closed", None, dict(kind="payload"), ["No answer"]),
+            (hop4, "acknowledged", None, dict(kind="payload"), [
+                "The request has arrived, but nothing answers it in time "
+                "(-v looks for a proxy that took it)"]),
+            (hop4, "reset", None, dict(kind="payload", idle=Session(
+                0, "reset", None, 0)),
+             ["A connection without a request is reset, too"]),
+            (hop4, "rejected", None, dict(kind="payload", shut_out=True), [
+                "It is rejected by 198.51.100.7, or by a device on the way, "
+                "with an ICMP error"])))
+
+    def test_request_that_is_not_answered_has_a_verdict_of_its_own(self):
+        hop4, who = self.HOP4, "TLS ClientHello for app.example "
+        small = dict(wait=2, small=Session(0, "answered", b"\x16\3", 0))
+        self.check("unanswered", (
+            (hop4, "closed", None, {}, [
+                who + "only gets the connection closed, by 198.51.100.7 or "
+                "a device on the way"]),
+            (hop4, "unconnected", None, {}, [
+                who + "could not be sent: no further connection came about; "
+                "perhaps only few may be let in"]),
+            (hop4, "acknowledged", None, dict(wait=0.5), [
+                who + "is acknowledged, but not answered: nothing came "
+                "within 0.5 s: the service hangs, or is slow (-w waits "
+                "longer), or big packets are lost on the way back (--mtu)"]),
+            (hop4, "acknowledged", None, small, [
+                who + "is answered in small segments only: else nothing "
+                "came, twice: big packets are probably lost on the way back "
+                "(--mtu)"]),
+            ("expired expired acknowledged acknowledged", "acknowledged",
+             None, dict(wait=2), [
+                 who + "is acknowledged, but not answered: nothing came "
+                 "within 2 s; with ttl 3 already it is acknowledged, by a "
+                 "device on the way if not by the host",
+                 "With ttl 3 already it is acknowledged: by a device on the "
+                 "way, or by 198.51.100.7 on a shorter path"]),
+            (hop4, "answered", b"\x16\3", dict(wait=3, tls=pt.Tls(
+                *[None] * 5 + ["timed out", "stalled"])),
+             [who + "starts a handshake that stalls: the rest did not come "
+              "within 3 s"]),
+            (hop4, "answered", b"\x15\3", dict(name=b"", tls=pt.Tls(
+                *[None] * 5 + ["handshake failure", "alert"])),
+             ["TLS ClientHello is refused by a TLS alert: handshake failure;"
+              " no name was asked for, and some servers want one "
+              "(--tls=NAME)"]),
+            (hop4, "answered", b"\x16\3", dict(wait=2, tls=TLS._replace(
+                failure="small")), [
+                    who + "starts a handshake that stalls: in small segments "
+                    "it does not, so big packets are probably lost on the "
+                    "way back (--mtu)",
+                    "TLSv1.3, AES; certificate of 's', issued by 'i', valid "
+                    "until 2030-01-01; not verified"]),
+            (hop4, "answered", b"HTTP/1.0 400 Bad Request", {}, [
+                who + "meets another protocol: 'HTTP/1.0 400 Bad Request' is "
+                "HTTP, not TLS (--http)"]),
+            (hop4, "closed", b"SSH-2.0-x", dict(kind="http"), [
+                "HTTP request for app.example meets another protocol: "
+                "'SSH-2.0-x' is not HTTP"]),
+            (hop4, "reset", None, dict(idle=Session(0, "reset", None, 0)), [
+                who + "only gets the connection reset, as does a connection "
+                "without a request"]),
+            (hop4, "reset", None, {}, [
+                who + "only gets the connection reset, by 198.51.100.7, a "
+                "device behind hop 4, or one that judges its answers"]),
+            (hop4, "rejected", None, dict(shut_out=True), [
+                who + "only gets an ICMP error, from 198.51.100.7 or a "
+                "device on the way"]),
+            (hop4, "reset", None, dict(varied=self.VARIED), [
+                who + "only gets the connection reset, by 198.51.100.7, a "
+                "device behind hop 4, or one that judges its answers",
+                "The same with 1450 bytes more: silent, with the name "
+                "example.com: answered, cut in two segments: reset; the "
+                "name is filtered"])))
 
 
 class InsidePath(test_live.PathCase):
@@ -695,6 +778,148 @@ class TestRealTls(InsidePath):
         self.assertIn("with the name example.com: answered, cut in two "
                       "segments: answered; the name is filtered", words[1])
         self.see("other name", "open")
+
+
+# How a server of TLS is: folder, port: kind ...
+ODD_TLS_SERVER = (
+    "import ssl, socket, sys, threading\n"
+    "folder = sys.argv[1]\n"
+    "def make_context(kind):\n"
+    "    context = ssl.SSLContext(ssl.PROTOCOL_SSLv23)\n"
+    "    context.load_cert_chain('%s/%s.cert' % (folder, kind),\n"
+    "                            '%s/%s.key' % (folder, kind))\n"
+    "    if kind == 'sni':\n"
+    "        context.set_servername_callback(\n"
+    "            lambda sock, name, context: None if name else\n"
+    "            ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)\n"
+    "    if kind == 'client':\n"
+    "        context.options |= getattr(ssl, 'OP_NO_TLSv1_3', 0)\n"
+    "        context.verify_mode = ssl.CERT_REQUIRED\n"
+    "        context.load_verify_locations('%s/big.cert' % folder)\n"
+    "    return context\n"
+    "def serve(sock, context):\n"
+    "    try:\n"
+    "        context.wrap_socket(sock, server_side=True).recv(1)\n"
+    "    except Exception:\n"
+    "        pass\n"
+    "def start(target, *args):\n"
+    "    thread = threading.Thread(target=target, args=args)\n"
+    "    thread.daemon = True\n"
+    "    thread.start()\n"
+    "def listen(port, context):\n"
+    "    sock = socket.socket()\n"
+    "    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
+    "    sock.bind(('', port))\n"
+    "    sock.listen(128)\n"
+    "    while True:\n"
+    "        start(serve, sock.accept()[0], context)\n"
+    "for word in sys.argv[2:]:\n"
+    "    port, kind = word.split(':')\n"
+    "    start(listen, int(port), make_context(kind))\n"
+    "sys.stdin.read()\n")
+
+
+class TestUnanswered(InsidePath):
+    """Services behind three routers that do not answer, and others that do
+    so late or oddly; what is big is lost on the way back from three ports."""
+
+    SLOW = ("--banner-wait=0", "-w2")
+    HELLO = b"\x16\3\3\0\x7a\2\0\0\x76\3\3"
+    HTTP = b"HTTP/1.1 200 OK\r\n\r\n"
+    SERVICES = {
+        # port: (kind of server, its options, words of the command)
+        4101: ("tcp", {}, "--tls"),
+        4102: ("banner", dict(hang_up=True), "--tls"),
+        4103: ("answer", dict(hang_up=True), "--http"),
+        4104: ("answer", dict(hang_up="reset"), "--tls"),
+        4105: ("banner", dict(banner=b"SSH-2.0-x\r\n"), "--tls"),
+        4106: ("answer", dict(banner=b"HTTP/1.1 400 No\r\n\r\n"), "--tls"),
+        4107: ("banner", dict(banner=HTTP, after=1), "--http"),
+        4108: ("answer", dict(banner=HTTP + 5000 * b"x"), "--http"),
+        4109: ("answer", dict(banner=HTTP + 5000 * b"x"), "--http"),
+        4110: ("answer", dict(banner=b"\x15\3\3\0\2\2\x28", hang_up=True),
+               "--tls"),
+        4111: ("answer", dict(banner=HELLO), "--tls"),
+        4112: ("answer", dict(banner=HELLO, hang_up=True), "--tls"),
+        4113: ("answer", dict(banner=b"\x15\3\1\0\2\2\x46"), "--http"),
+        4114: ("answer", dict(banner=HTTP, hang_up=True), "--http"),
+        4115: ("banner", dict(hang_up="reset"), "--http"),
+        4116: ("tcp", {}, "--http")}
+    TLS = {4131: "self", 4132: "old", 4133: "sni", 4134: "client",
+           4135: "big", 4136: "big"}
+    @classmethod
+    def all_calls(cls):
+        calls = {"no name": (["-p4133", "--tls", "192.0.2.7"], USER),
+                 "closed": (["-p4999", "--tls", "192.0.2.7"], USER)}
+        for port in cls.SERVICES:
+            words = ["-p%d" % port, cls.SERVICES[port][2]]
+            calls["%d" % port] = words + ["app.example"], USER
+            calls["%d root" % port] = words + ["app.example"], ROOT
+            calls["%d 6" % port] = words + ["app6.example"], USER
+        for port in cls.TLS:
+            calls["%d" % port] = ["-p%d" % port, "--tls", "app.example"], (
+                ROOT if port % 2 else USER)
+        return dict((name, (list(cls.SLOW) + calls[name][0], calls[name][1]))
+                    for name in calls)
+
+    @classmethod
+    def prepare(cls):
+        need_openssl(cls)
+        cls.CALLS = cls.all_calls()
+        cls.folder = tempfile.mkdtemp()
+        os.chmod(cls.folder, 0o755)
+        for kind, more in (("old", []), ("self", []), (
+                "big", ["-addext", "subjectAltName=" + ",".join(
+                    "DNS:host%d.a-long-name.example" % n
+                    for n in range(150))])):
+            cert, key = make_certificate(cls.folder, *more)
+            if kind == "old":
+                subprocess.check_output(
+                    ["openssl", "x509", "-in", cert, "-signkey", key,
+                     "-days", "-1", "-out", cert + ".old"],
+                    stderr=subprocess.STDOUT)
+                os.rename(cert + ".old", cert)
+            for name in ("key", "cert"):
+                os.rename("%s/%s" % (cls.folder, name),
+                          "%s/%s.%s" % (cls.folder, kind, name))
+        for kind in ("sni", "client"):
+            for name in ("key", "cert"):
+                os.link("%s/self.%s" % (cls.folder, name),
+                        "%s/%s.%s" % (cls.folder, kind, name))
+        cls.net.configure(clear=True, routers=3, delay=0.005, hops={
+            2: {"filters": [
+                dict(port=port, min_size=1001, direction="back",
+                     action="drop") for port in (4108, 4135)] + [
+                         rule(4116, "reject", contains="", data_only=True,
+                              icmp=[3, 1], icmp6=[1, 3], ttl=64)]}})
+        for port in cls.SERVICES:
+            kind, options, _ = cls.SERVICES[port]
+            cls.net.serve(cls.net.server, kind, port=port, **options)
+        with open(os.devnull, "r+") as null:
+            cls.net.popen(cls.net.server, [
+                sys.executable, "-c", ODD_TLS_SERVER, cls.folder] + [
+                    "%d:%s" % item for item in sorted(cls.TLS.items())],
+                stdout=null, stdin=subprocess.PIPE, stderr=null)
+        deadline = time.time() + 20
+        while not set(cls.TLS) <= set(entry[1] for entry in
+                                      cls.net.sockets(cls.net.server)):
+            if time.time() > deadline:
+                raise AssertionError("no TLS server")
+            time.sleep(0.02)
+
+    @classmethod
+    def tearDownClass(cls):
+        subprocess.call(["rm", "-rf", cls.folder])
+        super(TestUnanswered, cls).tearDownClass()
+
+    def test_print(self):
+        for name in sorted(self.results):
+            trace = self.results[name][1]
+            print(name, self.results[name][0], trace["verdict"],
+                  trace["elapsed_ms"])
+            print("    " + trace["summary"])
+            for text in texts(trace):
+                print("      F: " + text)
 
 
 class TestKernelRouters(test_live.ChainCase):
