@@ -4095,6 +4095,7 @@ def ask_inside(run, port):
         yield ask_small(run, method, port, data, greets)
     request = port.request
     if request.idle_too or request.is_other or \
+            request.idle.outcome == "closed" or \
             request.full.outcome not in LOST + ("answered",):
         return
     if kind == "tls" and request.full.reply:
@@ -4289,6 +4290,8 @@ def shake_hands(run, method, port):
         except socket.error as error:
             problem, failure = format_text(str(error)), "lost"
             continue
+        if stalled:
+            shake.until = run.clock() + min(1, request.wait)
         yield shake.is_settled
         run.drop(shake)
         tls, failure = shake.tls, shake.failure
@@ -6727,10 +6730,10 @@ def format_success(results):
         text = "Reached destination" if missed else \
             "Successfully reached destination"
     if missed:
-        text += ", but the request was not answered" if missed[0].asked \
+        text += ", but the request failed" if missed[0].asked \
             else ", but the data of -P was lost"
         if len(results) > 1:
-            text += " by %d of %d %s" % (len(missed), len(results), what)
+            text += " on %d of %d %s" % (len(missed), len(results), what)
     return text
 
 

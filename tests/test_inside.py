@@ -518,7 +518,7 @@ class TestFilters(InsidePath):
         how = {4013: ("tcp", {}), 4017: ("tcp", {}),
                4014: ("banner", dict(banner=b"220 hello", after=0.2)),
                4018: ("banner", dict(hang_up=True, after=0.6)),
-               4019: ("answer", dict(banner=b"not TLS")),
+               4019: ("answer", dict(banner=b"no such thing")),
                4020: ("banner", dict(hang_up="reset", after=0.6))}
         for port in range(4001, 4022):
             kind, options = how.get(port, ("answer", dict(
@@ -574,15 +574,18 @@ class TestFilters(InsidePath):
         self.assert_between("drop at 4", "dropped", 4, 6)
 
     def test_reset_or_icmp_that_only_the_full_ttl_draws_blames_no_hop(self):
-        for name, word in (("reset at 6", "or by a device behind hop 6, or"),
-                           ("reject", "with an ICMP error")):
-            trace, words = self.see(name, "open")
-            self.assertIn(word, words[1])
-            self.assertIn("; the name is filtered", words[2])
+        for name, words in (
+                ("reset at 6", "reset, by 192.0.2.7, a device behind hop 6, "
+                 "or one that judges its answers"),
+                ("reject", "gets an ICMP error, from 192.0.2.7 or a device "
+                           "on the way")):
+            trace, found = self.see(name, "unanswered")
+            self.assertTrue(trace["summary"].endswith(words), trace)
+            self.assertIn("; the name is filtered", found[1])
 
     def test_server_that_resets_every_connection_blames_nobody(self):
-        self.assertIn("A connection without a request is reset, too",
-                      self.see("resetting", "open")[1])
+        self.assertIn("reset, as does a connection without a request",
+                      self.see("resetting", "unanswered")[0]["summary"])
 
     def test_device_that_shuts_us_out_after_the_request_is_named(self):
         trace, words = self.assert_between("shut out", "dropped", 3, 4)
@@ -630,11 +633,13 @@ class TestFilters(InsidePath):
                 self.assertTrue(data.endswith(b"\r\n\r\n"))
 
     def test_slow_server_and_one_that_hangs_up_are_no_filter(self):
-        self.assertIn("full acknowledged", self.see("slow", "open")[1][0])
-        self.assertIn("full closed", self.see("hang up", "open")[1][0])
+        for name, words in (("slow", "full acknowledged"),
+                            ("hang up", "full closed")):
+            self.assertIn(words, self.see(name, "unanswered")[1][0])
 
     def test_server_without_tls_is_told_by_its_words(self):
-        self.assertIn("Answer: 'not TLS'", self.see("not tls", "open")[1])
+        self.assertIn("'no such thing' is not TLS",
+                      self.see("not tls", "unanswered")[0]["summary"])
 
     def test_nothing_is_left_open_where_nothing_is_reset(self):
         self.assert_clean(4006, 4007, 4008, 4013, 4015, 4016, 4017, 4018,
@@ -646,14 +651,18 @@ class TestFilters(InsidePath):
 class TestPaths(test_live.PathCase):
 
     def test_loss_is_no_filter(self):
-        self.serve("answer", port=443, banner=b"oh")
+        self.serve("answer", port=443, banner=b"HTTP/1.0 200 OK\r\n\r\n")
         self.make(routers=3, loss=0.15, loss_back=0.1, delay=0.005)
         for result in run_json_all(self.net, [
                 (["192.0.2.7", "--http", "-p443"] + list(QUICK), how)
                 for how in BOTH * 2]):
-            self.assert_verdict(result, "open", 0)
-            self.assertTrue(texts(result[1])[0].split(" ")[-1] in (
-                "answered", "acknowledged", "unconnected"), result)
+            fate = texts(result[1])[0].split(" ")[-1]
+            self.assertIn(fate, ("answered", "acknowledged", "unconnected"))
+            if fate == "answered":
+                self.assert_verdict(result, "open", 0)
+            else:
+                self.assert_verdict(result, "unanswered", 1)
+            self.assertIsNone(result[1]["blocked_after"])
 
     def test_something_nearer_that_answers_is_told(self):
         """Here: because the SYN trace came by a longer path."""
@@ -912,14 +921,95 @@ class TestUnanswered(InsidePath):
         subprocess.call(["rm", "-rf", cls.folder])
         super(TestUnanswered, cls).tearDownClass()
 
-    def test_print(self):
-        for name in sorted(self.results):
-            trace = self.results[name][1]
-            print(name, self.results[name][0], trace["verdict"],
-                  trace["elapsed_ms"])
-            print("    " + trace["summary"])
-            for text in texts(trace):
-                print("      F: " + text)
+    def all_of(self, port, verdict):
+        """Return what was said of a port, by its name, in each run."""
+        for name in ("%d", "%d root", "%d 6"):
+            trace, words = self.see(name % port, verdict)
+            self.assertEqual((trace["distance"], trace["blocked_after"],
+                              trace["blocked_before"]), (4, None, None))
+            self.assertEqual(trace["reached"], verdict == "open")
+            start = "TCP port %d is open, but the " % port
+            if verdict == "unanswered":
+                self.assertTrue(trace["summary"].startswith(start), trace)
+            yield trace["summary"][len(start):].partition(
+                " for " + trace["destination"])[2], words
+
+    def assert_said(self, port, text):
+        for summary, _ in self.all_of(port, "unanswered"):
+            self.assertEqual(summary.replace("2001:db8::7", "192.0.2.7"),
+                             " " + text)
+
+    def test_service_that_hangs_is_not_reached(self):
+        self.assert_said(4101, "is acknowledged, but not answered: nothing "
+                         "came within 2 s, nor in small segments: the "
+                         "service hangs, or is slow (-w waits longer)")
+
+    def test_service_that_closes_or_resets_at_once_is_not_reached(self):
+        self.assert_said(4102, "only gets the connection closed, as does a "
+                               "connection without a request")
+        self.assert_said(4115, "only gets the connection reset, as does a "
+                               "connection without a request")
+
+    def test_service_that_closes_or_resets_on_a_request_is_not_reached(self):
+        self.assert_said(4103, "only gets the connection closed, by "
+                               "192.0.2.7 or a device on the way")
+        self.assert_said(4104, "only gets the connection reset, by "
+                         "192.0.2.7, a device behind hop 3, or one that "
+                         "judges its answers")
+        self.assert_said(4116, "only gets an ICMP error, from 192.0.2.7 or "
+                               "a device on the way")
+
+    def test_answer_of_another_protocol_is_none(self):
+        self.assert_said(4105, "meets another protocol: 'SSH-2.0-x\\r\\n' is "
+                               "not TLS")
+        self.assert_said(4106, "meets another protocol: 'HTTP/1.1 400 "
+                         "No\\r\\n\\r\\n' is HTTP, not TLS (--http)")
+        self.assert_said(4113, "meets another protocol: "
+                         "'\\x15\\x03\\x01\\x00\\x02\\x02F' is TLS, not "
+                         "HTTP (--tls)")
+
+    def test_slow_service_and_one_that_answers_and_closes_are_reached(self):
+        for port in (4107, 4114):
+            for _, words in self.all_of(port, "open"):
+                self.assertIn("Answer: 'HTTP/1.1 200 OK\\r\\n\\r\\n'", words)
+
+    def test_big_answer_that_is_lost_on_the_way_back_is_told_from_a_hang(
+            self):
+        self.assert_said(4108, "is answered in small segments only: else "
+                         "nothing came, twice: big packets are probably "
+                         "lost on the way back (--mtu)")
+        self.assertIn("is answered in small segments only",
+                      self.see("4135", "unanswered")[0]["summary"])
+        for _, words in self.all_of(4109, "open"):
+            self.assertIn("Answer: 'HTTP/1.1 200 OK", words[1])
+        self.assertIn("TLSv1.", self.see("4136", "open")[1][1])
+
+    def test_handshake_that_fails_is_no_answer(self):
+        self.assert_said(4110, "is refused by a TLS alert: handshake failure")
+        self.assert_said(4111, "starts a handshake that stalls: the rest did "
+                               "not come within 2 s")
+        self.assert_said(4112, "starts a handshake that fails: the "
+                               "connection was closed")
+
+    def test_bad_certificate_is_a_finding(self):
+        for name in ("4131", "4132", "4133"):
+            words = self.see(name, "open")[1]
+            self.assertIn("valid until 20", words[1])
+            self.assertIn("; not verified: ", words[1])
+        self.assertEqual(self.see("4134", "open")[1][1], (
+            "TLS handshake failed: handshake failure: the server may want a "
+            "certificate of the client"))
+
+    def test_server_that_needs_a_name_is_told_to(self):
+        self.assertEqual(self.see("no name", "unanswered")[0]["summary"], (
+            "TCP port 4133 is open, but the TLS ClientHello is refused by a "
+            "TLS alert: unrecognized name; no name was asked for, and some "
+            "servers want one (--tls=NAME)"))
+
+    def test_closed_port_answers_no_request(self):
+        status, trace = self.results["closed"]
+        self.assertEqual((status, trace["verdict"], trace["reached"]),
+                         (1, "refused", True))
 
 
 class TestKernelRouters(test_live.ChainCase):
@@ -960,7 +1050,10 @@ class TestKernelRouters(test_live.ChainCase):
                 "port 443 is open" % place
             (status, (trace, other)), = lab.trace_all(self.net,
                                                       [(call, how)])
-            self.assertEqual((status, other["verdict"]), (1, "open"))
+            self.assertEqual((status, other["verdict"], other["summary"]), (
+                1, "unanswered", "TCP port 80 is open, but the TLS "
+                "ClientHello for app.example meets another protocol: 'no "
+                "TLS' is not TLS"))
             for key, value in (
                     ("verdict", "reset"), ("reached", False),
                     ("responder", None), ("summary", summary),
@@ -976,9 +1069,11 @@ class TestKernelRouters(test_live.ChainCase):
                     if line.startswith("443 ")]
             self.assertEqual(row.split()[2], "reset")
             self.assertTrue(row.endswith("  " + place), row)
-            self.assertEqual(out.splitlines()[-3:], [
-                "Could not reach destination by 1 of 2 ports", summary,
-                "1 of 2 ports of %s were reached" % self.net.destination])
+            self.assertEqual(out.splitlines()[-4:], [
+                "Reached destination, but the request failed on 2 of 2 "
+                "ports", summary, other["summary"],
+                "0 of 2 ports of %s answered the request" %
+                self.net.destination])
 
 
 if __name__ == "__main__":

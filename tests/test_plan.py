@@ -1041,16 +1041,14 @@ class TraceTests(unittest.TestCase):
                           request=pt.Request("tls", b"", 0))
         for traces, words in (
                 ([other], "Successfully reached destination"),
-                ([lost], "Reached destination, but the request was not "
-                         "answered"),
-                ([closed], "Reached destination, but the request was not "
-                           "answered"),
+                ([lost], "Reached destination, but the request failed"),
+                ([closed], "Reached destination, but the request failed"),
                 ([away], "Could not reach destination"),
-                ([lost, other], "Reached destination, but the request was "
-                                "not answered by 1 of 2 ports"),
+                ([lost, other], "Reached destination, but the request "
+                                "failed on 1 of 2 ports"),
                 ([lost, other, away, closed],
                  "Could not reach destination by 1 of 4 ports, but the "
-                 "request was not answered by 2 of 4 ports")):
+                 "request failed on 2 of 4 ports")):
             self.assertEqual(pt.format_success(traces), words)
             self.assertEqual(
                 max(each.exit_status for each in traces),
