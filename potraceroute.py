@@ -4228,25 +4228,26 @@ class Handshake(object):
             return True
 
     def fail(self, error):
-        """Note why there is no handshake, and what kind of failure it is."""
-        reason, eof = "", isinstance(error, self.ssl.SSLEOFError)
-        if isinstance(error, self.ssl.SSLError) and not eof:
-            reason = error.reason or ""         # OpenSSL's name for it
+        """Note why there is no handshake, and what kind of failure it is:
+        by OpenSSL's words for it, as an older Python has wrong names."""
+        ssl, words = self.ssl, str(error)
         self.failure = "lost"
-        if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
-            self.failure = "certificate"
-        elif "ALERT" in reason or reason.startswith("TLSV1_"):
-            self.failure = "alert"
-        elif reason:
+        if isinstance(error, ssl.SSLError):
+            words = words.rpartition("] ")[2].partition(" (")[0].lower()
             self.failure = "protocol"
+            if "certificate" in words or "unknown ca" in words:
+                self.failure = "certificate"
+            elif "alert" in words or words.startswith("tlsv1 "):
+                self.failure = "alert"
+                words = words.rpartition("alert ")[2].replace("tlsv1 ", "")
+            elif "eof" in words or isinstance(error, (
+                    ssl.SSLEOFError, ssl.SSLZeroReturnError,
+                    ssl.SSLSyscallError)):
+                self.failure, words = "lost", "the connection was closed"
         elif isinstance(error, ValueError):     # a name that ssl minds
             self.failure = "unable"
-        words = reason.rpartition("ALERT_")[2].replace("TLSV1_", "")
-        words = words.replace("_", " ").lower()
-        if eof:
-            words = "the connection was closed"
         self.problem = format_text(getattr(error, "verify_message", "") or
-                                   words or str(error))
+                                   words)
 
     def is_connected(self):
         """Return False while that is not known; raises socket.error."""
