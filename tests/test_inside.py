@@ -1076,5 +1076,57 @@ class TestKernelRouters(test_live.ChainCase):
                 self.net.destination])
 
 
+class TestKernelRoutersWithLimits(test_live.ChainCase):
+    """A hanging service, and a narrow link on the way back of which the
+    router may not tell."""
+
+    SIZES = {80: 9000, 81: 20}
+
+    @staticmethod
+    def build():
+        return lab.Chain(routers=3, icmp_limits=True)
+
+    def setUp(self):
+        self.net.ping_group(self.net.client)
+        for port in self.SIZES:
+            self.serve("answer", port=port, banner=b"HTTP/1.1 200 OK"
+                       b"\r\n\r\n" + self.SIZES[port] * b"x")
+        self.serve("tcp", port=82)
+        self.net.ip("r3", "link set toclient mtu 1300\n")
+
+    def tearDown(self):
+        self.net.nft("r3", "flush ruleset\n")
+
+    def ask(self, ports, words):
+        for port in ports:
+            for (status, trace) in run_json_all(self.net, [
+                    (["-p%d" % port, "--http", "--banner-wait=0", host], how)
+                    for host, how in ((self.net.destination, USER),
+                                      (self.net.destination6, ROOT))]):
+                self.assert_verdict((status, trace), (
+                    "unanswered" if words else "open"), 1 if words else 0)
+                self.assertIn(words, trace["summary"])
+
+    def test_big_answers_are_lost_where_the_router_may_not_tell(self):
+        self.net.nft("r3", "\n".join([
+            "flush ruleset", "table inet t {", "chain c {",
+            "type filter hook output priority 0;",
+            "icmp type destination-unreachable drop",
+            "icmpv6 type packet-too-big drop", "}", "}", ""]))
+        self.ask([80], "is answered in small segments only")
+        self.ask([81], "")
+        self.ask([82], "the service hangs, or is slow")
+        # What the sentence recommends:
+        trace = test_live.run_json(
+            self.net, "-p80", "--http", "--mtu", "--banner-wait=0",
+            self.net.destination, **USER)[1]
+        self.assertEqual([(each["kind"], each["hop"])
+                          for each in trace["findings"][1:]],
+                         [("black-hole", 2)])
+
+    def test_big_answers_come_where_the_router_tells(self):
+        self.ask([80, 81], "")
+
+
 if __name__ == "__main__":
     unittest.main()
