@@ -4094,9 +4094,10 @@ def ask_inside(run, port):
             not port.request.is_other:
         yield ask_small(run, method, port, data, greets)
     request = port.request
+    fate = request.full.outcome
     if request.idle_too or request.is_other or \
-            request.idle.outcome == "closed" or \
-            request.full.outcome not in LOST + ("answered",):
+            fate == "reset" and request.idle.outcome == "closed" or \
+            fate not in LOST + ("answered",):
         return
     if kind == "tls" and request.full.reply:
         yield shake_hands(run, method, port)
@@ -5350,6 +5351,8 @@ SENTENCES = {
     "error": "{subject} could not be probed{why}",
 }
 
+PROTOCOLS = {"http": "HTTP/1", "tls": "TLS"}    # HTTP/2 is another
+
 # What joins the first clause to these.
 OPENING = {"dropped": ": ", "reset": ": ", "error": ": "}
 
@@ -5426,18 +5429,20 @@ CLAUSES = {
     "not-sent": ("; ", lambda error: format_errno(error)),
     # A request that is not answered, behind its FATES
     "hangs": (": ", lambda wait, tried: "nothing came within %g s%s: the "
-              "service hangs, or is slow (-w waits longer)%s" % (
-                  wait, ", nor in small segments" * bool(tried),
-                  "" if tried else ", or big packets are lost on the way "
-                  "back (--mtu)")),
+              "service hangs or is slow (-w waits longer), or its answer is "
+              "%s on the way back%s" % (
+                  (wait, ", nor in small segments", "filtered", "")
+                  if tried else (wait, "", "lost", " (--mtu)"))),
     "taken": (": ", "nothing came within {wait:g} s; with ttl {ttl} already "
                     "it is acknowledged, by a device on the way if not by "
                     "the host"),
     "small-only": (": ", "else nothing came, twice: big packets are "
                          "probably lost on the way back (--mtu)"),
     "request-closed": (", ", "by {address} or a device on the way"),
-    "request-reset": (", ", "by {address}, a device behind hop {last}, or "
-                            "one that judges its answers"),
+    "request-reset": (", ", lambda address, last, **_: "by %s, a device %s, "
+                      "or one that judges its answers" % (
+                          address, "behind hop %d" % last if last else
+                          "before it")),
     "request-rejected": (", ", "from {address} or a device on the way"),
     "all-closed": (", ", "as does a connection without a request"),
     "all-reset": (", ", "as does a connection without a request"),
@@ -5446,8 +5451,8 @@ CLAUSES = {
     "request-ungreeted": (": ", "the service greeted the first connection, "
                                 "but not this one within {wait:g} s"),
     "other-answer": (": ", lambda kind, data, known: "%s is %snot %s%s" % (
-        format_data(data), known and known.upper() + ", ", kind.upper(),
-        known and " (--%s)" % known)),
+        format_data(data), known and PROTOCOLS[known] + ", ",
+        PROTOCOLS[kind], known and " (--%s)" % known)),
     "tls-alert": (": ", "{problem}"),
     "tls-protocol": (": ", "{problem}"),
     "tls-stalled": (": ", "the rest did not come within {wait:g} s"),
@@ -7148,8 +7153,8 @@ TYPES = {"N": "int", "SEC": "float"}
 OPTIONAL_VALUES = ("--tls", "--http")
 
 EPILOG = ("Exit status: 0 the destination was reached (it accepted, refused "
-          "or replied), 1 it was not, 2 bad options or cannot run, 130 "
-          "interrupted.")
+          "or replied; with --tls or --http: answered the request), 1 it was "
+          "not, 2 bad options or cannot run, 130 interrupted.")
 
 
 class Options(object):

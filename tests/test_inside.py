@@ -368,8 +368,8 @@ class TestWords(unittest.TestCase):
                 "perhaps only few may be let in"]),
             (hop4, "acknowledged", None, dict(wait=0.5), [
                 who + "is acknowledged, but not answered: nothing came "
-                "within 0.5 s: the service hangs, or is slow (-w waits "
-                "longer), or big packets are lost on the way back (--mtu)"]),
+                "within 0.5 s: the service hangs or is slow (-w waits "
+                "longer), or its answer is lost on the way back (--mtu)"]),
             (hop4, "acknowledged", None, small, [
                 who + "is answered in small segments only: else nothing "
                 "came, twice: big packets are probably lost on the way back "
@@ -399,10 +399,10 @@ class TestWords(unittest.TestCase):
                     "until 2030-01-01; not verified"]),
             (hop4, "answered", b"HTTP/1.0 400 Bad Request", {}, [
                 who + "meets another protocol: 'HTTP/1.0 400 Bad Request' is "
-                "HTTP, not TLS (--http)"]),
+                "HTTP/1, not TLS (--http)"]),
             (hop4, "closed", b"SSH-2.0-x", dict(kind="http"), [
                 "HTTP request for app.example meets another protocol: "
-                "'SSH-2.0-x' is not HTTP"]),
+                "'SSH-2.0-x' is not HTTP/1"]),
             (hop4, "reset", None, dict(idle=Session(0, "reset", None, 0)), [
                 who + "only gets the connection reset, as does a connection "
                 "without a request"]),
@@ -806,25 +806,27 @@ ODD_TLS_SERVER = (
     "        context.verify_mode = ssl.CERT_REQUIRED\n"
     "        context.load_verify_locations('%s/big.cert' % folder)\n"
     "    return context\n"
-    "def serve(sock, context):\n"
+    "def serve(sock, context, timeout):\n"
+    "    sock.settimeout(timeout)\n"
     "    try:\n"
     "        context.wrap_socket(sock, server_side=True).recv(1)\n"
     "    except Exception:\n"
-    "        pass\n"
+    "        sock.close()\n"
     "def start(target, *args):\n"
     "    thread = threading.Thread(target=target, args=args)\n"
     "    thread.daemon = True\n"
     "    thread.start()\n"
-    "def listen(port, context):\n"
+    "def listen(port, context, timeout):\n"
     "    sock = socket.socket()\n"
     "    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
     "    sock.bind(('', port))\n"
     "    sock.listen(128)\n"
     "    while True:\n"
-    "        start(serve, sock.accept()[0], context)\n"
+    "        start(serve, sock.accept()[0], context, timeout)\n"
     "for word in sys.argv[2:]:\n"
     "    port, kind = word.split(':')\n"
-    "    start(listen, int(port), make_context(kind))\n"
+    "    timeout = 0.15 if kind == 'hasty' else None\n"
+    "    start(listen, int(port), make_context(kind), timeout)\n"
     "sys.stdin.read()\n")
 
 
@@ -853,9 +855,10 @@ class TestUnanswered(InsidePath):
         4113: ("answer", dict(banner=b"\x15\3\1\0\2\2\x46"), "--http"),
         4114: ("answer", dict(banner=HTTP, hang_up=True), "--http"),
         4115: ("banner", dict(hang_up="reset"), "--http"),
-        4116: ("tcp", {}, "--http")}
+        4116: ("tcp", {}, "--http"),
+        4117: ("answer", dict(banner=HTTP), "--http")}
     TLS = {4131: "self", 4132: "old", 4133: "sni", 4134: "client",
-           4135: "big", 4136: "big"}
+           4135: "big", 4136: "big", 4137: "hasty"}
     @classmethod
     def all_calls(cls):
         calls = {"no name": (["-p4133", "--tls", "192.0.2.7"], USER),
@@ -891,7 +894,7 @@ class TestUnanswered(InsidePath):
             for name in ("key", "cert"):
                 os.rename("%s/%s" % (cls.folder, name),
                           "%s/%s.%s" % (cls.folder, kind, name))
-        for kind in ("sni", "client"):
+        for kind in ("sni", "client", "hasty"):
             for name in ("key", "cert"):
                 os.link("%s/self.%s" % (cls.folder, name),
                         "%s/%s.%s" % (cls.folder, kind, name))
@@ -899,6 +902,8 @@ class TestUnanswered(InsidePath):
             2: {"filters": [
                 dict(port=port, min_size=1001, direction="back",
                      action="drop") for port in (4108, 4135)] + [
+                         dict(port=4117, data_only=True, direction="back",
+                              action="drop"),
                          rule(4116, "reject", contains="", data_only=True,
                               icmp=[3, 1], icmp6=[1, 3], ttl=64)]}})
         for port in cls.SERVICES:
@@ -940,9 +945,12 @@ class TestUnanswered(InsidePath):
                              " " + text)
 
     def test_service_that_hangs_is_not_reached(self):
-        self.assert_said(4101, "is acknowledged, but not answered: nothing "
-                         "came within 2 s, nor in small segments: the "
-                         "service hangs, or is slow (-w waits longer)")
+        """Nor is one whose answer is filtered: that looks the same."""
+        for port in (4101, 4117):
+            self.assert_said(port, (
+                "is acknowledged, but not answered: nothing came within 2 s, "
+                "nor in small segments: the service hangs or is slow (-w "
+                "waits longer), or its answer is filtered on the way back"))
 
     def test_service_that_closes_or_resets_at_once_is_not_reached(self):
         self.assert_said(4102, "only gets the connection closed, as does a "
@@ -963,10 +971,10 @@ class TestUnanswered(InsidePath):
         self.assert_said(4105, "meets another protocol: 'SSH-2.0-x\\r\\n' is "
                                "not TLS")
         self.assert_said(4106, "meets another protocol: 'HTTP/1.1 400 "
-                         "No\\r\\n\\r\\n' is HTTP, not TLS (--http)")
+                         "No\\r\\n\\r\\n' is HTTP/1, not TLS (--http)")
         self.assert_said(4113, "meets another protocol: "
                          "'\\x15\\x03\\x01\\x00\\x02\\x02F' is TLS, not "
-                         "HTTP (--tls)")
+                         "HTTP/1 (--tls)")
 
     def test_slow_service_and_one_that_answers_and_closes_are_reached(self):
         for port in (4107, 4114):
@@ -1005,6 +1013,10 @@ class TestUnanswered(InsidePath):
             "TCP port 4133 is open, but the TLS ClientHello is refused by a "
             "TLS alert: unrecognized name; no name was asked for, and some "
             "servers want one (--tls=NAME)"))
+
+    def test_service_that_closes_what_is_idle_is_reached(self):
+        words = self.see("4137", "open")[1]
+        self.assertIn("TLSv1.", words[1])
 
     def test_closed_port_answers_no_request(self):
         status, trace = self.results["closed"]
@@ -1115,7 +1127,7 @@ class TestKernelRoutersWithLimits(test_live.ChainCase):
             "icmpv6 type packet-too-big drop", "}", "}", ""]))
         self.ask([80], "is answered in small segments only")
         self.ask([81], "")
-        self.ask([82], "the service hangs, or is slow")
+        self.ask([82], "the service hangs or is slow")
         # What the sentence recommends:
         trace = test_live.run_json(
             self.net, "-p80", "--http", "--mtu", "--banner-wait=0",

@@ -684,6 +684,8 @@ REQUESTS = (
     (EXPIRED + "answered", "O/rrrrO", dict(kind="http", reply=b"HTTP/1.1 5"),
      "open - -"),
     (EXPIRED + "answered", "O/rrrrO", dict(reply=b"\x16"), "open - -"),
+    (4 * "closed " + "answered", "O/rrrrO", dict(
+        reply=b"\x16\3\3", idle="closed"), "open - -"),
     (EXPIRED + "answered", "O/rrrrO", dict(
         reply=b"\x15\3\3\0\2\1\x70", tls=no_tls("unable")), "open - -"),
     (EXPIRED + "answered", "O/rrrrO", dict(
@@ -695,6 +697,7 @@ REQUESTS = (
     # No answer, and no router's ttl shows why
     (EXPIRED + "reset", "O/rrrrO", {}, "request-reset"),
     (EXPIRED + "reset", "O/rrrrO", dict(name=b""), "request-reset no-name"),
+    ("reset", "O/O", {}, "request-reset"),      # on this very link
     (EXPIRED + "rejected", "O/rrrrO", dict(name=b""), "request-rejected"),
     (EXPIRED + "closed", "O/rrrrO", {}, "request-closed"),
     (EXPIRED + "closed", "O/rrrrO", dict(idle="closed"), "all-closed"),
