@@ -4031,7 +4031,8 @@ class SmallSegments(Mechanism):
     SIZE = 536          # bytes: RFC 9293 3.7.1
 
     def prepare(self, sock, version):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, self.SIZE)
+        sock.setsockopt(socket.IPPROTO_TCP,
+                        getattr(socket, "TCP_MAXSEG", 2), self.SIZE)
 
 
 def new_tcp(port, mechanism=Mechanism):
@@ -4290,7 +4291,8 @@ def shake_hands(run, method, port):
             failure = "unable"
             break
         except socket.error as error:
-            problem, failure = format_text(str(error)), "lost"
+            if not stalled:     # not every system has small segments
+                problem, failure = format_text(str(error)), "lost"
             continue
         if stalled:
             shake.until = run.clock() + min(1, request.wait)
@@ -5446,8 +5448,8 @@ CLAUSES = {
     "request-rejected": (", ", "from {address} or a device on the way"),
     "all-closed": (", ", "as does a connection without a request"),
     "all-reset": (", ", "as does a connection without a request"),
-    "request-unconnected": (": ", "no further connection came about; "
-                                  "perhaps only few may be let in"),
+    "request-unconnected": (": ", "no further connection came about within "
+                            "{wait:g} s; perhaps only few may be let in"),
     "request-ungreeted": (": ", "the service greeted the first connection, "
                                 "but not this one within {wait:g} s"),
     "other-answer": (": ", lambda kind, data, known: "%s is %snot %s%s" % (

@@ -364,8 +364,8 @@ class TestWords(unittest.TestCase):
                 who + "only gets the connection closed, by 198.51.100.7 or "
                 "a device on the way"]),
             (hop4, "unconnected", None, {}, [
-                who + "could not be sent: no further connection came about; "
-                "perhaps only few may be let in"]),
+                who + "could not be sent: no further connection came about "
+                "within 2 s; perhaps only few may be let in"]),
             (hop4, "acknowledged", None, dict(wait=0.5), [
                 who + "is acknowledged, but not answered: nothing came "
                 "within 0.5 s: the service hangs or is slow (-w waits "
