@@ -5216,13 +5216,13 @@ def check_request(case, verdict, look):
     if request.tls and (request.tls.version or not verdict.request):
         yield finding("tls", None, "tls", tls=request.tls)
     if not verdict.request:
-        for each in check_answer(case, request):
+        for each in check_reply(case, request):
             yield each
     if request.varied:
         yield finding("inside", None, "varied", request=request)
 
 
-def check_answer(case, request):
+def check_reply(case, request):
     """The answer to a request, or what became of data of -P, of which the
     verdict does not speak."""
     outcome = request.full.outcome
