@@ -1589,6 +1589,12 @@ SILENT = {162: "SNMP trap", 514: "syslog", 1701: "L2TP", 2055: "NetFlow",
           9995: "NetFlow",
           51820: "WireGuard"}
 
+# By port: who sends from a port of its own, and which
+FROM_PORT = {53: ("some DNS servers", 53), 67: ("DHCP relays", 67),
+             68: ("DHCP servers", 67), 500: ("IKE peers", 500),
+             123: ("NTP servers and many clients", 123),
+             4500: ("IKE peers", 4500)}
+
 
 def find_payload(target):
     """Return the Payload for a target; None if none is known, or needed."""
@@ -1644,13 +1650,21 @@ def decode_outside(target, data):
 
 def describe_data(target, data):
     """Return what UDP data says, as the subject of a sentence."""
-    size = "%d bytes of data" % len(data)
-    row = find_payload(target)
-    if row is None:
-        return size
-    found = match_payload(row, data)
-    if not found:
+    size, row = "%d bytes of data" % len(data), find_payload(target)
+    words = name_data(target, data)
+    if words:
+        return "%s (%s)" % (words, size)
+    if row:
         return "%s, not the %s reply expected," % (size, row.name)
+    return size
+
+
+def name_data(target, data):
+    """Return in a few words what UDP data is, None if that is not known."""
+    row = find_payload(target)
+    found = row and match_payload(row, data)
+    if not found:
+        return None
     words, outside = row.name, decode_outside(target, data)
     if outside:
         form = "[%s]:%d" if ":" in outside[0] else "%s:%d"
@@ -1658,7 +1672,7 @@ def describe_data(target, data):
     else:
         detail = describe_detail(row.detail, "".join(found.groups("")))
         words += " " + detail if detail else ""
-    return "%s (%s)" % (words, size)
+    return words
 
 
 def describe_detail(detail, value):
@@ -4376,6 +4390,9 @@ def encode_get(name, padding=0):
 REQUESTS = {"payload": ("Data of -P", None),
             "http": ("HTTP request", encode_get),
             "tls": ("TLS ClientHello", encode_hello)}
+# How an answer of that protocol begins: of TLS an alert, or a handshake
+ANSWERS = {"payload": (b"",), "http": (b"HTTP/",),
+           "tls": (b"\x15\3", b"\x16\3")}
 
 
 def choose_request(options, method, host="host"):
@@ -4405,7 +4422,8 @@ def choose_request(options, method, host="host"):
 
 
 class Request(namedtuple("Request", "kind name last sessions idle full "
-                                    "shut_out varied tls")):
+                                    "shut_out varied tls small late "
+                                    "wait")):
     """What was asked inside the session, and what became of it.
 
     kind      a key of REQUESTS; name: the host asked for, bytes
@@ -4416,6 +4434,10 @@ class Request(namedtuple("Request", "kind name last sessions idle full "
     shut_out  after the first try no connection came about any more
     varied    tuple of (longer, other-name or cut; Asked)
     tls       a Tls, or None
+    small     Asked of the same in small segments, if it was acknowledged
+              and no more; None if that was not tried
+    late      the first try was acknowledged and no more, a second answered
+    wait      seconds in which an answer had to come
     """
 
     __slots__ = ()
@@ -4431,11 +4453,23 @@ class Request(namedtuple("Request", "kind name last sessions idle full "
         """True if a connection without the request is reset, too."""
         return self.full.outcome == self.idle.outcome == "reset"
 
+    @property
+    def is_other(self):
+        """True if what came belongs to another protocol."""
+        return bool(self.full.reply) and not self.speaks(self.kind)
 
-Request.__new__.__defaults__ = ((), None, None, False, (), None)
+    def speaks(self, kind):
+        """Return True if what came may be of a protocol."""
+        reply = self.full.reply
+        return any(reply.startswith(start[:len(reply)])
+                   for start in ANSWERS[kind])
+
+
+Request.__new__.__defaults__ = ((), None, None, False, (), None, None, False,
+                                None)
 
 # What became of a Session; mss: bytes of a segment, as last sent; reply:
-# the first data of the answer, or None.
+# the first data of the answer, of a greeting if there is none, or None.
 Asked = namedtuple("Asked", "limit outcome mss reply")
 
 
@@ -4446,7 +4480,8 @@ class Session(Probe):
     parts    what is sent, a segment each
     greets   the service speaks first: that is waited for
     outcome  answered, closed, reset, silent, unconnected; acknowledged and
-             no more; greeted before; expired or rejected by an ICMP error
+             no more; greeted before, or not as it was awaited: ungreeted;
+             expired or rejected by an ICMP error
     """
 
     GRACE = 0.3         # seconds in which a nearer device has answered, too
@@ -4492,7 +4527,8 @@ class Session(Probe):
         """Send what is left to send; return (data or None, errno or 0)."""
         try:
             if self.greets:     # a later one would feign an answer
-                if not self.sock.recv(BUFFER):
+                self.reply = self.sock.recv(BUFFER) or None
+                if not self.reply:
                     self.outcome = "closed"
                 self.greets = False
                 return None, 0
@@ -4517,11 +4553,13 @@ class Session(Probe):
             self.outcome = "closed"
         elif data and self.is_acknowledged() is not False:
             self.outcome, self.reply = "answered", data
+        elif data and not self.limit:
+            self.reply = data           # said before it heard us
         elif self.noted or not (data or number):
             return
         elif data:
             # What acknowledges a greeting expires, too: no proof.
-            self.note("greeted" if self.limit else None)
+            self.note("greeted")
         elif number == errno.EHOSTUNREACH and self.limit:
             self.note("expired")
         else:
@@ -4540,6 +4578,8 @@ class Session(Probe):
         if self.sock:
             if not self.outcome and self.parts:
                 self.outcome = "unconnected"
+                if self.connected and self.greets:
+                    self.outcome = "ungreeted"
             elif not self.outcome and self.is_acknowledged():
                 self.outcome = "acknowledged"
             self.outcome = self.outcome or self.noted or "silent"
@@ -4555,30 +4595,41 @@ class Session(Probe):
         return Asked(self.limit, self.outcome, self.mss, self.reply)
 
 
-def new_tcp(port):
+class SmallSegments(Mechanism):
+    """For connections on which the peer, too, sends small packets only."""
+
+    SIZE = 536          # bytes: RFC 9293 3.7.1
+
+    def prepare(self, sock, version):
+        sock.setsockopt(socket.IPPROTO_TCP,
+                        getattr(socket, "TCP_MAXSEG", 2), self.SIZE)
+
+
+def new_tcp(port, mechanism=Mechanism):
     """Return a TCP method for connections of our own."""
     target = port.aim.target._replace(source_port=None)
-    return METHODS["tcp"](target, Mechanism())
+    return METHODS["tcp"](target, mechanism())
 
 
-def exchange_all(run, sessions):
+def exchange_all(run, sessions, wait=None):
     """Carry out Sessions.  All connect first: a device that saw a bad
     request may refuse what comes next."""
+    wait = wait or run.options.wait_time
     for start in range(0, len(sessions), run.options.parallel):
         # The full ttl first: some servers serve one at a time.
         group = sessions[start:start + run.options.parallel][::-1]
         for session in group:
             run.keep(session)
-        yield settle_all(run, group, Session.connect)
-        yield settle_all(run, group, Session.look)
+        yield settle_all(run, group, Session.connect, wait)
+        yield settle_all(run, group, Session.look, wait)
         for session in group:
             run.drop(session)
 
 
-def settle_all(run, group, step):
+def settle_all(run, group, step, wait):
     """Return a function: is a step of all Sessions settled, or its time
     over?  What the full ttl brings, the others have brought before."""
-    deadline = [run.clock() + run.options.wait_time]
+    deadline = [run.clock() + wait]
 
     def is_settled():
         settled = [step(session) for session in group]
@@ -4594,28 +4645,35 @@ def ask_inside(run, port):
     kind, name = choose_request(run.options, port.aim.method,
                                 run.show.destination)
     path = run.freeze(port)
-    if not kind or not path.reached or path.reached.outcome != "open":
-        return
-    if kind == "payload" and (
+    if not kind or kind == "payload" and (
             run.options.source_port or
             "data-lost" not in path.full.answer.flags):
+        return
+    port.request = Request(kind, name, 0)
+    if not path.reached or path.reached.outcome != "open":
         return
     last = path.distance or 1 + max([0] + [hop.ttl for hop in path.routers])
     method = new_tcp(port)
     if not tells_segments(method):
         last = 0
-    port.request = Request(kind, name, last)
+    port.request = Request(kind, name, last, wait=run.options.wait_time)
     encode = REQUESTS[kind][1]
     data = encode(name) if encode else port.aim.target.payload
     greets = path.reached.data is not None
     yield ask_each_ttl(run, method, port, data, greets)
+    if encode and port.request.full.outcome == "acknowledged" and \
+            not port.request.is_other:
+        yield ask_small(run, method, port, data, greets)
     request = port.request
-    if request.idle_too or request.full.outcome not in LOST + ("answered",):
+    fate = request.full.outcome
+    if request.idle_too or request.is_other or \
+            fate == "reset" and request.idle.outcome == "closed" or \
+            fate not in LOST + ("answered",):
         return
-    answer = request.full.reply or b""
-    if kind == "tls" and answer[:1] in (b"\x15", b"\x16"):  # TLS at all
+    if kind == "tls" and request.full.reply:
         yield shake_hands(run, method, port)
-    if encode:
+    tls = port.request.tls
+    if encode and not (tls and tls.failure in FAILED):
         yield vary_request(run, method, port, greets)
 
 
@@ -4652,6 +4710,19 @@ def ask_each_ttl(run, method, port, data, greets):
     port.request = tried
 
 
+def ask_small(run, method, port, data, greets):
+    """Is the answer too big for the way back?  Asks for it in small
+    segments, and once more as before: that one goes first, as some servers
+    serve one at a time."""
+    request = port.request
+    small = Session(run, new_tcp(port, SmallSegments), 0, [data], greets)
+    again = Session(run, method, 0, [data], greets)
+    yield exchange_all(run, [small, again], min(1, request.wait))
+    port.request = request._replace(small=small.asked)
+    if again.outcome == "answered":
+        port.request = request._replace(full=again.asked, late=True)
+
+
 def vary_request(run, method, port, greets):
     """Send the request changed: is it the size, or the name?"""
     request = port.request
@@ -4671,8 +4742,13 @@ def vary_request(run, method, port, greets):
 
 
 # What a TLS handshake shows; problem: why it failed or the certificate is
-# not to be trusted, or None.  If it failed, version is None.
-Tls = namedtuple("Tls", "version cipher subject issuer until problem")
+# not to be trusted, or None.  If it failed, version is None, and failure:
+# stalled (no end in time), lost (the connection was), alert (by the peer),
+# protocol (by this side), certificate (the peer wants another, or one),
+# unable (this Python is).  small: it came about in small segments only.
+Tls = namedtuple("Tls", "version cipher subject issuer until problem failure")
+Tls.__new__.__defaults__ = (None,)
+FAILED = ("stalled", "small", "lost", "alert", "protocol")
 
 
 class Handshake(object):
@@ -4691,7 +4767,7 @@ class Handshake(object):
         self.poller, self.clock = run.engine.poller, run.clock
         self.name = name
         self.until = run.clock() + run.options.wait_time
-        self.problem = self.tls = None
+        self.problem = self.failure = self.tls = None
         self.secured = False
         self.sock = method.open_socket(socket.SOCK_STREAM)
         self.number = self.sock.fileno()
@@ -4720,9 +4796,30 @@ class Handshake(object):
             self.poller.add(self.number)
             return self.is_late()
         except (socket.error, ValueError) as error:
-            self.problem = format_text(
-                getattr(error, "verify_message", "") or str(error))
+            self.fail(error)
             return True
+
+    def fail(self, error):
+        """Note why there is no handshake, and what kind of failure it is:
+        by OpenSSL's words for it, as an older Python has wrong names."""
+        ssl, words = self.ssl, str(error)
+        self.failure = "lost"
+        if isinstance(error, ssl.SSLError):
+            words = words.rpartition("] ")[2].partition(" (")[0].lower()
+            self.failure = "protocol"
+            if "certificate" in words or "unknown ca" in words:
+                self.failure = "certificate"
+            elif "alert" in words or words.startswith("tlsv1 "):
+                self.failure = "alert"
+                words = words.rpartition("alert ")[2].replace("tlsv1 ", "")
+            elif "eof" in words or isinstance(error, (
+                    ssl.SSLEOFError, ssl.SSLZeroReturnError,
+                    ssl.SSLSyscallError)):
+                self.failure, words = "lost", "the connection was closed"
+        elif isinstance(error, ValueError):     # a name that ssl minds
+            self.failure = "unable"
+        self.problem = format_text(getattr(error, "verify_message", "") or
+                                   words)
 
     def is_connected(self):
         """Return False while that is not known; raises socket.error."""
@@ -4741,6 +4838,7 @@ class Handshake(object):
         if self.clock() < self.until:
             return False
         self.problem = "timed out"
+        self.failure = "stalled" if self.secured else "lost"
         return True
 
     def close(self):
@@ -4749,25 +4847,38 @@ class Handshake(object):
 
 
 def shake_hands(run, method, port):
-    """What does a TLS handshake show, be the certificate good or not?"""
-    request, problem, tls = port.request, None, None
+    """What does a TLS handshake show, be the certificate good or not?  If
+    it stalls, is what the server sends too big for the way back?"""
+    request, problem, failure, tls = port.request, None, None, None
+    stalled = False
     for strict in (True, False):
+        if stalled:
+            method = new_tcp(port, SmallSegments)
         try:
             shake = run.keep(Handshake(run, method, request.name, strict))
         except (ImportError, AttributeError):
             problem = "no module ssl, or one that is too old"
+            failure = "unable"
             break
         except socket.error as error:
-            problem = problem or format_text(str(error))
+            if not stalled:     # not every system has small segments
+                problem, failure = format_text(str(error)), "lost"
             continue
+        if stalled:
+            shake.until = run.clock() + min(1, request.wait)
         yield shake.is_settled
         run.drop(shake)
-        tls = shake.tls
+        tls, failure = shake.tls, shake.failure
         if tls:
             break
-        problem = problem or shake.problem
+        stalled, problem = failure == "stalled", shake.problem
+    if tls and stalled:
+        problem, failure = None, "small"
+    if failure == "alert" and request.full.reply[:1] == b"\x16":
+        failure = "certificate"     # all the rest was agreed on before
     tls = tls or Tls(None, None, None, None, None, None)
-    port.request = request._replace(tls=tls._replace(problem=problem))
+    port.request = request._replace(tls=tls._replace(problem=problem,
+                                                     failure=failure))
 
 
 def decode_certificate(data):
@@ -5307,7 +5418,17 @@ def judge_silent(case, best):
         reasons.append(reason("shy", service=row.name))
     elif path.aim.port in SILENT:
         reasons.append(reason("mute", service=SILENT[path.aim.port]))
-    return Verdict("silent", reasons=reasons)
+    return Verdict("silent", reasons=reasons + miss_source(path))
+
+
+def miss_source(path):
+    """Return the reason that the firewalls may want another source port."""
+    aim = path.aim
+    if aim.method != "udp" or aim.port not in FROM_PORT or \
+            aim.target.source_port:
+        return []
+    who, port = FROM_PORT[aim.port]
+    return [reason("from-port", who=who, port=port)]
 
 
 def judge_dropped(case, best):
@@ -5333,7 +5454,8 @@ def judge_dropped(case, best):
         reasons.append(reason("perhaps-unanswered"))
     if beyond and not doubts:
         before = beyond
-    return Verdict("dropped", after=after, before=before, reasons=reasons)
+    return Verdict("dropped", after=after, before=before,
+                   reasons=reasons + miss_source(path))
 
 
 def explain_loss(case, best, beyond):
@@ -5474,11 +5596,83 @@ def find_again(path, control):
 
 def judge_request(case):
     """Return the Verdict of a request inside the session, None if it was
-    not lost, or nobody can be blamed: dropped, reset or rejected."""
-    path, request = case.path, case.request
-    outcome = request.full and request.full.outcome
-    if outcome not in LOST or request.idle_too:
+    answered: dropped, reset or rejected on the way, or unanswered."""
+    request = case.request
+    if request.full is None:
         return None
+    if request.full.outcome in LOST and not request.idle_too:
+        verdict = judge_lost_request(case)
+        if verdict:
+            return verdict
+    if request.kind == "payload":       # not every service answers data
+        return None
+    reasons = explain_no_answer(case.path, request)
+    if not reasons:
+        return None
+    return Verdict("unanswered", reasons=[reason("port-open")] + reasons,
+                   request=request)
+
+
+def explain_no_answer(path, request):
+    """Return the reasons that tell what became of a request that has no
+    answer of its protocol, and that no router shows lost; [] if it has."""
+    outcome, idle = request.full.outcome, request.idle.outcome
+    if request.is_other:
+        known = [kind for kind in ("http", "tls") if request.speaks(kind)]
+        reasons = [reason("other-answer", kind=request.kind,
+                          data=request.full.reply, known="".join(known))]
+    elif outcome == "answered":
+        reasons = explain_answer(request)
+    elif outcome == "acknowledged":
+        reasons = explain_hanging(request)
+    elif request.idle_too:
+        reasons = [reason("all-reset")]
+    elif outcome in ("closed", "reset") and idle == "closed":
+        reasons = [reason("all-closed")]
+    else:
+        reasons = [reason("request-" + outcome, address=path.address,
+                          wait=request.wait, last=len(request.sessions))]
+    if reasons and request.kind == "tls" and not request.name and \
+            reasons[0].name in WANT_NAME:
+        reasons.append(reason("no-name"))
+    return reasons
+
+
+# What a server may do that was not told a name
+WANT_NAME = ("request-closed", "request-reset", "tls-alert", "tls-lost")
+
+
+def explain_answer(request):
+    """Return the reason why an answer is none, in a list."""
+    reply, tls = request.full.reply or b"", request.tls
+    failure = tls and tls.failure
+    if failure in FAILED:
+        return [reason("tls-" + failure, problem=tls.problem,
+                       wait=request.wait)]
+    fatal = bytearray(reply[:7])        # content type, ..., level, alert
+    if failure == "unable" and len(fatal) == 7 and (fatal[0],
+                                                    fatal[5]) == (21, 2):
+        return [reason("tls-alert", problem="number %d" % fatal[6])]
+    return []
+
+
+def explain_hanging(request):
+    """Return the reason why a request that was acknowledged may have no
+    answer, in a list."""
+    if request.small and request.small.outcome == "answered":
+        return [reason("small-only", wait=request.wait)]
+    for session in request.sessions:
+        if session.outcome == "acknowledged":
+            return [reason("taken", ttl=session.limit, wait=request.wait)]
+    tried = request.small and request.small.outcome == "acknowledged"
+    return [reason("hangs", wait=request.wait, tried=tried)]
+
+
+def judge_lost_request(case):
+    """Return the Verdict of a request that is lost, None if no router's ttl
+    shows that it is so before the host: dropped, reset or rejected."""
+    path, request = case.path, case.request
+    outcome = request.full.outcome
     word, shows = outcome, outcome
     if outcome == "silent":
         word, shows = "dropped", "expired"
@@ -5677,7 +5871,6 @@ def check_request(case, verdict, look):
     request = case.request
     if request is None or request.full is None:
         return
-    outcome = request.full.outcome
     if request.shut_out:
         yield finding("inside", None, "shut-out")
     yield finding("inside", None, "request", request=request)
@@ -5686,20 +5879,30 @@ def check_request(case, verdict, look):
             yield finding("proxy", session.limit, "request-nearer",
                           session=session, path=case.path)
             break
+    if request.late:
+        yield finding("inside", None, "late", wait=request.wait)
+    if request.tls and (request.tls.version or not verdict.request):
+        yield finding("tls", None, "tls", tls=request.tls)
+    if not verdict.request:
+        for each in check_reply(case, request):
+            yield each
+    if request.varied:
+        yield finding("inside", None, "varied", request=request)
+
+
+def check_reply(case, request):
+    """The answer to a request, or what became of data of -P, of which the
+    verdict does not speak."""
+    outcome = request.full.outcome
     if request.idle_too:
         yield finding("inside", None, "idle-too")
-        return
-    if outcome in LOST and not verdict.request:
+    elif outcome in LOST:
         yield finding("inside", None, "request-at-host", path=case.path,
                       request=request)
     elif outcome == "answered" and request.tls is None:
         yield finding(request.kind, None, "answer", data=request.full.reply)
-    elif outcome not in LOST + ("answered",):
+    elif outcome != "answered":
         yield finding("inside", None, "unanswered", outcome=outcome)
-    if request.tls:
-        yield finding("tls", None, "tls", tls=request.tls)
-    if request.varied:
-        yield finding("inside", None, "varied", request=request)
 
 
 def check_mtu(case, verdict, look):
@@ -5935,8 +6138,11 @@ SENTENCES = {
     "dropped": "{subject} is dropped {where}{why}",
     "silent": "{subject} is open or filtered: nothing came from it, though "
               "{address} is up{why}",
+    "unanswered": "{subject} is open, but the {request} {where}{why}",
     "error": "{subject} could not be probed{why}",
 }
+
+PROTOCOLS = {"http": "HTTP/1", "tls": "TLS"}    # HTTP/2 is another
 
 # What joins the first clause to these.
 OPENING = {"dropped": ": ", "reset": ": ", "error": ": "}
@@ -6044,6 +6250,43 @@ CLAUSES = {
     "shy": ("; ", "{service} may say nothing to strangers"),
     "mute": ("; ", "{service} answers no such probe"),
     "not-sent": ("; ", lambda error: format_errno(error)),
+    # A request that is not answered, behind its FATES
+    "hangs": (": ", lambda wait, tried: "nothing came within %g s%s: the "
+              "service hangs or is slow (-w waits longer), or its answer is "
+              "%s on the way back%s" % (
+                  (wait, ", nor in small segments", "filtered", "")
+                  if tried else (wait, "", "lost", " (--mtu)"))),
+    "taken": (": ", "nothing came within {wait:g} s; with ttl {ttl} already "
+                    "it is acknowledged, by a device on the way if not by "
+                    "the host"),
+    "small-only": (": ", "else nothing came, twice: big packets are "
+                         "probably lost on the way back (--mtu)"),
+    "request-closed": (", ", "by {address} or a device on the way"),
+    "request-reset": (", ", lambda address, last, **_: "by %s, a device %s, "
+                      "or one that judges its answers" % (
+                          address, "behind hop %d" % last if last else
+                          "before it")),
+    "request-rejected": (", ", "from {address} or a device on the way"),
+    "all-closed": (", ", "as does a connection without a request"),
+    "all-reset": (", ", "as does a connection without a request"),
+    "request-unconnected": (": ", "no further connection came about within "
+                            "{wait:g} s; perhaps only few may be let in"),
+    "request-ungreeted": (": ", "the service greeted the first connection, "
+                                "but not this one within {wait:g} s"),
+    "other-answer": (": ", lambda kind, data, known: "%s is %snot %s%s" % (
+        format_data(data), known and PROTOCOLS[known] + ", ",
+        PROTOCOLS[kind], known and " (--%s)" % known)),
+    "tls-alert": (": ", "{problem}"),
+    "tls-protocol": (": ", "{problem}"),
+    "tls-stalled": (": ", "the rest did not come within {wait:g} s"),
+    "tls-small": (": ", "in small segments it does not, so big packets are "
+                        "probably lost on the way back (--mtu)"),
+    "tls-lost": (": ", "{problem}"),
+    "no-name": ("; ", "no name was asked for, and some servers want one "
+                      "(--tls=NAME)"),
+    "from-port": ("; ", lambda who, port: "%s send from port %d, which a "
+                  "firewall may demand: test it with -S %d%s" % (
+                      who, port, port, " as root" * (port < 1024))),
 }
 
 
@@ -6098,10 +6341,11 @@ def say_reasons(verdict):
 
 def sentence(verdict, path, subject=None):
     """Return a verdict in words; subject: what to call the port."""
-    if verdict.request:
-        return say_request_lost(verdict, path)
+    if verdict.request and verdict.word != "unanswered":
+        return say_request_lost(verdict, subject or path.subject)
     return SENTENCES[verdict.word].format(
         subject=subject or path.subject, address=path.address,
+        request=verdict.request and verdict.request.subject,
         who=say_who(verdict, path), what=say_what(verdict, path),
         where=say_where(verdict), away=say_distance(path),
         why=say_reasons(verdict))
@@ -6178,6 +6422,8 @@ def say_where(verdict):
     """Return where something is dropped, or reset."""
     forged, seen = [verdict.facts(name) for name in ("nearer-than-host",
                                                      "reply-ttl")]
+    if verdict.word == "unanswered":
+        return say_fate(verdict)
     if verdict.request:
         return say_request_place(verdict)
     if seen and seen["is_near"]:
@@ -6252,12 +6498,38 @@ def say_hops(path):
 
 # A request inside the session
 
-def say_request_lost(verdict, path):
+def say_request_lost(verdict, subject):
     """Return the sentence of a request that is lost."""
     word = "swallowed" if verdict.word == "dropped" else verdict.word
     return "%s is %s %s; %s is open" % (
-        verdict.request.subject, word, say_request_place(verdict),
-        path.subject)
+        verdict.request.subject, word, say_request_place(verdict), subject)
+
+
+# By the name of a reason: what became of a request that is not answered.
+FATES = {
+    "hangs": "is acknowledged, but not answered",
+    "taken": "is acknowledged, but not answered",
+    "small-only": "is answered in small segments only",
+    "request-closed": "only gets the connection closed",
+    "request-reset": "only gets the connection reset",
+    "request-rejected": "only gets an ICMP error",
+    "all-closed": "only gets the connection closed",
+    "all-reset": "only gets the connection reset",
+    "request-unconnected": "could not be sent",
+    "request-ungreeted": "could not be sent",
+    "other-answer": "meets another protocol",
+    "tls-alert": "is refused by a TLS alert",
+    "tls-protocol": "starts a handshake that this host gives up",
+    "tls-stalled": "starts a handshake that stalls",
+    "tls-small": "starts a handshake that stalls",
+    "tls-lost": "starts a handshake that fails",
+}
+
+
+def say_fate(verdict):
+    """Return what became of a request that is not answered."""
+    return [FATES[each.name] for each in verdict.reasons
+            if each.name in FATES][0]
 
 
 def say_request_place(verdict):
@@ -6333,9 +6605,13 @@ def say_varied(request):
 def say_tls(tls):
     """Return what a TLS handshake showed."""
     if tls.version is None:
-        return "TLS handshake failed: %s" % tls.problem
+        wanted = ": the server may want a certificate of the client"
+        return "TLS handshake failed: %s%s" % (
+            tls.problem, wanted * (tls.failure == "certificate"))
     trust = "verified"
-    if tls.problem:
+    if tls.failure:
+        trust = "not verified"
+    elif tls.problem:
         trust = "not verified: " + tls.problem
     return "%s, %s; certificate of %s, issued by %s, valid until %s; %s" % (
         tls.version, tls.cipher, tls.subject, tls.issuer, tls.until, trust)
@@ -6588,6 +6864,8 @@ FINDINGS = {
     "request-nearer": "With ttl {session.limit} already it is "
                       "{session.outcome}: by a device on the way, or by "
                       "{path.address} on a shorter path",
+    "late": "The first try was acknowledged, but not answered within "
+            "{wait:g} s: a second one was",
     "idle-too": "A connection without a request is reset, too",
     "request-at-host": say_request_at_host,
     "unanswered": say_unanswered,
@@ -6730,7 +7008,8 @@ class Trace(namedtuple("Trace", "destination address family method port "
                                 "privileged reached verdict summary distance "
                                 "rtt responder blocked_after blocked_before "
                                 "banner elapsed error hops control findings "
-                                "path_mtu next beyond path judged why")):
+                                "path_mtu next beyond path judged why "
+                                "asked")):
     """The result of a whole trace: a record, built once.
 
     destination  the host, as the user typed it; address: its IP address
@@ -6757,6 +7036,7 @@ class Trace(namedtuple("Trace", "destination address family method port "
     beyond       the control Path whose hops go on where this one ends, None
                  if none does
     path, judged  the facts (Path) and their meaning (Verdict)
+    asked        the port should have answered a request (--tls, --http)
     """
 
     __slots__ = ()
@@ -6766,10 +7046,18 @@ class Trace(namedtuple("Trace", "destination address family method port "
     flow = property(lambda self: self.path.aim.flow)
 
     @property
+    def missed(self):
+        """The destination was reached, but not what was asked of it."""
+        if self.judged.request:
+            return True
+        return self.asked and self.reached and self.verdict != "open"
+
+    @property
     def exit_status(self):
-        """0 reached, 1 not reached, 2 nothing could be sent."""
+        """0 reached, and the request, if any, answered; 1 not; 2 nothing
+        could be sent."""
         if self.reached:
-            return 0
+            return 1 if self.missed else 0
         return 2 if self.verdict == "error" else 1
 
     def __repr__(self):
@@ -6782,7 +7070,7 @@ class Trace(namedtuple("Trace", "destination address family method port "
     def as_dict(self):
         """Return the trace as plain data for JSON."""
         entry = dict(self._asdict())
-        for name in ("beyond", "path", "judged", "why"):
+        for name in ("beyond", "path", "judged", "why", "asked"):
             del entry[name]
         for name in ("rtt", "elapsed"):
             entry[name + "_ms"] = format_ms(entry.pop(name))
@@ -6936,6 +7224,17 @@ def check_address(text):
     except (socket.error, UnicodeError, TypeError):
         raise RunError("-s %s: must be an IP address of this host; `ip addr`"
                        " or ifconfig lists them" % quote(text))
+
+
+def first_free_port():
+    """Return the first source port that needs no permission."""
+    if WINDOWS:
+        return 0
+    try:
+        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as stream:
+            return int(stream.read())
+    except (EnvironmentError, ValueError):
+        return 1024
 
 
 def check_destination(sockaddr):
@@ -7175,9 +7474,11 @@ class Traceroute(object):
             raise RunError("-S %s: the port is in use; choose another" %
                            options.source_port)
         if number in (errno.EACCES, 10013):     # Python 2.7 on Windows
-            raise RunError("-S %s: this user may not use it, as most ports "
-                           "below 1024; choose another" %
-                           options.source_port)
+            start, what = first_free_port(), "it;"
+            if options.source_port < start:
+                what = "ports below %d; run it as root, or" % start
+            raise RunError("-S %s: this user may not use %s choose another" %
+                           (options.source_port, what))
         raise RunError(
             "-s %s is not an address of this host (%s); `ip addr`, "
             "ifconfig or ipconfig lists them" % (
@@ -7351,7 +7652,8 @@ class Traceroute(object):
              for each in found], mtu[0] if mtu else None,
             [self.format_command(path.aim, words)
              for words in suggest(case, verdict, found)],
-            find_beyond_cut(case, verdict), path, verdict, self.why)
+            find_beyond_cut(case, verdict), path, verdict, self.why,
+            case.request is not None and case.request.kind != "payload")
 
     def format_command(self, aim, words):
         """Return the command that asks what a suggestion is for."""
@@ -7478,13 +7780,23 @@ class TextReport(object):
 
 def format_success(results):
     """Return the line that says whether all, some or none were reached."""
-    missed = [each for each in results if not each.reached]
-    if not missed:
-        return "Successfully reached destination"
-    if len(missed) == len(results):
+    what = "flows" if results[0].flow else "ports"
+    missed = [each for each in results if each.missed]
+    lost = [each for each in results if not each.reached and
+            not each.missed]
+    if len(lost) == len(results):
         return "Could not reach destination"
-    return "Could not reach destination by %d of %d %s" % (
-        len(missed), len(results), "flows" if results[0].flow else "ports")
+    text = "Could not reach destination by %d of %d %s" % (
+        len(lost), len(results), what)
+    if not lost:
+        text = "Reached destination" if missed else \
+            "Successfully reached destination"
+    if missed:
+        text += ", but the request failed" if missed[0].asked \
+            else ", but the data of -P was lost"
+        if len(results) > 1:
+            text += " on %d of %d %s" % (len(missed), len(results), what)
+    return text
 
 
 def format_table(results):
@@ -7501,7 +7813,9 @@ def format_table(results):
             time_taken = "%.3f ms" % (each.rtt * 1e3)
         who = format_culprit(each)
         if each.banner:
-            who += "  " + format_data(each.banner)
+            words = each.method == "udp" and name_data(
+                each.path.aim.target, each.banner)
+            who += "  " + (words or format_data(each.banner))
         rows.append((str(each.flow or each.port), format_text(service),
                      each.verdict or "?", str(each.distance or "-"),
                      time_taken, who))
@@ -7533,7 +7847,7 @@ def format_summaries(results):
         return [results[0].summary]
     groups = []
     for each in results:
-        if each.reached:
+        if not each.exit_status:
             continue
         for members in groups:
             if (members[0].judged, members[0].verdict) == (each.judged,
@@ -7542,12 +7856,15 @@ def format_summaries(results):
                 break
         else:
             groups.append([each])
-    count = sum(1 for each in results if each.reached)
+    count = sum(1 for each in results if not each.exit_status)
     what = "flows to" if results[0].flow else "ports of"
+    done = "were reached"
+    if any(each.asked for each in results):
+        done = "answered the request"
     so_far = "" if all(each.verdict for each in results) else " so far"
     return [format_group(members) for members in groups] + [
-        "%d of %d %s %s were reached%s" % (count, len(results), what,
-                                           results[0].address, so_far)]
+        "%d of %d %s %s %s%s" % (count, len(results), what,
+                                 results[0].address, done, so_far)]
 
 
 def format_next(results):
@@ -7906,8 +8223,8 @@ TYPES = {"N": "int", "SEC": "float"}
 OPTIONAL_VALUES = ("--tls", "--http")
 
 EPILOG = ("Exit status: 0 the destination was reached (it accepted, refused "
-          "or replied), 1 it was not, 2 bad options or cannot run, 130 "
-          "interrupted.")
+          "or replied; with --tls or --http: answered the request), 1 it was "
+          "not, 2 bad options or cannot run, 130 interrupted.")
 
 
 class Options(object):

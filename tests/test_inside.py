@@ -287,54 +287,137 @@ class TestWords(unittest.TestCase):
                 ("TLS ClientHello for app.example is %s; TCP port 443 is "
                  "open" % words, False, 1))
 
-    def test_request_that_is_not_lost_on_the_way_leaves_the_port_open(self):
-        hop4, varied = "expired " * 4, [
-            ("longer", Session(0, "silent", None, 0)),
-            ("other-name", Session(0, "answered", None, 0)),
-            ("cut", Session(0, "reset", None, 0))]
-        for outcomes, full, reply, facts, said in (
-                (hop4, "answered", b"no", {}, ["Answer: 'no'"]),
-                (hop4, "closed", None, {}, ["No answer"]),
-                (hop4, "unconnected", None, {}, [
-                    "No further connection comes about: only few may be let "
-                    "in"]),
-                (hop4, "acknowledged", None, {}, [
-                    "The request has arrived, but nothing answers it in time "
-                    "(-v looks for a proxy that took it)"]),
-                ("expired expired answered answered", "answered", None,
-                 dict(tls=TLS), [
-                     "With ttl 3 already it is answered: by a device on the "
-                     "way, or by 198.51.100.7 on a shorter path",
-                     "TLSv1.3, AES; certificate of 's', issued by 'i', valid "
-                     "until 2030-01-01; verified"]),
-                (hop4, "answered", None, dict(
-                    tls=pt.Tls(*[None] * 5 + ["timed out"])),
-                 ["TLS handshake failed: timed out"]),
-                (hop4, "reset", None, dict(idle=Session(0, "reset", None, 0)),
-                 ["A connection without a request is reset, too"]),
-                (hop4, "reset", None, {}, [
-                    "It is reset by 198.51.100.7, or by a device behind hop "
-                    "4, or one that judges its answers"]),
-                (hop4, "rejected", None, dict(shut_out=True), [
-                    "It is rejected by 198.51.100.7, or by a device on the "
-                    "way, with an ICMP error"]),
-                (hop4, "reset", None, dict(varied=varied), [
-                    "It is reset by 198.51.100.7, or by a device behind hop "
-                    "4, or one that judges its answers",
-                    "The same with 1450 bytes more: silent, with the name "
-                    "example.com: answered, cut in two segments: reset; the "
-                    "name is filtered"]),
-                (hop4, "answered", b"", dict(varied=varied[:1]), [
-                    "Answer: ''", "The same with 1450 bytes more: silent; "
-                    "an MTU black hole, or a filter of big requests: try "
-                    "--mtu"])):
-            trace = self.trace(outcomes, full, reply, facts)
-            found = [text for text in texts(trace)
-                     if not text.startswith(("TLS ClientHello", "Since"))]
-            self.assertEqual((trace.verdict, found), ("open", said))
+    def check(self, verdict, rows):
+        """Rows: outcomes by ttl, the full one's; reply, facts; what is said,
+        the summary first if it is not that of an open port."""
+        for outcomes, full, reply, facts, said in rows:
+            how = dict((key, facts.pop(key)) for key in ("kind",)
+                       if key in facts)
+            trace = self.trace(outcomes, full, reply, facts, **how)
+            found = [text for text in texts(trace) if not text.startswith((
+                "TLS ClientHello", "HTTP request", "Data of", "Since"))]
+            if verdict != "open":
+                found.insert(0, trace.summary.partition(
+                    " is open, but the ")[2])
+            self.assertEqual(
+                (trace.verdict, trace.exit_status, found),
+                (verdict, 0 if verdict == "open" else 1, said))
+            self.assertEqual((trace.blocked_after, trace.blocked_before),
+                             (None, None))
             self.assertEqual("Since that request no connection comes about: "
                              "a device may have shut us out" in
                              texts(trace), "shut_out" in facts)
+
+    HOP4 = "expired " * 4
+    VARIED = [("longer", Session(0, "silent", None, 0)),
+              ("other-name", Session(0, "answered", None, 0)),
+              ("cut", Session(0, "reset", None, 0))]
+
+    def test_request_that_is_answered_leaves_the_port_open(self):
+        hop4 = self.HOP4
+        self.check("open", (
+            (hop4, "answered", b"HTTP/1.1 503 No", dict(kind="http"),
+             ["Answer: 'HTTP/1.1 503 No'"]),
+            ("expired expired answered answered", "answered", b"\x16\3",
+             dict(tls=TLS), [
+                 "With ttl 3 already it is answered: by a device on the "
+                 "way, or by 198.51.100.7 on a shorter path",
+                 "TLSv1.3, AES; certificate of 's', issued by 'i', valid "
+                 "until 2030-01-01; verified"]),
+            (hop4, "answered", b"\x16\3", dict(
+                tls=TLS._replace(problem="it is too old"), late=True, wait=2),
+             ["The first try was acknowledged, but not answered within 2 s: "
+              "a second one was",
+              "TLSv1.3, AES; certificate of 's', issued by 'i', valid until "
+              "2030-01-01; not verified: it is too old"]),
+            (hop4, "answered", b"\x15\3", dict(tls=pt.Tls(
+                *[None] * 5 + ["bad certificate", "certificate"])),
+             ["TLS handshake failed: bad certificate: the server may want a "
+              "certificate of the client"]),
+            (hop4, "answered", b"\x16\3", dict(tls=pt.Tls(
+                *[None] * 5 + ["no module ssl", "unable"])),
+             ["TLS handshake failed: no module ssl"]),
+            (hop4, "answered", b"", dict(varied=self.VARIED[:1]), [
+                "Answer: ''", "The same with 1450 bytes more: silent; "
+                "an MTU black hole, or a filter of big requests: try "
+                "--mtu"])))
+
+    def test_data_of_p_that_is_not_answered_leaves_the_port_open(self):
+        hop4 = self.HOP4
+        self.check("open", (
+            (hop4, "closed", None, dict(kind="payload"), ["No answer"]),
+            (hop4, "acknowledged", None, dict(kind="payload"), [
+                "The request has arrived, but nothing answers it in time "
+                "(-v looks for a proxy that took it)"]),
+            (hop4, "reset", None, dict(kind="payload", idle=Session(
+                0, "reset", None, 0)),
+             ["A connection without a request is reset, too"]),
+            (hop4, "rejected", None, dict(kind="payload", shut_out=True), [
+                "It is rejected by 198.51.100.7, or by a device on the way, "
+                "with an ICMP error"])))
+
+    def test_request_that_is_not_answered_has_a_verdict_of_its_own(self):
+        hop4, who = self.HOP4, "TLS ClientHello for app.example "
+        small = dict(wait=2, small=Session(0, "answered", b"\x16\3", 0))
+        self.check("unanswered", (
+            (hop4, "closed", None, {}, [
+                who + "only gets the connection closed, by 198.51.100.7 or "
+                "a device on the way"]),
+            (hop4, "unconnected", None, {}, [
+                who + "could not be sent: no further connection came about "
+                "within 2 s; perhaps only few may be let in"]),
+            (hop4, "acknowledged", None, dict(wait=0.5), [
+                who + "is acknowledged, but not answered: nothing came "
+                "within 0.5 s: the service hangs or is slow (-w waits "
+                "longer), or its answer is lost on the way back (--mtu)"]),
+            (hop4, "acknowledged", None, small, [
+                who + "is answered in small segments only: else nothing "
+                "came, twice: big packets are probably lost on the way back "
+                "(--mtu)"]),
+            ("expired expired acknowledged acknowledged", "acknowledged",
+             None, dict(wait=2), [
+                 who + "is acknowledged, but not answered: nothing came "
+                 "within 2 s; with ttl 3 already it is acknowledged, by a "
+                 "device on the way if not by the host",
+                 "With ttl 3 already it is acknowledged: by a device on the "
+                 "way, or by 198.51.100.7 on a shorter path"]),
+            (hop4, "answered", b"\x16\3", dict(wait=3, tls=pt.Tls(
+                *[None] * 5 + ["timed out", "stalled"])),
+             [who + "starts a handshake that stalls: the rest did not come "
+              "within 3 s"]),
+            (hop4, "answered", b"\x15\3", dict(name=b"", tls=pt.Tls(
+                *[None] * 5 + ["handshake failure", "alert"])),
+             ["TLS ClientHello is refused by a TLS alert: handshake failure;"
+              " no name was asked for, and some servers want one "
+              "(--tls=NAME)"]),
+            (hop4, "answered", b"\x16\3", dict(wait=2, tls=TLS._replace(
+                failure="small")), [
+                    who + "starts a handshake that stalls: in small segments "
+                    "it does not, so big packets are probably lost on the "
+                    "way back (--mtu)",
+                    "TLSv1.3, AES; certificate of 's', issued by 'i', valid "
+                    "until 2030-01-01; not verified"]),
+            (hop4, "answered", b"HTTP/1.0 400 Bad Request", {}, [
+                who + "meets another protocol: 'HTTP/1.0 400 Bad Request' is "
+                "HTTP/1, not TLS (--http)"]),
+            (hop4, "closed", b"SSH-2.0-x", dict(kind="http"), [
+                "HTTP request for app.example meets another protocol: "
+                "'SSH-2.0-x' is not HTTP/1"]),
+            (hop4, "reset", None, dict(idle=Session(0, "reset", None, 0)), [
+                who + "only gets the connection reset, as does a connection "
+                "without a request"]),
+            (hop4, "reset", None, {}, [
+                who + "only gets the connection reset, by 198.51.100.7, a "
+                "device behind hop 4, or one that judges its answers"]),
+            (hop4, "rejected", None, dict(shut_out=True), [
+                who + "only gets an ICMP error, from 198.51.100.7 or a "
+                "device on the way"]),
+            (hop4, "reset", None, dict(varied=self.VARIED), [
+                who + "only gets the connection reset, by 198.51.100.7, a "
+                "device behind hop 4, or one that judges its answers",
+                "The same with 1450 bytes more: silent, with the name "
+                "example.com: answered, cut in two segments: reset; the "
+                "name is filtered"])))
 
 
 class InsidePath(test_live.PathCase):
@@ -435,7 +518,7 @@ class TestFilters(InsidePath):
         how = {4013: ("tcp", {}), 4017: ("tcp", {}),
                4014: ("banner", dict(banner=b"220 hello", after=0.2)),
                4018: ("banner", dict(hang_up=True, after=0.6)),
-               4019: ("answer", dict(banner=b"not TLS")),
+               4019: ("answer", dict(banner=b"no such thing")),
                4020: ("banner", dict(hang_up="reset", after=0.6))}
         for port in range(4001, 4022):
             kind, options = how.get(port, ("answer", dict(
@@ -491,15 +574,18 @@ class TestFilters(InsidePath):
         self.assert_between("drop at 4", "dropped", 4, 6)
 
     def test_reset_or_icmp_that_only_the_full_ttl_draws_blames_no_hop(self):
-        for name, word in (("reset at 6", "or by a device behind hop 6, or"),
-                           ("reject", "with an ICMP error")):
-            trace, words = self.see(name, "open")
-            self.assertIn(word, words[1])
-            self.assertIn("; the name is filtered", words[2])
+        for name, words in (
+                ("reset at 6", "reset, by 192.0.2.7, a device behind hop 6, "
+                 "or one that judges its answers"),
+                ("reject", "gets an ICMP error, from 192.0.2.7 or a device "
+                           "on the way")):
+            trace, found = self.see(name, "unanswered")
+            self.assertTrue(trace["summary"].endswith(words), trace)
+            self.assertIn("; the name is filtered", found[1])
 
     def test_server_that_resets_every_connection_blames_nobody(self):
-        self.assertIn("A connection without a request is reset, too",
-                      self.see("resetting", "open")[1])
+        self.assertIn("reset, as does a connection without a request",
+                      self.see("resetting", "unanswered")[0]["summary"])
 
     def test_device_that_shuts_us_out_after_the_request_is_named(self):
         trace, words = self.assert_between("shut out", "dropped", 3, 4)
@@ -547,11 +633,13 @@ class TestFilters(InsidePath):
                 self.assertTrue(data.endswith(b"\r\n\r\n"))
 
     def test_slow_server_and_one_that_hangs_up_are_no_filter(self):
-        self.assertIn("full acknowledged", self.see("slow", "open")[1][0])
-        self.assertIn("full closed", self.see("hang up", "open")[1][0])
+        for name, words in (("slow", "full acknowledged"),
+                            ("hang up", "full closed")):
+            self.assertIn(words, self.see(name, "unanswered")[1][0])
 
     def test_server_without_tls_is_told_by_its_words(self):
-        self.assertIn("Answer: 'not TLS'", self.see("not tls", "open")[1])
+        self.assertIn("'no such thing' is not TLS",
+                      self.see("not tls", "unanswered")[0]["summary"])
 
     def test_nothing_is_left_open_where_nothing_is_reset(self):
         self.assert_clean(4006, 4007, 4008, 4013, 4015, 4016, 4017, 4018,
@@ -563,14 +651,18 @@ class TestFilters(InsidePath):
 class TestPaths(test_live.PathCase):
 
     def test_loss_is_no_filter(self):
-        self.serve("answer", port=443, banner=b"oh")
+        self.serve("answer", port=443, banner=b"HTTP/1.0 200 OK\r\n\r\n")
         self.make(routers=3, loss=0.15, loss_back=0.1, delay=0.005)
         for result in run_json_all(self.net, [
                 (["192.0.2.7", "--http", "-p443"] + list(QUICK), how)
                 for how in BOTH * 2]):
-            self.assert_verdict(result, "open", 0)
-            self.assertTrue(texts(result[1])[0].split(" ")[-1] in (
-                "answered", "acknowledged", "unconnected"), result)
+            fate = texts(result[1])[0].split(" ")[-1]
+            self.assertIn(fate, ("answered", "acknowledged", "unconnected"))
+            if fate == "answered":
+                self.assert_verdict(result, "open", 0)
+            else:
+                self.assert_verdict(result, "unanswered", 1)
+            self.assertIsNone(result[1]["blocked_after"])
 
     def test_something_nearer_that_answers_is_told(self):
         """Here: because the SYN trace came by a longer path."""
@@ -697,6 +789,241 @@ class TestRealTls(InsidePath):
         self.see("other name", "open")
 
 
+# How a server of TLS is: folder, port: kind ...
+ODD_TLS_SERVER = (
+    "import ssl, socket, sys, threading\n"
+    "folder = sys.argv[1]\n"
+    "def make_context(kind):\n"
+    "    context = ssl.SSLContext(ssl.PROTOCOL_SSLv23)\n"
+    "    context.load_cert_chain('%s/%s.cert' % (folder, kind),\n"
+    "                            '%s/%s.key' % (folder, kind))\n"
+    "    if kind == 'sni':\n"
+    "        context.set_servername_callback(\n"
+    "            lambda sock, name, context: None if name else\n"
+    "            ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME)\n"
+    "    if kind == 'client':\n"
+    "        context.options |= getattr(ssl, 'OP_NO_TLSv1_3', 0)\n"
+    "        context.verify_mode = ssl.CERT_REQUIRED\n"
+    "        context.load_verify_locations('%s/big.cert' % folder)\n"
+    "    return context\n"
+    "def serve(sock, context, timeout):\n"
+    "    sock.settimeout(timeout)\n"
+    "    try:\n"
+    "        context.wrap_socket(sock, server_side=True).recv(1)\n"
+    "    except Exception:\n"
+    "        sock.close()\n"
+    "def start(target, *args):\n"
+    "    thread = threading.Thread(target=target, args=args)\n"
+    "    thread.daemon = True\n"
+    "    thread.start()\n"
+    "def listen(port, context, timeout):\n"
+    "    sock = socket.socket()\n"
+    "    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
+    "    sock.bind(('', port))\n"
+    "    sock.listen(128)\n"
+    "    while True:\n"
+    "        start(serve, sock.accept()[0], context, timeout)\n"
+    "for word in sys.argv[2:]:\n"
+    "    port, kind = word.split(':')\n"
+    "    timeout = 0.15 if kind == 'hasty' else None\n"
+    "    start(listen, int(port), make_context(kind), timeout)\n"
+    "sys.stdin.read()\n")
+
+
+class TestUnanswered(InsidePath):
+    """Services behind three routers that do not answer, and others that do
+    so late or oddly; what is big is lost on the way back from three ports."""
+
+    SLOW = ("--banner-wait=0", "-w2")
+    HELLO = b"\x16\3\3\0\x7a\2\0\0\x76\3\3"
+    HTTP = b"HTTP/1.1 200 OK\r\n\r\n"
+    SERVICES = {
+        # port: (kind of server, its options, words of the command)
+        4101: ("tcp", {}, "--tls"),
+        4102: ("banner", dict(hang_up=True), "--tls"),
+        4103: ("answer", dict(hang_up=True), "--http"),
+        4104: ("answer", dict(hang_up="reset"), "--tls"),
+        4105: ("banner", dict(banner=b"SSH-2.0-x\r\n"), "--tls"),
+        4106: ("answer", dict(banner=b"HTTP/1.1 400 No\r\n\r\n"), "--tls"),
+        4107: ("banner", dict(banner=HTTP, after=1), "--http"),
+        4108: ("answer", dict(banner=HTTP + 5000 * b"x"), "--http"),
+        4109: ("answer", dict(banner=HTTP + 5000 * b"x"), "--http"),
+        4110: ("answer", dict(banner=b"\x15\3\3\0\2\2\x28", hang_up=True),
+               "--tls"),
+        4111: ("answer", dict(banner=HELLO), "--tls"),
+        4112: ("answer", dict(banner=HELLO, hang_up=True), "--tls"),
+        4113: ("answer", dict(banner=b"\x15\3\1\0\2\2\x46"), "--http"),
+        4114: ("answer", dict(banner=HTTP, hang_up=True), "--http"),
+        4115: ("banner", dict(hang_up="reset"), "--http"),
+        4116: ("tcp", {}, "--http"),
+        4117: ("answer", dict(banner=HTTP), "--http")}
+    TLS = {4131: "self", 4132: "old", 4133: "sni", 4134: "client",
+           4135: "big", 4136: "big", 4137: "hasty"}
+    @classmethod
+    def all_calls(cls):
+        calls = {"no name": (["-p4133", "--tls", "192.0.2.7"], USER),
+                 "closed": (["-p4999", "--tls", "192.0.2.7"], USER)}
+        for port in cls.SERVICES:
+            words = ["-p%d" % port, cls.SERVICES[port][2]]
+            calls["%d" % port] = words + ["app.example"], USER
+            calls["%d root" % port] = words + ["app.example"], ROOT
+            calls["%d 6" % port] = words + ["app6.example"], USER
+        for port in cls.TLS:
+            calls["%d" % port] = ["-p%d" % port, "--tls", "app.example"], (
+                ROOT if port % 2 else USER)
+        return dict((name, (list(cls.SLOW) + calls[name][0], calls[name][1]))
+                    for name in calls)
+
+    @classmethod
+    def prepare(cls):
+        need_openssl(cls)
+        cls.CALLS = cls.all_calls()
+        cls.folder = tempfile.mkdtemp()
+        os.chmod(cls.folder, 0o755)
+        for kind, more in (("old", []), ("self", []), (
+                "big", ["-addext", "subjectAltName=" + ",".join(
+                    "DNS:host%d.a-long-name.example" % n
+                    for n in range(150))])):
+            cert, key = make_certificate(cls.folder, *more)
+            if kind == "old":
+                subprocess.check_output(
+                    ["openssl", "x509", "-in", cert, "-signkey", key,
+                     "-days", "-1", "-out", cert + ".old"],
+                    stderr=subprocess.STDOUT)
+                os.rename(cert + ".old", cert)
+            for name in ("key", "cert"):
+                os.rename("%s/%s" % (cls.folder, name),
+                          "%s/%s.%s" % (cls.folder, kind, name))
+        for kind in ("sni", "client", "hasty"):
+            for name in ("key", "cert"):
+                os.link("%s/self.%s" % (cls.folder, name),
+                        "%s/%s.%s" % (cls.folder, kind, name))
+        cls.net.configure(clear=True, routers=3, delay=0.005, hops={
+            2: {"filters": [
+                dict(port=port, min_size=1001, direction="back",
+                     action="drop") for port in (4108, 4135)] + [
+                         dict(port=4117, data_only=True, direction="back",
+                              action="drop"),
+                         rule(4116, "reject", contains="", data_only=True,
+                              icmp=[3, 1], icmp6=[1, 3], ttl=64)]}})
+        for port in cls.SERVICES:
+            kind, options, _ = cls.SERVICES[port]
+            cls.net.serve(cls.net.server, kind, port=port, **options)
+        with open(os.devnull, "r+") as null:
+            cls.net.popen(cls.net.server, [
+                sys.executable, "-c", ODD_TLS_SERVER, cls.folder] + [
+                    "%d:%s" % item for item in sorted(cls.TLS.items())],
+                stdout=null, stdin=subprocess.PIPE, stderr=null)
+        deadline = time.time() + 20
+        while not set(cls.TLS) <= set(entry[1] for entry in
+                                      cls.net.sockets(cls.net.server)):
+            if time.time() > deadline:
+                raise AssertionError("no TLS server")
+            time.sleep(0.02)
+
+    @classmethod
+    def tearDownClass(cls):
+        subprocess.call(["rm", "-rf", cls.folder])
+        super(TestUnanswered, cls).tearDownClass()
+
+    def all_of(self, port, verdict):
+        """Return what was said of a port, by its name, in each run."""
+        for name in ("%d", "%d root", "%d 6"):
+            trace, words = self.see(name % port, verdict)
+            self.assertEqual((trace["distance"], trace["blocked_after"],
+                              trace["blocked_before"]), (4, None, None))
+            self.assertEqual(trace["reached"], verdict == "open")
+            start = "TCP port %d is open, but the " % port
+            if verdict == "unanswered":
+                self.assertTrue(trace["summary"].startswith(start), trace)
+            yield trace["summary"][len(start):].partition(
+                " for " + trace["destination"])[2], words
+
+    def assert_said(self, port, text):
+        for summary, _ in self.all_of(port, "unanswered"):
+            self.assertEqual(summary.replace("2001:db8::7", "192.0.2.7"),
+                             " " + text)
+
+    def test_service_that_hangs_is_not_reached(self):
+        """Nor is one whose answer is filtered: that looks the same."""
+        for port in (4101, 4117):
+            self.assert_said(port, (
+                "is acknowledged, but not answered: nothing came within 2 s, "
+                "nor in small segments: the service hangs or is slow (-w "
+                "waits longer), or its answer is filtered on the way back"))
+
+    def test_service_that_closes_or_resets_at_once_is_not_reached(self):
+        self.assert_said(4102, "only gets the connection closed, as does a "
+                               "connection without a request")
+        self.assert_said(4115, "only gets the connection reset, as does a "
+                               "connection without a request")
+
+    def test_service_that_closes_or_resets_on_a_request_is_not_reached(self):
+        self.assert_said(4103, "only gets the connection closed, by "
+                               "192.0.2.7 or a device on the way")
+        self.assert_said(4104, "only gets the connection reset, by "
+                         "192.0.2.7, a device behind hop 3, or one that "
+                         "judges its answers")
+        self.assert_said(4116, "only gets an ICMP error, from 192.0.2.7 or "
+                               "a device on the way")
+
+    def test_answer_of_another_protocol_is_none(self):
+        self.assert_said(4105, "meets another protocol: 'SSH-2.0-x\\r\\n' is "
+                               "not TLS")
+        self.assert_said(4106, "meets another protocol: 'HTTP/1.1 400 "
+                         "No\\r\\n\\r\\n' is HTTP/1, not TLS (--http)")
+        self.assert_said(4113, "meets another protocol: "
+                         "'\\x15\\x03\\x01\\x00\\x02\\x02F' is TLS, not "
+                         "HTTP/1 (--tls)")
+
+    def test_slow_service_and_one_that_answers_and_closes_are_reached(self):
+        for port in (4107, 4114):
+            for _, words in self.all_of(port, "open"):
+                self.assertIn("Answer: 'HTTP/1.1 200 OK\\r\\n\\r\\n'", words)
+
+    def test_big_answer_that_is_lost_on_the_way_back_is_told_from_a_hang(
+            self):
+        self.assert_said(4108, "is answered in small segments only: else "
+                         "nothing came, twice: big packets are probably "
+                         "lost on the way back (--mtu)")
+        self.assertIn("is answered in small segments only",
+                      self.see("4135", "unanswered")[0]["summary"])
+        for _, words in self.all_of(4109, "open"):
+            self.assertIn("Answer: 'HTTP/1.1 200 OK", words[1])
+        self.assertIn("TLSv1.", self.see("4136", "open")[1][1])
+
+    def test_handshake_that_fails_is_no_answer(self):
+        self.assert_said(4110, "is refused by a TLS alert: handshake failure")
+        self.assert_said(4111, "starts a handshake that stalls: the rest did "
+                               "not come within 2 s")
+        self.assert_said(4112, "starts a handshake that fails: the "
+                               "connection was closed")
+
+    def test_bad_certificate_is_a_finding(self):
+        for name in ("4131", "4132", "4133"):
+            words = self.see(name, "open")[1]
+            self.assertIn("valid until 20", words[1])
+            self.assertIn("; not verified: ", words[1])
+        self.assertEqual(self.see("4134", "open")[1][1], (
+            "TLS handshake failed: handshake failure: the server may want a "
+            "certificate of the client"))
+
+    def test_server_that_needs_a_name_is_told_to(self):
+        self.assertEqual(self.see("no name", "unanswered")[0]["summary"], (
+            "TCP port 4133 is open, but the TLS ClientHello is refused by a "
+            "TLS alert: unrecognized name; no name was asked for, and some "
+            "servers want one (--tls=NAME)"))
+
+    def test_service_that_closes_what_is_idle_is_reached(self):
+        words = self.see("4137", "open")[1]
+        self.assertIn("TLSv1.", words[1])
+
+    def test_closed_port_answers_no_request(self):
+        status, trace = self.results["closed"]
+        self.assertEqual((status, trace["verdict"], trace["reached"]),
+                         (1, "refused", True))
+
+
 class TestKernelRouters(test_live.ChainCase):
 
     def test_reset_and_drop_of_data_by_nftables_name_the_router(self):
@@ -735,7 +1062,10 @@ class TestKernelRouters(test_live.ChainCase):
                 "port 443 is open" % place
             (status, (trace, other)), = lab.trace_all(self.net,
                                                       [(call, how)])
-            self.assertEqual((status, other["verdict"]), (1, "open"))
+            self.assertEqual((status, other["verdict"], other["summary"]), (
+                1, "unanswered", "TCP port 80 is open, but the TLS "
+                "ClientHello for app.example meets another protocol: 'no "
+                "TLS' is not TLS"))
             for key, value in (
                     ("verdict", "reset"), ("reached", False),
                     ("responder", None), ("summary", summary),
@@ -751,9 +1081,63 @@ class TestKernelRouters(test_live.ChainCase):
                     if line.startswith("443 ")]
             self.assertEqual(row.split()[2], "reset")
             self.assertTrue(row.endswith("  " + place), row)
-            self.assertEqual(out.splitlines()[-3:], [
-                "Could not reach destination by 1 of 2 ports", summary,
-                "1 of 2 ports of %s were reached" % self.net.destination])
+            self.assertEqual(out.splitlines()[-4:], [
+                "Reached destination, but the request failed on 2 of 2 "
+                "ports", summary, other["summary"],
+                "0 of 2 ports of %s answered the request" %
+                self.net.destination])
+
+
+class TestKernelRoutersWithLimits(test_live.ChainCase):
+    """A hanging service, and a narrow link on the way back of which the
+    router may not tell."""
+
+    SIZES = {80: 9000, 81: 20}
+
+    @staticmethod
+    def build():
+        return lab.Chain(routers=3, icmp_limits=True)
+
+    def setUp(self):
+        self.net.ping_group(self.net.client)
+        for port in self.SIZES:
+            self.serve("answer", port=port, banner=b"HTTP/1.1 200 OK"
+                       b"\r\n\r\n" + self.SIZES[port] * b"x")
+        self.serve("tcp", port=82)
+        self.net.ip("r3", "link set toclient mtu 1300\n")
+
+    def tearDown(self):
+        self.net.nft("r3", "flush ruleset\n")
+
+    def ask(self, ports, words):
+        for port in ports:
+            for (status, trace) in run_json_all(self.net, [
+                    (["-p%d" % port, "--http", "--banner-wait=0", host], how)
+                    for host, how in ((self.net.destination, USER),
+                                      (self.net.destination6, ROOT))]):
+                self.assert_verdict((status, trace), (
+                    "unanswered" if words else "open"), 1 if words else 0)
+                self.assertIn(words, trace["summary"])
+
+    def test_big_answers_are_lost_where_the_router_may_not_tell(self):
+        self.net.nft("r3", "\n".join([
+            "flush ruleset", "table inet t {", "chain c {",
+            "type filter hook output priority 0;",
+            "icmp type destination-unreachable drop",
+            "icmpv6 type packet-too-big drop", "}", "}", ""]))
+        self.ask([80], "is answered in small segments only")
+        self.ask([81], "")
+        self.ask([82], "the service hangs or is slow")
+        # What the sentence recommends:
+        trace = test_live.run_json(
+            self.net, "-p80", "--http", "--mtu", "--banner-wait=0",
+            self.net.destination, **USER)[1]
+        self.assertEqual([(each["kind"], each["hop"])
+                          for each in trace["findings"][1:]],
+                         [("black-hole", 2)])
+
+    def test_big_answers_come_where_the_router_tells(self):
+        self.ask([80, 81], "")
 
 
 if __name__ == "__main__":

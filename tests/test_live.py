@@ -536,7 +536,7 @@ def interrupt(words, at):
         pass
     found = [each["text"] for each in tracer.results[0].findings]
     return [len(os.listdir("/proc/self/fd")) - before, len(tracer.results),
-            tracer.result.verdict, found]
+            tracer.result.verdict, found + [tracer.result.summary]]
 os.urandom(1)               # Python 2.7 keeps a file open for it
 result, left = [], [-1]
 for words in (dict(port=443, tls="app.example"),
@@ -550,10 +550,10 @@ for words in (dict(port=443, tls="app.example"),
         at += 17
 """, **how)
             self.assertEqual([end[:3] for end in ends], [
-                [0, 1, "open"], [0, 1, "open"], [0, 3, "open"]])
+                [0, 1, "unanswered"], [0, 1, "unanswered"], [0, 3, "open"]])
             said = [" ".join(end[3]) for end in ends]
-            for text, port in (("TLS handshake failed: ", 0),
-                               ("handshake failed: timed out", 1),
+            for text, port in (("is refused by a TLS alert: ", 0),
+                               ("starts a handshake that stalls: ", 1),
                                ("path MTU 1500", 2)):
                 self.assertIn("ttl 1 2 3 4 expired, full answered",
                               said[port])

@@ -24,7 +24,8 @@ import potraceroute as pt  # noqa: E402
 import test_live  # noqa: E402
 from test_live import ROOT, USER, run, run_json_all  # noqa: E402
 from test_plan import (  # noqa: E402
-    CLOSED, DATA, NO, echo_trace, make_answer, make_target, make_trace, walk)
+    CLOSED, DATA, NO, echo_trace, make_answer, make_path, make_target,
+    make_trace, walk)
 
 DESTINATION = "198.51.100.7"
 
@@ -283,6 +284,54 @@ class TestSentences(unittest.TestCase):
             self.assertEqual(
                 trace.summary.partition("5 hops away)")[2], words)
 
+    FROM_PORT = "send from port %d, which a firewall may demand: test it " \
+                "with -S %d"
+
+    def test_source_port_that_may_be_demanded_is_told_with_the_test(self):
+        for port, who, source, root in (
+                (123, "; NTP servers and many clients ", 123, " as root"),
+                (53, "; some DNS servers ", 53, " as root"),
+                (67, "; DHCP relays ", 67, " as root"),
+                (500, "; IKE peers ", 500, " as root"),
+                (4500, "; IKE peers ", 4500, "")):
+            clause = who + self.FROM_PORT % (source, source) + root
+            for hops, control, verdict in (
+                    (4, [echo_trace(5)], "silent"), (2, [], "dropped"),
+                    (2, [echo_trace(5)], "dropped")):
+                trace = make_trace(None, walk(hops), "udp", port,
+                                   control=control)
+                self.assertEqual(trace.verdict, verdict)
+                self.assertTrue(trace.summary.endswith(clause),
+                                trace.summary)
+
+    def test_source_port_is_not_told_where_nothing_may_demand_it(self):
+        for port, proto, source in (
+                (123, "udp", 123), (123, "udp", 5000), (123, "tcp", None),
+                (514, "udp", None), (33434, "udp", None),
+                (443, "udp", None)):
+            for hops, controls in ((4, (echo_trace(5).path,)), (2, ())):
+                path = make_path(None, walk(hops), proto, port)
+                aim = path.aim._replace(target=path.aim.target._replace(
+                    source_port=source))
+                trace = make_trace(case=pt.Case(path._replace(aim=aim),
+                                                controls))
+                self.assertIn(trace.verdict, ("silent", "dropped"))
+                self.assertNotIn("-S", trace.summary)
+        for answer in (DATA, CLOSED, NO):
+            trace = make_trace(answer, walk(3, t4=answer), "udp", 123)
+            self.assertNotIn("-S", trace.summary)
+
+    def test_table_says_what_was_answered_in_words_if_it_knows_them(self):
+        for port, data, words in (
+                (123, octets([row[1] for row in REPLIES
+                              if row[0] == 123][0]), "  NTP stratum 10"),
+                (53, octets("abcd 8185") + 13 * b"\0", "  DNS REFUSED"),
+                (123, b"hello", "  'hello'"), (9999, b"hi", "  'hi'"),
+                (123, b"", "")):
+            trace = self.answered(port, data)
+            row = pt.format_table([trace, trace])[1]
+            self.assertTrue(row.endswith("  198.51.100.7" + words), row)
+
     def test_outside_address_that_is_not_ours_is_a_finding(self):
         stun = [octets(row[1]) for row in REPLIES if row[0] == 3478]
         for port, data, own, outside in (
@@ -429,6 +478,116 @@ class TestAnswersOnThePath(test_live.PathCase):
         self.assert_verdict((status, trace), "silent", 1)
         self.assertIn(", but UDP port 33434 is silent too; NTP may say",
                       trace["summary"])
+
+
+# Answers as a server of stratum 3 does.
+NTP_SERVER = (
+    "import socket\n"
+    "sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)\n"
+    "sock.bind(('::', 123))\n"
+    "while True:\n"
+    "    data, sender = sock.recvfrom(99)\n"
+    "    sock.sendto(b'\\x24\\x03' + b'\\0' * 22 + data[40:48] + b'\\0' * 16,"
+    " sender)\n")
+
+
+class TestSourcePort(test_live.ChainCase):
+    """A firewall at hop 2 that knows NTP by both its ports."""
+
+    CLAUSE = "; NTP servers and many clients " + \
+        TestSentences.FROM_PORT % (123, 123) + " as root"
+
+    @staticmethod
+    def build():
+        return lab.Chain(routers=3, icmp_limits=True)
+
+    def setUp(self):
+        self.net.ping_group(self.net.client)
+        self.process = self.net.popen(
+            self.net.server, [sys.executable, "-c", NTP_SERVER])
+        self.addCleanup(lab.close_process, self.process)
+        deadline = time.time() + 20
+        while ("udp", 123) not in [entry[:2] for entry in self.net.sockets(
+                self.net.server)]:
+            self.assertLess(time.time(), deadline)
+            time.sleep(0.02)
+
+    def tearDown(self):
+        for name in (self.net.client, "r2"):
+            self.net.nft(name, "flush ruleset\n")
+
+    def filter(self, rule):
+        self.net.nft("r2", "\n".join([
+            "flush ruleset", "table inet t {", "chain c {",
+            "type filter hook forward priority 0;", rule, "}", "}", ""]))
+
+    def test_firewall_that_demands_port_123_is_found_by_it(self):
+        self.filter("udp dport 123 udp sport != 123 drop")
+        for destination in (self.net.destination, self.net.destination6):
+            for how in test_live.BOTH:
+                (result,) = run_json_all(self.net, [
+                    (["-U", "-p123", "-w1", destination], how)])
+                self.assert_verdict(result, "dropped", 1)
+                self.assertEqual(result[1]["blocked_after"]["ttl"], 2)
+                self.assertIn(self.CLAUSE, result[1]["summary"])
+            (result,) = run_json_all(self.net, [
+                (["-U", "-p123", "-S123", "-w1", destination], ROOT)])
+            self.assert_verdict(result, "answered", 0)
+            self.assertIn("answered: NTP stratum 3", result[1]["summary"])
+
+    def test_firewall_that_drops_all_of_it_is_not_opened_by_a_port(self):
+        self.filter("udp dport 123 drop")
+        (plain, fixed) = run_json_all(self.net, [
+            (["-U", "-p123", "-w1", self.net.destination], USER),
+            (["-U", "-p123", "-S123", "-w1", self.net.destination], ROOT)])
+        for result in (plain, fixed):
+            self.assert_verdict(result, "dropped", 1)
+        self.assertIn(self.CLAUSE, plain[1]["summary"])
+        self.assertNotIn("-S", fixed[1]["summary"])
+
+    def test_service_that_wants_port_123_itself_is_silent(self):
+        self.net.nft(self.net.server, "\n".join([
+            "flush ruleset", "table inet t {", "chain c {",
+            "type filter hook input priority 0;",
+            "udp dport 123 udp sport != 123 drop", "}", "}", ""]))
+        self.addCleanup(self.net.nft, self.net.server, "flush ruleset\n")
+        (result,) = run_json_all(self.net, [
+            (["-U", "-p123", "-w1", self.net.destination], USER)])
+        self.assert_verdict(result, "silent", 1)
+        self.assertIn(self.CLAUSE, result[1]["summary"])
+
+    def test_table_names_ntp_and_its_stratum(self):
+        status, out, err = run(self.net, "-n", "-U", "-p123,9", "-w1",
+                               self.net.destination)
+        self.assertEqual((status, err), (0, ""))
+        row, = [line for line in out.splitlines() if line[:3] == "123"]
+        self.assertTrue(row.endswith("  %s  NTP stratum 3" %
+                                     self.net.destination), row)
+
+    def test_port_below_1024_is_told_to_need_root(self):
+        if getattr(self.net, "highest_id", 0) < 65534 or \
+                not os.path.exists("/usr/bin/python3"):
+            self.skipTest("no Python for another user, or no other user")
+        with open(test_live.SCRIPT) as stream:
+            source = stream.read()
+
+        def trace(*words):
+            return self.net.run(
+                self.net.client, ["/usr/bin/python3", "-", "-n", "-w1",
+                                  self.net.destination] + list(words),
+                input=source, privileged=False, uid=65534)
+
+        for port, start in ((123, 1024), (80, 100)):
+            self.net.sysctl(self.net.client,
+                            "net.ipv4.ip_unprivileged_port_start", start)
+            for method in ("-U", "-T"):
+                status, out, err = trace(method, "-S%d" % port)
+                self.assertEqual((status, out), (2, ""))
+                self.assertIn("-S %d: this user may not use ports below %d; "
+                              "run it as root, or choose another\n" % (
+                                  port, start), err)
+        status, _, err = trace("-U", "-p123", "-S123")
+        self.assertEqual((status, err), (0, ""))    # 100 is the first free
 
 
 if __name__ == "__main__":

@@ -134,14 +134,16 @@ def echo_trace(distance, reached=True, **more):
 Session = namedtuple("Session", "limit outcome reply mss")
 
 
-def make_request(outcomes, full, idle="silent", kind="tls", last=None):
+def make_request(outcomes, full, idle="silent", kind="tls", last=None,
+                 reply=None, name=b"app.example", **facts):
     """Return the Request of which these are the outcomes from ttl 1 on."""
     return pt.Request(
-        kind, b"app.example",
+        kind, name,
         len(outcomes) + 1 if last is None else last,
         tuple(Session(ttl, outcome, None, 0)
               for ttl, outcome in enumerate(outcomes, 1)),
-        Session(0, idle, None, 0), Session(0, full, None, 0))
+        Session(0, idle, None, 0), Session(0, full, reply, 0), wait=2.0,
+        **facts)
 
 
 # --------------------------------------------------------------------------
@@ -611,7 +613,7 @@ looping | ./rrabababab E/rrrrE+icmp | dropped - 4 - | loop
 silent  | ./rrrr+udp E/rrrrE+icmp | silent - - - | is-up
 silent  | ./rrrr+syslog E/rrrrE+icmp | silent - - - | is-up mute
 silent  | ./rrrr+ntp E/rrrrE+icmp C/+udp | silent - - - | is-up \
-udp-refused shy
+udp-refused shy from-port
 silent  | ./rrrr+udp E/rrrrE+icmp ./+udp | silent - - - | is-up udp-dropped
 silent  | ./rr+udp+limited E/rrrrrE+icmp | silent - - - | is-up
 silent  | ./uu+udp+blind E/uuuuuE+icmp+blind | silent - - - | is-up
@@ -655,8 +657,16 @@ dropped | ./+dark E/+icmp+dark | dropped - - -  | reaches perhaps-unanswered
 JUDGED = [[part.strip() for part in row.split("|")]
           for row in JUDGED.replace("\\\n", "").splitlines() if row]
 
+
+def no_tls(failure):
+    """Return the Tls of a handshake that failed."""
+    return pt.Tls(None, None, None, None, None, "as it is", failure)
+
+
 # By ttl what becomes of a request on an open port 5 hops away, and of one
-# with the full ttl; a path of its own; more of the request | what is judged
+# with the full ttl; a path of its own; more of the request | what is judged,
+# or why it is unanswered
+EXPIRED = 4 * "expired "
 REQUESTS = (
     ("expired expired reset reset reset", "O/rrrrO", {}, "reset 2 3"),
     ("reset reset reset reset reset", "O/rrrrO", {}, "reset - 1"),
@@ -675,12 +685,60 @@ REQUESTS = (
      "dropped - -"),
     ("expired unconnected reset reset reset", "O/rrrrO", {}, "reset - -"),
     ("reset", "O/rrrrO", dict(last=0), "reset - -"),
-    # Nobody is to be blamed: the port is open.
-    ("expired expired expired expired reset", "O/rrrrO", {}, "open - -"),
-    ("expired expired expired expired rejected", "O/rrrrO", {}, "open - -"),
-    ("reset reset reset reset reset", "O/rrrrO", dict(idle="reset"),
+    # Answered; data of -P is not always.
+    (EXPIRED + "answered", "O/rrrrO", {}, "open - -"),
+    (EXPIRED + "answered", "O/rrrrO", dict(kind="http", reply=b"HTTP/1.1 5"),
      "open - -"),
-    ("expired expired expired expired answered", "O/rrrrO", {}, "open - -"),
+    (EXPIRED + "answered", "O/rrrrO", dict(reply=b"\x16"), "open - -"),
+    (4 * "closed " + "answered", "O/rrrrO", dict(
+        reply=b"\x16\3\3", idle="closed"), "open - -"),
+    (EXPIRED + "answered", "O/rrrrO", dict(
+        reply=b"\x15\3\3\0\2\1\x70", tls=no_tls("unable")), "open - -"),
+    (EXPIRED + "answered", "O/rrrrO", dict(
+        reply=b"\x16\3", tls=no_tls("certificate")), "open - -"),
+    (EXPIRED + "reset", "O/rrrrO", dict(kind="payload"), "open - -"),
+    (EXPIRED + "closed", "O/rrrrO", dict(kind="payload"), "open - -"),
+    ("reset reset reset reset reset", "O/rrrrO", dict(
+        kind="payload", idle="reset"), "open - -"),
+    # No answer, and no router's ttl shows why
+    (EXPIRED + "reset", "O/rrrrO", {}, "request-reset"),
+    (EXPIRED + "reset", "O/rrrrO", dict(name=b""), "request-reset no-name"),
+    ("reset", "O/O", {}, "request-reset"),      # on this very link
+    (EXPIRED + "rejected", "O/rrrrO", dict(name=b""), "request-rejected"),
+    (EXPIRED + "closed", "O/rrrrO", {}, "request-closed"),
+    (EXPIRED + "closed", "O/rrrrO", dict(idle="closed"), "all-closed"),
+    (EXPIRED + "reset", "O/rrrrO", dict(idle="closed"), "all-closed"),
+    ("reset reset reset reset reset", "O/rrrrO", dict(idle="reset"),
+     "all-reset"),
+    (EXPIRED + "unconnected", "O/rrrrO", {}, "request-unconnected"),
+    (EXPIRED + "ungreeted", "O/rrrrO", {}, "request-ungreeted"),
+    (EXPIRED + "acknowledged", "O/rrrrO", {}, "hangs"),
+    (EXPIRED + "acknowledged", "O/rrrrO", dict(small=Session(
+        0, "acknowledged", None, 0)), "hangs"),
+    (EXPIRED + "acknowledged", "O/rrrrO", dict(small=Session(
+        0, "answered", b"\x16\3", 0)), "small-only"),
+    ("expired expired acknowledged acknowledged acknowledged", "O/rrrrO", {},
+     "taken"),
+    # An answer that is none
+    (EXPIRED + "answered", "O/rrrrO", dict(reply=b"HTTP/1.1 400 Bad"),
+     "other-answer"),
+    (EXPIRED + "answered", "O/rrrrO", dict(kind="http", reply=b"\x15\3\1"),
+     "other-answer"),
+    (EXPIRED + "closed", "O/rrrrO", dict(reply=b"SSH-2.0-x\r\n"),
+     "other-answer"),
+    (EXPIRED + "answered", "O/rrrrO", dict(
+        reply=b"\x15\3\3\0\2\2\x28", tls=no_tls("unable")), "tls-alert"),
+    (EXPIRED + "answered", "O/rrrrO", dict(
+        name=b"", reply=b"\x15\3", tls=no_tls("alert")),
+     "tls-alert no-name"),
+    (EXPIRED + "answered", "O/rrrrO", dict(
+        reply=b"\x16\3", tls=no_tls("protocol")), "tls-protocol"),
+    (EXPIRED + "answered", "O/rrrrO", dict(
+        reply=b"\x16\3", tls=no_tls("stalled")), "tls-stalled"),
+    (EXPIRED + "answered", "O/rrrrO", dict(
+        reply=b"\x16\3", tls=no_tls("small")), "tls-small"),
+    (EXPIRED + "answered", "O/rrrrO", dict(
+        reply=b"\x16\3", tls=no_tls("lost")), "tls-lost"),
     # Nor is a port judged by its request that is not open.
     ("reset reset reset reset reset", "R/rrrrR", {}, "refused - -"),
     ("reset reset reset reset reset", "./rrrr", {}, "dropped 4 -"))
@@ -735,6 +793,12 @@ class JudgementTests(unittest.TestCase):
         cases = list(all_cases())[len(JUDGED):]
         for case, (outcomes, path, _, judged) in zip(cases, REQUESTS):
             verdict = pt.judge(case)
+            unanswered = verdict.word == "unanswered"
+            if unanswered:
+                self.assertEqual(verdict.reached, False)
+                self.assertEqual("port-open " + judged, " ".join(
+                    each.name for each in verdict.reasons), outcomes)
+                judged = "unanswered - -"
             self.assertEqual(say_ttls(verdict), judged, outcomes)
             inside = verdict.facts("port-open") is not None
             self.assertEqual(inside, verdict.word != "open" and path[0] ==
@@ -742,6 +806,7 @@ class JudgementTests(unittest.TestCase):
             self.assertIs(verdict.request, case.request if inside else None)
             if inside:
                 self.assertIsNone(verdict.who)
+            if inside and not unanswered:
                 self.assertEqual(verdict.before is None,
                                  verdict.facts("no-place") is not None)
 
@@ -970,14 +1035,34 @@ class TraceTests(unittest.TestCase):
         self.assertEqual([finding["text"] for finding in lost.findings], [
             "TLS ClientHello for app.example: ttl 1 2 expired, 3 4 full "
             "reset"])
-        other = make_trace(opened(), walk(4, t5=opened()), port=80)
+        other = make_trace(
+            opened(), walk(4, t5=opened()), port=80,
+            request=make_request(["expired"] * 4, "answered",
+                                 reply=b"\x16\3"))
         row = pt.format_table([lost, other])[1]
         self.assertEqual(row.split()[:4], ["443", "https", "reset", "5"])
         self.assertTrue(row.endswith(place), row)
         self.assertEqual(pt.format_summaries([lost, other]), [
-            summary, "1 of 2 ports of 198.51.100.7 were reached"])
-        self.assertEqual(pt.format_success([lost, other]),
-                         "Could not reach destination by 1 of 2 ports")
+            summary, "1 of 2 ports of 198.51.100.7 answered the request"])
+        closed = make_trace(REFUSED, walk(4, t5=REFUSED), port=81,
+                            request=pt.Request("tls", b"", 0))
+        away = make_trace(None, walk(4), port=82,
+                          request=pt.Request("tls", b"", 0))
+        for traces, words in (
+                ([other], "Successfully reached destination"),
+                ([lost], "Reached destination, but the request failed"),
+                ([closed], "Reached destination, but the request failed"),
+                ([away], "Could not reach destination"),
+                ([lost, other], "Reached destination, but the request "
+                                "failed on 1 of 2 ports"),
+                ([lost, other, away, closed],
+                 "Could not reach destination by 1 of 4 ports, but the "
+                 "request failed on 2 of 4 ports")):
+            self.assertEqual(pt.format_success(traces), words)
+            self.assertEqual(
+                max(each.exit_status for each in traces),
+                0 if words.startswith("Success") else 1)
+        self.assertEqual((closed.verdict, closed.reached), ("refused", True))
 
     def test_proxy_and_circle_are_findings_where_they_are(self):
         for text, found in (
