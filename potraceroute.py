@@ -5136,42 +5136,53 @@ def chance(these, others):
     return ways / choose(these.sent + others.sent, lost)
 
 
-RARE = 0.01         # a chance that is no explanation
+# Parts that may be lost; the first few also by routers before the loss, one
+# in so many of which limits its ICMP, to any part.
+PARTS = [0.001, 0.02, 0.05, 0.1] + [number / 20 for number in range(3, 20)]
+FEW_PARTS, LIMITED = 4, 0.05
 
 
-def likelihood(count):
-    """Return the logarithm of how likely what was heard is, if of all such
-    probes this very part is lost."""
-    return sum(part * math.log(part / count.sent)
-               for part in (count.lost, count.sent - count.lost) if part)
+def likelihood(one, part, sure):
+    """Return the logarithm of how likely a Count is, if this part is lost;
+    a router, which is not sure, may limit its ICMP instead."""
+    value = choose(one.sent, one.lost) * part ** one.lost * \
+        (1 - part) ** (one.sent - one.lost)
+    if not sure:
+        value = (1 - LIMITED) * value + LIMITED / (one.sent + 1)
+    return math.log(max(value, 1e-300))
 
 
 def locate_loss(counts):
-    """Return between which two of the hops loss may begin, as (a, b): none
-    of these numbers of counts is nearer than it, and farther; 0, 0 is
-    before the first.
+    """Return between which two of the hops loss begins, as (a, b): it lies
+    behind the first a of the counts and before those from number b on.
 
-    Every place is tried: the hops before it lose one part of the probes,
-    those behind it another, greater one.  Places a hundred times less
-    likely than the best are excluded.
+    Every place is tried: the hops before it lose a few of the probes, those
+    behind it a greater part, the last of them, the host, for sure.
+    Places thirty times less likely than the best are excluded.
     """
-    known = []
+    table = [[likelihood(one, part, one is counts[-1]) for part in PARTS]
+             for one in counts]
+    values = []
     for place in range(len(counts)):
-        near, far = add_up(counts[:place]), add_up(counts[place:])
-        if not place or near.lost * far.sent < far.lost * near.sent:
-            known.append((likelihood(near) + likelihood(far), place))
-    able = [place for value, place in known
-            if value > max(known)[0] + math.log(RARE)]
+        near = [sum(column) for column in zip(*table[:place])] or [
+            0.0 for _ in PARTS]
+        far = [sum(column) for column in zip(*table[place:])]
+        values.append(max(
+            max(near[:min(FEW_PARTS, number // 2 + 1)]) + far[number]
+            for number in range(1, len(PARTS))))
+    able = [place for place, value in enumerate(values)
+            if value > max(values) - math.log(30)]
     return min(able), max(able)
 
 
-def find_limited(counts):
+def find_limited(counts, rare):
     """Return the Counts of hops that lose while next to nothing behind them
-    does, and that of all behind them: they limit their ICMP."""
+    does, and that of all behind them: they limit their ICMP.  What is less
+    likely than `rare` is no chance."""
     limited, found, behind = [], None, Count(None, 0, 0)
     for one in reversed(counts):
         if one.lost > 1 and behind.lost * 20 <= behind.sent and \
-                chance(one, behind) < 0.03:
+                chance(one, behind) < rare:
             limited.insert(0, one)
             found = found or behind
         else:
@@ -5187,21 +5198,19 @@ def find_loss(path, counts):
     host = counts[-1]
     if host.hop.outcome == "port-unreachable" or host.lost < 2:
         return []               # limited as well, or by chance
-    # Who loses more than the host loses by other means.
-    alike = [one for one in counts if one is host or
-             chance(one, host) >= RARE]
-    first, last = locate_loss(alike)
-    near, far = add_up(alike[:first]), add_up(alike[last:])
-    between = add_up(alike[last:-1])
+    first, last = locate_loss(counts)
+    near, far = add_up(counts[:first]), host
+    between = add_up(counts[last:-1])
     if chance(between, host) < 0.05 or first and chance(host, near) > 0.05:
-        first, last, far = 0, len(alike) - 1, host
-    if not first and last == len(alike) - 1:
-        far = host              # anywhere: of the host itself this is sure
-    after = alike[first - 1].hop if first else None
+        first, last = 0, len(counts) - 1
+    if first or last < len(counts) - 1:     # those that lose like the host
+        far = add_up([one for one in counts[last:] if one is host or
+                      chance(one, host) > 0.05])
+    after = counts[first - 1].hop if first else None
     divided = any(len(set(answer.address for answer in hop.answers)) > 1
                   for hop in path.shown)
-    return [finding("loss", alike[last].hop.ttl, "lost", count=far,
-                    after=after, before=alike[last].hop, divided=divided)]
+    return [finding("loss", counts[last].hop.ttl, "lost", count=far,
+                    after=after, before=counts[last].hop, divided=divided)]
 
 
 def find_unanswered(counts):
@@ -5223,12 +5232,13 @@ def check_loss(case, verdict, look):
     """Is anything lost, and from where on; or does a router just limit its
     ICMP?  By what the hops behind it answer, and the destination."""
     counts = count_hops(case.path, verdict)
-    limited, behind = find_limited(counts)
+    few = look.options.queries <= FEW_QUERIES
+    limited, behind = find_limited(counts, 0.03 if few else 0.001)
     if limited:
         yield finding("rate-limit", limited[0].hop.ttl, "limited",
                       counts=limited, behind=behind)
     found = []
-    if look.options.queries <= FEW_QUERIES:
+    if few:
         found = find_unanswered([one for one in counts
                                  if one not in limited])
     elif counts and verdict.reached and counts[-1].hop.reached:
@@ -5804,6 +5814,11 @@ def say_limited(counts, behind):
     words = ", ".join("%s answered %d of %d probes" % (
         say_router(one.hop), one.sent - one.lost, one.sent)
         for one in counts)
+    if len(counts) > 3:
+        words = "hops %s answered %d of %d probes" % (
+            format_ports([one.hop.ttl for one in counts]),
+            sum(one.sent - one.lost for one in counts),
+            sum(one.sent for one in counts))
     part = "all %d" % behind.sent
     if behind.lost:
         part = "%d of %d" % (behind.sent - behind.lost, behind.sent)
@@ -5840,8 +5855,8 @@ def say_lost(count, after, before, divided):
         text += " from between %s and %s on, up to the destination" % (
             start, say_router(before))
     elif after:
-        text += " between %s and %s itself, hop %d, or not answered by it" % (
-            start, before.address, before.ttl)
+        text += " between %s and %s itself, hop %d, or it does not answer " \
+            "them all" % (start, before.address, before.ttl)
     else:
         text += " on the way to %s; the answers of the hops do not show " \
             "where" % before.address
