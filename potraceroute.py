@@ -2522,6 +2522,8 @@ class Series(object):
         if state.farther is not None and not state.answered and \
                 len(state.probes) >= self.tries(state):
             floor = self.FLOOR if self.full.settled else self.LEISURE
+            if self.counting:
+                floor = self.PACE       # the others take their time, too
             limit = min(limit, last + max(state.farther * 1.2 + 0.01, floor))
         return limit
 
@@ -3183,7 +3185,7 @@ def make_hop(series, state, show, refusal=None, now=None):
     usual = series.usual or 0
     # One that was closed at once, as another was answered, is not lost.
     probes = [probe for probe in state.probes if not probe.gone and (
-        probe.answer or probe.closed is None or
+        probe.answer or probe.closed is None or not state.answered or
         probe.closed - probe.sent > 0.003 + 1.5 * usual)]
     if now is not None:         # one that was sent just now may be answered
         late = now - 0.3 - 2 * usual
@@ -5199,7 +5201,9 @@ def find_loss(path, counts):
     if host.hop.outcome == "port-unreachable" or host.lost < 2:
         return []               # limited as well, or by chance
     first, last = locate_loss(counts)
-    near, far = add_up(counts[:first]), host
+    near = add_up([one for one in counts[:first]
+                   if chance(one, host) > 0.05])
+    far = host
     between = add_up(counts[last:-1])
     if chance(between, host) < 0.05 or first and chance(host, near) > 0.05:
         first, last = 0, len(counts) - 1
@@ -5213,17 +5217,17 @@ def find_loss(path, counts):
                     after=after, before=counts[last].hop, divided=divided)]
 
 
-def find_unanswered(counts):
+def find_unanswered(counts, reached):
     """Return the Finding, in a list, of probes that were not answered at
     several hops: so few show neither a part nor a place."""
     counts = [one for one in counts
               if one.hop.outcome != "port-unreachable"]    # limited as well
     missing = [one for one in counts if one.lost]
-    if len(missing) < 2:
-        return []
-    host = counts[-1]
-    if not host.hop.reached or not host.lost:
+    host = counts[-1] if counts else None
+    if host not in missing or not reached or not host.hop.reached:
         host = None
+    if len(missing) < 2 and not (host and host.lost > 1):
+        return []               # one may be a router's, or chance
     return [finding("loss", missing[0].hop.ttl, "missing", host=host,
                     count=add_up(counts), hops=len(missing))]
 
@@ -5238,11 +5242,11 @@ def check_loss(case, verdict, look):
         yield finding("rate-limit", limited[0].hop.ttl, "limited",
                       counts=limited, behind=behind)
     found = []
-    if few:
-        found = find_unanswered([one for one in counts
-                                 if one not in limited])
-    elif counts and verdict.reached and counts[-1].hop.reached:
+    if not few and counts and verdict.reached and counts[-1].hop.reached:
         found = find_loss(case.path, counts)
+    if few and (look.lead or case.path.aim.flow is not None):
+        found = find_unanswered([one for one in counts
+                                 if one not in limited], verdict.reached)
     for each in found:
         yield each
 
