@@ -74,6 +74,7 @@ if __name__ == "__main__":
             os._exit(2)
 
 import errno
+import math
 import os
 import select
 import socket
@@ -574,7 +575,7 @@ def decode_interface(flags, body):
 class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
                                 "reply_ttl received quoted data error raw "
                                 "labels interfaces outcome rtt tries flags "
-                                "after")):
+                                "syns after")):
     """What was heard, or that nothing was (NO_REPLY).  None is unknown.
 
     kind         "icmp" (an error about a packet of ours), "echo", "data",
@@ -593,6 +594,7 @@ class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
     rtt          seconds,
     tries        which try it answers, from 1,
     flags        and words of the engine: "data-lost", ...
+    syns         of a real connection: how many SYNs it took to get it
     after        seconds from a connection to what became of it: data, its
                  end, or the end of our waiting
     """
@@ -603,7 +605,7 @@ class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
 
 
 Reply.__new__.__defaults__ = (None,) * 9 + (False, (), (), "timeout", None,
-                                            1, (), None)
+                                            1, (), None, None)
 NO_REPLY = Reply()
 
 
@@ -672,9 +674,16 @@ ERRNO_OUTCOMES[errno.ECONNREFUSED] = "refused"
 IpFields = namedtuple("IpFields", "ip_source_address ip_ttl")
 IcmpFields = namedtuple("IcmpFields", "icmp_type icmp_code")
 
+# Above so many queries a hop's line counts its answers, and what is lost is
+# counted with care.
+FEW_QUERIES = 3
+
 # What -v and JSON say of an answer beside its line, by its flags.
 NOTES = {
     "retried": "answered at try {0.tries}",
+    "syn-repeated": "its SYN was sent {0.syns} times",
+    "syn-late": "the connection took so long that its SYN may have been sent "
+                "more than once",
     "nat-destination": "quotes {0.quoted.destination} as the destination: "
                        "NAT on the way",
     "data-lost": "the data sent was reset, or not acknowledged",
@@ -758,13 +767,14 @@ class Answered(object):
 
 class Hop(namedtuple("Hop", "ttl method port destination answers name "
                             "destination_name version verbose more sent "
-                            "lost unseen"), Answered):
+                            "lost queries unseen"), Answered):
     """What is known of one ttl: a record; what is absent is None.
 
     answers  tuple of Reply, the first is the one shown; empty if silent
     name     the responder's host name, None if not known
     more     True for the destination when it lies farther than max_hops
     sent, lost  probes sent, and those of them that no answer came to
+    queries  the answers that were wanted: if many, the line counts them
     unseen   True if this system does not show who answers here
     str(hop) is the printed line without the time.
     """
@@ -826,20 +836,47 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
             return format_text(self.name)
         return address
 
+    @property
+    def counted(self):
+        """True if so many were asked for that the line counts them."""
+        return (self.queries or 1) > FEW_QUERIES and self.sent > 1
+
+    @property
+    def groups(self):
+        """The lists of answers whose times stand together: those of each
+        responder, or, of few answers, in the order in which they came."""
+        groups = []
+        for answer in self.answers:
+            known = groups[-1:]
+            if self.counted:
+                known = [group for group in groups
+                         if group[0].address == answer.address]
+            if known and known[0][0].address == answer.address:
+                known[0].append(answer)
+            else:
+                groups.append([answer])
+        return groups
+
     def format_line(self):
         """Return the line with the times of all answers, and names of
         ICMP messages and reply ttls if verbose."""
-        line, shown, said = str(self), self.answer, set()
-        for answer in self.answers:
-            if answer.address != shown.address:
-                line, shown = line + "  " + self.format_answer(answer), answer
-            if answer.rtt is not None:
-                line += "  %.3f ms" % (answer.rtt * 1e3)
-            extension = answer.interfaces, answer.labels
-            if extension not in said:
-                line += format_extension(answer)
-            said.add(extension)
+        line, said = str(self), set()
+        for number, group in enumerate(self.groups):
+            if number:
+                line += "  " + self.format_answer(group[0])
+            if self.counted:
+                line += format_count(group, self.sent)
+                group = [answer._replace(rtt=None) for answer in group]
+            for answer in group:
+                if answer.rtt is not None:
+                    line += "  %.3f ms" % (answer.rtt * 1e3)
+                extension = answer.interfaces, answer.labels
+                if extension not in said:
+                    line += format_extension(answer)
+                said.add(extension)
         if not self.verbose:
+            if "syn-repeated" in self.answer.flags:     # for so short a time
+                line += "  (%s)" % NOTES["syn-repeated"].format(self.answer)
             return line
         if self.reply_ttl is not None:
             line += "  reply ttl %d" % self.reply_ttl
@@ -859,12 +896,23 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
             del entry[key]
         entry.update(
             ttl=self.ttl, name=self.name and format_text(self.name),
-            notes=format_notes(self.answer),
+            notes=format_notes(self.answer), sent=self.sent, lost=self.lost,
             probes=[answer_dict(answer) for answer in self.answers])
         return entry
 
 
-Hop.__new__.__defaults__ = (False,)
+Hop.__new__.__defaults__ = (1, False)
+
+
+def format_count(answers, sent):
+    """Return the least, the mean and the greatest time of many answers, and
+    to how many of the probes they came."""
+    times = [answer.rtt * 1e3 for answer in answers if answer.rtt is not None]
+    text = "  %d of %d" % (len(answers), max(sent, len(answers)))
+    if times:
+        text = "  %.2f/%.2f/%.2f ms" % (
+            min(times), sum(times) / len(times), max(times)) + text
+    return text
 
 
 def answer_dict(answer):
@@ -875,7 +923,8 @@ def answer_dict(answer):
             "icmp_code": answer.icmp_code, "reply_ttl": answer.reply_ttl,
             "error": answer.error and format_errno(answer.error),
             "quoted_ttl": quoted.ttl,
-            "quoted_tos": quoted.tos, "interfaces": list(answer.interfaces),
+            "quoted_tos": quoted.tos, "syns": answer.syns,
+            "interfaces": list(answer.interfaces),
             "labels": [label._asdict() for label in answer.labels]}
 
 
@@ -1702,7 +1751,8 @@ class Probe(object):
     __slots__ = ("ttl", "real", "sock", "source_port", "ident", "seq",
                  "payload", "sent", "sent_at", "answer", "doubtful", "error",
                  "tsval", "renewed", "retransmits", "kernel_rtt", "gone",
-                 "failed_at", "empty", "facts", "accepted", "banner_until")
+                 "failed_at", "empty", "facts", "accepted", "banner_until",
+                 "closed")
 
     def __init__(self, ttl, real):
         for name in self.__slots__:
@@ -1801,6 +1851,10 @@ class Method(object):
 
     def rtt(self, probe, reply, elapsed):
         return elapsed
+
+    def count_sent(self, probe, answer, elapsed):
+        """Return an answer with how often the kernel sent the probe."""
+        return answer
 
 
 # What is used of struct tcp_info (linux/tcp.h).  options: bit 0 is
@@ -1963,6 +2017,21 @@ class TcpMethod(Method):
             return None
         late = ((quoted.tsval - probe.tsval) & 0xffffffff) * 1e-3
         return elapsed - late if late <= elapsed else None
+
+    def count_sent(self, probe, answer, elapsed):
+        """Only of the real connection: the others do not repeat a SYN.
+        Without TCP_INFO its time alone tells; not of a refusal, as Windows
+        tries again for a second before it believes one."""
+        if not probe.real or answer.outcome not in ("open", "refused"):
+            return answer
+        flags = answer.flags
+        if probe.retransmits is None:
+            if answer.outcome == "open" and elapsed > self.repeats:
+                flags += ("syn-late",)
+            return answer._replace(flags=flags)
+        if probe.retransmits:
+            flags += ("syn-repeated",)
+        return answer._replace(flags=flags, syns=1 + probe.retransmits)
 
 
 class LinuxTcpMethod(TcpMethod):
@@ -2274,7 +2343,9 @@ class Series(object):
     monotonic clock.
 
     A silent hop is tried again, spread over its wait, so that a router
-    that limits its ICMP to one a second has its second chance.  Once a hop
+    that limits its ICMP to one a second has its second chance; of many
+    queries none is made up for, and once one was not answered the others
+    follow slowly: a limit lets those pass, loss does not.  Once a hop
     farther away has answered, a nearer one is hurried: its tries follow
     quickly, and it is given up some time after the time the farther one
     took, sooner if it is all that is waited for.
@@ -2295,6 +2366,7 @@ class Series(object):
 
     FLOOR = 0.08        # seconds a hurried hop has for its last try,
     LEISURE = 0.3       # and while the full-ttl probe is waited for anyway
+    PACE = 1.1          # seconds in which a limit allows one more answer
 
     def __init__(self, first=1, last=30, wait=2.0, queries=1, retries=2,
                  gap=5, parallel=16, full_retries=None, one_flow=False,
@@ -2422,6 +2494,19 @@ class Series(object):
             return self.parallel
         return min(self.parallel, self.method.most)
 
+    @property
+    def usual(self):
+        """The longest time that an answer needs, in seconds: not that of one
+        for which the kernel, or the host, had to repeat a segment."""
+        times = [min(probe.answer.rtt or 0 for probe in state.answered)
+                 for state in self.states if state.answered]
+        return max(times) if times else self.slowest
+
+    @property
+    def counting(self):
+        """True if it is counted what is lost."""
+        return self.queries > FEW_QUERIES and not self.one_flow
+
     @staticmethod
     def needs_more(state):
         """True if an extra try is due, and nothing farther has answered."""
@@ -2444,7 +2529,11 @@ class Series(object):
     def tries(self, state):
         if state is self.full:
             return 1 + self.full_retries
-        return self.queries + self.retries
+        if not self.counting:
+            return self.queries + self.retries
+        if state.answered:
+            return self.queries
+        return min(self.queries, 3 * (1 + self.retries))
 
     def next_try(self, state):
         """Return when to send again, None if there is no try left."""
@@ -2453,6 +2542,10 @@ class Series(object):
             return None
         if len(state.probes) >= self.tries(state):
             return state.extra if self.needs_more(state) else None
+        if self.counting and state.answered and any(
+                not probe.answer and not probe.gone
+                for probe in state.probes):
+            return last.sent + self.PACE
         if last.answer or last.gone:
             return last.sent
         spacing = self.wait / (self.retries + 1)
@@ -2476,9 +2569,16 @@ class Series(object):
         if state.beyond:
             return min(limit, last + max(1.5 * (self.slowest or 0),
                                          self.FLOOR))
+        if self.counting and state.answered and state is not self.full:
+            if len(state.probes) < self.tries(state):
+                return last + self.PACE + self.wait
+            return last + min(self.wait,
+                              self.LEISURE + 2 * (self.usual or 0))
         if state.farther is not None and not state.answered and \
                 len(state.probes) >= self.tries(state):
             floor = self.FLOOR if self.full.settled else self.LEISURE
+            if self.counting:
+                floor = self.PACE       # the others take their time, too
             limit = min(limit, last + max(state.farther * 1.2 + 0.01, floor))
         return limit
 
@@ -2868,8 +2968,9 @@ class Engine(object):
             stamped = reply.received - probe.sent_at
             if 0 <= stamped < elapsed:
                 elapsed = stamped
-        return reply._replace(outcome=outcome, error=reason,
-                              rtt=method.rtt(probe, reply, elapsed))
+        answer = reply._replace(outcome=outcome, error=reason,
+                                rtt=method.rtt(probe, reply, elapsed))
+        return method.count_sent(probe, answer, elapsed)
 
     def answer(self, flight, answer):
         """Note the answer to a probe, and what has to be done then."""
@@ -2944,7 +3045,8 @@ class Engine(object):
             method = series.method
             if method.repeats and not probe.answer and not probe.renewed \
                     and now >= probe.sent + method.repeats:
-                fast = series.slowest is not None and series.slowest < 0.5
+                usual = series.usual if series.counting else series.slowest
+                fast = usual is not None and usual < 0.5
                 if probe.real or not fast:
                     method.renew(probe)
                 else:           # a fresh probe is worth more
@@ -2998,6 +3100,8 @@ class Engine(object):
                 self.forget(series.method, probe)
 
     def forget(self, method, probe):
+        if probe.closed is None:
+            probe.closed = self.clock()
         if probe.sock not in (None, method.sock):
             number = probe.sock.fileno()
             if self.watched.pop(number, None):
@@ -3194,17 +3298,21 @@ def make_hop(series, state, show, forged=(), now=None, sight="addresses"):
     aim = series.aim
     answers = [understand(complete(probe), aim, forged)
                for probe in state.answered]
-    probes = [probe for probe in state.probes if not probe.gone]
+    usual = series.usual or 0
+    # One that was closed at once, as another was answered, is not lost.
+    probes = [probe for probe in state.probes if not probe.gone and (
+        probe.answer or probe.closed is None or not state.answered or
+        probe.closed - probe.sent > 0.003 + 1.5 * usual)]
     if now is not None:         # one that was sent just now may be answered
-        late = now - 0.3 - 2 * (series.slowest or 0)
+        late = now - 0.3 - 2 * usual
         probes = [probe for probe in probes
-                  if probe.answer or probe.sent < late]
+                  if probe.answer or probe.closed or probe.sent < late]
     lost = [probe for probe in probes if not probe.answer]
     name = show.names and show.names.get(state.address)
     return Hop(state.ttl, aim.method, aim.port, aim.target.address,
                tuple(answers), name, show.destination,
                aim.target.family.version, bool(show.verbose), False,
-               len(probes), len(lost), sight == "nothing")
+               len(probes), len(lost), show.queries, sight == "nothing")
 
 
 def understand(answer, aim, forged):
@@ -5225,8 +5333,26 @@ def judge_reached(case, best):
     elif answer.outcome in FORGED[path.aim.method] and path.complete and \
             path.refusal is None and path.own_address != path.address:
         reasons.append(reason("unconfirmed", address=path.address))
+    reasons += find_repeats(path)
     return Verdict(REACHED_VERDICTS[answer.outcome], answer.address,
                    reasons=reasons)
+
+
+def find_repeats(path):
+    """Return the reason that says that the real connection needed more than
+    one SYN; none if the path is so slow that it proves no loss."""
+    answer = path.full.answer
+    if any((each.rtt or 0) > TcpMethod.repeats
+           for hop in [path.full] + path.routers for each in hop.answers):
+        return []
+    if "syn-repeated" in answer.flags:
+        return [reason("syn-repeated", count=answer.syns)]
+    if "syn-late" in answer.flags:
+        return [reason("syn-late")]
+    if path.aim.method == "tcp" and path.complete and path.full.lost and \
+            not path.full.answers:
+        return [reason("syn-unanswered")]
+    return []
 
 
 def find_contradictions(path):
@@ -5242,8 +5368,6 @@ def find_contradictions(path):
         return [reason("refused-later")]
     if last and path.open_ended:
         return [reason("refused-from", ttl=path.end)]
-    if path.complete and path.full.lost and not path.full.answers:
-        return [reason("full-lost", path=path)]
     others = set(answer.address or "?" for hop in (path.full,) + path.hops
                  for answer in hop.answers
                  if answer.outcome in ("prohibited", "unreachable"))
@@ -5829,28 +5953,159 @@ def check_way_back(case, verdict, look):
         yield finding("asymmetric", hop.ttl, "way-back", hop=hop, back=back)
 
 
-def check_loss(case, verdict, look):
-    """A router that limits its ICMP, as against loss: by what the hops
-    behind it answer.  A port-unreachable may be limited, too."""
-    found, sound, behind = [], 0, 0
-    for hop in reversed(lone_hops(case.path)):
-        if hop.lost and not sound or hop.lost > 1 and sound > 4:
-            found.insert(0, hop)
-            behind = sound
-        elif hop.lost or found and not behind:
-            break
+# Of how many probes to a Hop, and what became of them.
+Count = namedtuple("Count", "hop sent lost")
+
+
+def count_hops(path, verdict):
+    """Return the Counts of the hops that have answered, in ttl order; the
+    destination's with the SYNs of the real connection."""
+    counts = []
+    for hop in lone_hops(path):
+        sent, lost = hop.sent, hop.lost
+        if hop.reached and not hop.more and path.full.answer.syns:
+            again = verdict.facts("syn-repeated")
+            lost += again["count"] - 1 if again else 0
+            sent += again["count"] if again else 1
+        counts.append(Count(hop, sent, lost))
+    return counts
+
+
+def add_up(counts):
+    """Return the Count of several hops together."""
+    return Count(None, sum(one.sent for one in counts),
+                 sum(one.lost for one in counts))
+
+
+def choose(count, some):
+    """Return in how many ways some of so many can be chosen."""
+    ways = 1
+    for number in range(some):
+        ways = ways * (count - number) // (number + 1)
+    return ways
+
+
+def chance(these, others):
+    """Return how likely it is that at least so many of all that is lost fell
+    on these by chance (Fisher's exact test)."""
+    lost = these.lost + others.lost
+    ways = sum(choose(these.sent, number) *
+               choose(others.sent, lost - number)
+               for number in range(these.lost, min(these.sent, lost) + 1))
+    return ways / choose(these.sent + others.sent, lost)
+
+
+# Parts that may be lost; the first few also by routers before the loss, one
+# in so many of which limits its ICMP, to any part.
+PARTS = [0.001, 0.02, 0.05, 0.1] + [number / 20 for number in range(3, 20)]
+FEW_PARTS, LIMITED = 4, 0.05
+
+
+def likelihood(one, part, sure):
+    """Return the logarithm of how likely a Count is, if this part is lost;
+    a router, which is not sure, may limit its ICMP instead."""
+    value = choose(one.sent, one.lost) * part ** one.lost * \
+        (1 - part) ** (one.sent - one.lost)
+    if not sure:
+        value = (1 - LIMITED) * value + LIMITED / (one.sent + 1)
+    return math.log(max(value, 1e-300))
+
+
+def locate_loss(counts):
+    """Return between which two of the hops loss begins, as (a, b): it lies
+    behind the first a of the counts and before those from number b on.
+
+    Every place is tried: the hops before it lose a few of the probes, those
+    behind it a greater part, the last of them, the host, for sure.
+    Places thirty times less likely than the best are excluded.
+    """
+    table = [[likelihood(one, part, one is counts[-1]) for part in PARTS]
+             for one in counts]
+    values = []
+    for place in range(len(counts)):
+        near = [sum(column) for column in zip(*table[:place])] or [
+            0.0 for _ in PARTS]
+        far = [sum(column) for column in zip(*table[place:])]
+        values.append(max(
+            max(near[:min(FEW_PARTS, number // 2 + 1)]) + far[number]
+            for number in range(1, len(PARTS))))
+    able = [place for place, value in enumerate(values)
+            if value > max(values) - math.log(30)]
+    return min(able), max(able)
+
+
+def find_limited(counts, rare):
+    """Return the Counts of hops that lose while next to nothing behind them
+    does, and that of all behind them: they limit their ICMP.  What is less
+    likely than `rare` is no chance."""
+    limited, found, behind = [], None, Count(None, 0, 0)
+    for one in reversed(counts):
+        if one.lost > 1 and behind.lost * 20 <= behind.sent and \
+                chance(one, behind) < rare:
+            limited.insert(0, one)
+            found = found or behind
         else:
-            sound += hop.sent
-    if not found:
-        return
-    if behind:
-        yield finding("rate-limit", found[0].ttl, "limited", hops=found,
-                      behind=behind)
-    elif look.options.queries > 2 and len(found) > 1 and \
-            found[-1].reached and \
-            found[-1].outcome != "port-unreachable" and \
-            sum(hop.lost for hop in found) > 2:
-        yield finding("loss", found[0].ttl, "lost", hops=found)
+            behind = add_up([behind, one])
+    if not counts or counts[-1].lost:
+        return [], None
+    return limited, found
+
+
+def find_loss(path, counts):
+    """Return the Finding of what is lost on the way to the destination, in a
+    list: the answers of the routers, which may be limited, prove none."""
+    host = counts[-1]
+    if host.hop.outcome == "port-unreachable" or host.lost < 2:
+        return []               # limited as well, or by chance
+    first, last = locate_loss(counts)
+    near = add_up([one for one in counts[:first]
+                   if chance(one, host) > 0.05])
+    far = host
+    between = add_up(counts[last:-1])
+    if chance(between, host) < 0.05 or first and chance(host, near) > 0.05:
+        first, last = 0, len(counts) - 1
+    if first or last < len(counts) - 1:     # those that lose like the host
+        far = add_up([one for one in counts[last:] if one is host or
+                      chance(one, host) > 0.05])
+    after = counts[first - 1].hop if first else None
+    divided = any(len(set(answer.address for answer in hop.answers)) > 1
+                  for hop in path.shown)
+    return [finding("loss", counts[last].hop.ttl, "lost", count=far,
+                    after=after, before=counts[last].hop, divided=divided)]
+
+
+def find_unanswered(counts, reached):
+    """Return the Finding, in a list, of probes that were not answered at
+    several hops: so few show neither a part nor a place."""
+    counts = [one for one in counts
+              if one.hop.outcome != "port-unreachable"]    # limited as well
+    missing = [one for one in counts if one.lost]
+    host = counts[-1] if counts else None
+    if host not in missing or not reached or not host.hop.reached:
+        host = None
+    if len(missing) < 2 and not (host and host.lost > 1):
+        return []               # one may be a router's, or chance
+    return [finding("loss", missing[0].hop.ttl, "missing", host=host,
+                    count=add_up(counts), hops=len(missing))]
+
+
+def check_loss(case, verdict, look):
+    """Is anything lost, and from where on; or does a router just limit its
+    ICMP?  By what the hops behind it answer, and the destination."""
+    counts = count_hops(case.path, verdict)
+    few = look.options.queries <= FEW_QUERIES
+    limited, behind = find_limited(counts, 0.03 if few else 0.001)
+    if limited:
+        yield finding("rate-limit", limited[0].hop.ttl, "limited",
+                      counts=limited, behind=behind)
+    found = []
+    if not few and counts and verdict.reached and counts[-1].hop.reached:
+        found = find_loss(case.path, counts)
+    if few and (look.lead or case.path.aim.flow is not None):
+        found = find_unanswered([one for one in counts
+                                 if one not in limited], verdict.reached)
+    for each in found:
+        yield each
 
 
 def check_deaf(case, verdict, look):
@@ -6020,7 +6275,7 @@ def suggest(case, verdict, found):
     path, names = case.path, [each.name for each in verdict.reasons]
     if not path.complete:
         return []
-    if "full-lost" in names or "other-flow" in names or \
+    if "syn-unanswered" in names or "other-flow" in names or \
             "other-routers" in names:
         return [["--flows=8"]]
     if any(each.name == "connections" and not each.facts["control"]
@@ -6064,6 +6319,18 @@ def hops_from(path, ttl):
 
 
 # Of several ports or flows together: lists of cases and their verdicts
+
+def check_syns(cases, verdicts):
+    """Ports or flows whose real connection needed more than one SYN, which
+    the table has no room for."""
+    again = [case.path.aim.flow or case.path.aim.port
+             for case, verdict in zip(cases, verdicts)
+             if verdict.reached and verdict.facts("syn-repeated")]
+    if not again:
+        return []
+    return [finding("loss", None, "syns", ports=again, count=len(cases),
+                    flows=cases[0].path.aim.flow is not None)]
+
 
 def check_ports(cases, verdicts):
     """Silent ports beside others whose refusal is an ICMP error: those may
@@ -6172,6 +6439,10 @@ def say_unsure(control):
     return "is %s%s, by %s or in its name" % (word, at_ttl, control.address)
 
 
+def say_times(count):
+    return "twice" if count == 2 else "%d times" % count
+
+
 def say_nearer(ttl, control, place):
     """Return what shows that an answer was not the destination's."""
     if place and place.ttl > ttl:
@@ -6195,7 +6466,6 @@ CLAUSES = {
     "handshake-only": ("; ", lambda after: "only the handshake is proven" + (
                        ": nothing came within %g s" % round(after, 1)
                        if after else "")),
-    "full-lost": ("; but ", lambda path: say_full_lost(path)),
     "reset-nearer": ("; but ", "a device on the way reset the probe with "
                                "ttl {ttl}"),
     "refused-later": ("; but ", "further connections were refused meanwhile, "
@@ -6211,6 +6481,12 @@ CLAUSES = {
     "perhaps-icmp": ("; ", "it may be an ICMP error, which is not visible "
                            "to this user"),
     "reply-ttl": (", ", "and the reset arrives with ttl {ttl}"),
+    "syn-repeated": ("; ", lambda count: "its SYN had to be sent %s" %
+                     say_times(count)),
+    "syn-late": ("; ", "it took so long that its SYN may have been sent more "
+                       "than once"),
+    "syn-unanswered": ("; but ", "only a probe with a small ttl was "
+                       "answered: the connection itself was not, in time"),
     "own-firewall": (" ", "(its own firewall)"),
     "or-behind": (" ", "(or by a router behind it, to which it forwards this "
                        "port)"),
@@ -6288,14 +6564,6 @@ CLAUSES = {
                   "firewall may demand: test it with -S %d%s" % (
                       who, port, port, " as root" * (port < 1024))),
 }
-
-
-def say_full_lost(path):
-    """Return what it means that probes with a small ttl got there and
-    those with the full ttl did not."""
-    what = "probes" if path.aim.method != "tcp" else "connections"
-    return "%d of the %s got no answer: some are lost, by chance, a limit " \
-        "or on one of several paths" % (path.full.lost, what)
 
 
 def say_no_farther(controls, path):
@@ -6682,9 +6950,72 @@ def say_tos(old, new, hop, before, marks):
     return text
 
 
-def say_counts(hops):
-    return ", ".join("%s answered %d of %d probes" % (
-        say_place(hop), hop.sent - hop.lost, hop.sent) for hop in hops)
+def say_limited(counts, behind):
+    """Return who limits its ICMP, and what shows it."""
+    words = ", ".join("%s answered %d of %d probes" % (
+        say_router(one.hop), one.sent - one.lost, one.sent)
+        for one in counts)
+    if len(counts) > 3:
+        words = "hops %s answered %d of %d probes" % (
+            format_ports([one.hop.ttl for one in counts]),
+            sum(one.sent - one.lost for one in counts),
+            sum(one.sent for one in counts))
+    part = "all %d" % behind.sent
+    if behind.lost:
+        part = "%d of %d" % (behind.sent - behind.lost, behind.sent)
+    return "%s: ICMP is limited there rather than lost: %s probes to what " \
+        "lies behind were answered" % (words, part)
+
+
+def say_router(hop):
+    """Return a Hop in words, also if several routers answered there."""
+    several = len(set(answer.address for answer in hop.answers))
+    if several > 1:
+        return "hop %d (%d routers)" % (hop.ttl, several)
+    return say_place(hop)
+
+
+def say_part(count):
+    """Return how much is lost: of many about which part."""
+    text = "%d of %d" % (count.lost, count.sent)
+    if count.sent < 40:
+        return text
+    percent = 100 * count.lost / count.sent
+    step = 5 if percent >= 10 else 1
+    return "about %d %% (%s)" % (int(percent / step + 0.5) * step, text)
+
+
+def say_lost(count, after, before, divided):
+    """Return how much is lost, and from where on."""
+    text = "%s probes, or their answers, are lost" % say_part(count)
+    if "%" in text:
+        text = "%s of the probes, or of their answers, are lost" % say_part(
+            count)
+    start = say_router(after) if after else "this host"
+    if not before.reached:
+        text += " from between %s and %s on, up to the destination" % (
+            start, say_router(before))
+    elif after:
+        text += " between %s and %s itself, hop %d, or it does not answer " \
+            "them all" % (start, before.address, before.ttl)
+    else:
+        text += " on the way to %s; the answers of the hops do not show " \
+            "where" % before.address
+    if divided:
+        text += "; the path has branches (--flows=8 tells if one of them " \
+            "loses all)"
+    return text
+
+
+def say_missing(count, hops, host):
+    """Return how many probes were not answered, and what that can mean."""
+    text = "%d of %d probes were not answered" % (count.lost, count.sent)
+    if host is None:
+        return text + ", at %d hops: packets are lost, or routers limit " \
+            "their ICMP (-q 20 tells)" % hops
+    return text + ", of those to %s itself %d of %d: packets are lost on " \
+        "the way, or dropped there (-q 20 may tell)" % (
+            host.hop.address, host.lost, host.sent)
 
 
 def say_flows_part(ttl, ways, first, before, lost):
@@ -6848,11 +7179,13 @@ FINDINGS = {
     "way-back": lambda hop, back: "replies from %s on come back over about "
                 "%d hops, not %d: past hidden hops, or by another way with "
                 "other firewalls" % (say_place(hop), back, hop.ttl),
-    "limited": lambda hops, behind: "%s: ICMP is limited there rather than "
-               "lost: all %d probes to what lies behind were answered" % (
-                   say_counts(hops), behind),
-    "lost": lambda hops: "%s: packets are lost on the way (--flows=8 tells "
-            "if on one path only)" % say_counts(hops),
+    "limited": say_limited,
+    "lost": say_lost,
+    "missing": say_missing,
+    "syns": lambda ports, count, flows: "the SYN had to be sent more than "
+            "once for %s %s (%d of %d)" % (
+                noun_for(len(ports), "flow" if flows else "port"),
+                format_ports(ports), len(ports), count),
     "deaf": "{text}",
     "limit": say_limit,
     "flows-part": say_flows_part,
@@ -7611,6 +7944,8 @@ class Traceroute(object):
             family = check_flows(cases, plain)
         elif len(cases) > 1:
             family = check_ports(cases, plain)
+        if len(cases) > 1:
+            family += check_syns(cases, plain)
         for number, case in enumerate(cases):
             look = Look(self.options, run is not None and self.raw_only,
                         number == 0, run.lead.mtu if run else None,

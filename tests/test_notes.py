@@ -1,4 +1,4 @@
-"""What changed on the way: ICMP extensions, NAT, TOS, detours, loops, limits.
+"""What changed on the way: ICMP extensions, NAT, TOS, detours, loops.
 
 Not tested here: real MPLS (the kernels at hand can not route it), RFC 5837
 interfaces from real routers, and real load balancers.
@@ -360,50 +360,6 @@ class FindingTests(unittest.TestCase):
             findings([make_hop(1, reply_ttl=reply_ttl),
                       make_hop(255, reply_ttl=reply_ttl)])
 
-    def test_router_that_limits_its_icmp_is_told_from_loss(self):
-        hops = [make_hop(1, sent=3), make_hop(2, sent=4, lost=2),
-                make_hop(3, sent=3), make_hop(4, sent=5, lost=3),
-                silent(5, 5),
-                make_hop(6, sent=3), end(7, sent=3)]
-        self.assertEqual(findings(hops, queries=3), [(
-            "rate-limit", 2, "hop 2 (10.0.2.1) answered 2 of 4 probes, hop 4 "
-            "(10.0.4.1) answered 2 of 5 probes: ICMP is limited there rather "
-            "than lost: all 9 probes to what lies behind were answered")])
-
-    def test_single_lost_answer_is_neither_limit_nor_loss(self):
-        good = [make_hop(ttl) for ttl in range(1, 10)]
-        for at in range(9):
-            hops = list(good)
-            hops[at] = make_hop(at + 1, sent=2, lost=1)
-            self.assertEqual(findings(hops + [end(10)]), [])
-
-    def test_limit_is_not_proven_by_few_or_lossy_hops_behind(self):
-        limited = make_hop(2, sent=3, lost=2)
-        self.assertEqual(findings([make_hop(1), limited, end(3)]), [])
-        self.assertEqual(findings([make_hop(1), limited] + [
-            make_hop(ttl, sent=3) for ttl in (3, 4, 5)] + [
-                end(6, sent=2, lost=1)]), [])
-
-    def test_loss_up_to_the_destination_is_found(self):
-        hops = [make_hop(1, sent=5), make_hop(2, sent=5),
-                make_hop(3, sent=7, lost=2), end(4, sent=6, lost=1)]
-        self.assertEqual(findings(hops, queries=5), [(
-            "loss", 3, "hop 3 (10.0.3.1) answered 5 of 7 probes, hop 4 "
-            "(198.51.100.7) answered 5 of 6 probes: packets are lost on the "
-            "way (--flows=8 tells if on one path only)")])
-
-    def test_loss_is_not_claimed_without_proof(self):
-        lossy = [make_hop(1, sent=5), make_hop(2, sent=7, lost=2)]
-        for hops, queries in (
-                (lossy + [end(3, sent=6, lost=1)], 2),
-                (lossy + [make_hop(3, sent=6, lost=3)], 5),
-                (lossy + [end(3, "port-unreachable", sent=6, lost=3)], 5),
-                (lossy[:1] + [end(2, sent=6, lost=4)], 5),
-                (lossy + [silent(3, 3)],
-                 5)):
-            self.assertEqual(findings(hops, queries=queries), [])
-
-
 class LoopTests(unittest.TestCase):
 
     def find(self, names):
@@ -552,13 +508,6 @@ class TestEmulatedPath(NotesCase, test_live.PathCase):
         trace = self.trace(destination, "-U")
         self.assertEqual(self.kinds(trace), ["asymmetric"])
         self.assertEqual(trace["findings"][0]["hop"], 4)
-
-    def test_router_of_one_answer_is_said_to_limit_them(self):
-        destination = self.make(routers=6, delay=0.01, hops={
-            3: {"rate": 0.01}})
-        trace = self.trace(destination, "-I", "-q3", "-w0.9")
-        self.assertEqual(self.kinds(trace), ["rate-limit"], trace)
-        self.assertEqual(trace["findings"][0]["hop"], 3)
 
     def test_loop_ends_the_trace_and_is_named(self):
         # One router has one way back, however often it is met.

@@ -508,6 +508,8 @@ LETTERS = {
     "o": exceeded(2)._replace(responder="10.9.9.9"), "u": UNSEEN,
     "n": UNSEEN_NO, "l": make_answer("unreachable", error="No route"),
     "T": opened(flags=("reset-at-once",)),
+    "S": opened(flags=("syn-repeated",), syns=2),
+    "L": opened(flags=("syn-late",)),
     "a": exceeded(3, reply_ttl=253), "b": exceeded(4, reply_ttl=252),
     "c": REFUSED._replace(reply_ttl=253),
     "d": exceeded(3)._replace(responder=DESTINATION)}
@@ -567,6 +569,9 @@ reached | O/rrO ./rrrrr+icmp   | open host - -  |
 reached | O/rrO E/rorrrE+icmp  | open host - -  |
 reached | O/rrO O/rrddO        | open host - -  |
 reached | O/rrO+limited E/rrrrrE+icmp | open host - - |
+reached | S/rrrO               | open host - -  | syn-repeated
+reached | L/rrrO               | open host - -  | syn-late
+reached | ./rrrO               | open host - -  | syn-unanswered
 reached | E/rrrE+icmp          | answered host - - |
 reached | R/rrrR               | refused host - - |
 reached | C/rrrC+udp           | refused host - - |
@@ -936,6 +941,11 @@ SENTENCES = (
     # Hop 4 lies behind the one in whose place somebody refused.
     ("O/rrRrO", OPEN + ", more than 2 hops away; but from ttl 3 on further "
      "connections were refused, by it or by a device on the way"),
+    ("S/rrrO", OPEN + ", 4 hops away; its SYN had to be sent twice"),
+    ("L/rrrO", OPEN + ", 4 hops away; it took so long that its SYN may have "
+     "been sent more than once"),
+    ("./rrrO", OPEN + ", 4 hops away; but only a probe with a small ttl was "
+     "answered: the connection itself was not, in time"),
     # `nc -l` takes the first connection and refuses the next.
     ("O/R", OPEN + ", more than 0 hops away; but from ttl 1 on further "
      "connections were refused, by it or by a device on the way"),
