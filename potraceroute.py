@@ -4231,6 +4231,9 @@ def find_names(data):
 # 15 Path MTU
 # ---------------------------------------------------------------------------
 
+MTU_PORT = 33434        # most likely closed
+
+
 class SizeQueue(ErrorQueue):
     """For sockets that never fragment and pay no heed to an MTU the kernel
     has learned; Reply.data is the MTU an ICMP error tells."""
@@ -4258,10 +4261,15 @@ class PathMtu(object):
     """Finds the largest packet that gets to the destination, in bytes.
 
     Who finds one too big tells the MTU (RFC 1191, RFC 8201); where nobody
-    does, 16 sizes at once narrow it down.
+    does, 16 sizes at once narrow it down.  That is for ICMP echo.  A host
+    limits its other answers (Linux: 6 at once, then one a second), and so
+    does a router: where only these come one size at a time is asked, of the
+    usual ones first; who is silent for a limit is found out by confirm().
 
     low, high  the largest that gets there, the smallest that does not
     why        Reply that refused `high`, None if nothing came
+    echo       False if this user may not send ICMP echo
+    sparing    one size at a time
     end        ttl asked at; if the destination is silent, the last hop's
     lost_between  (last ttl that `high` gets to, next ttl that `low` gets to)
     found      low is the path MTU
@@ -4270,7 +4278,14 @@ class PathMtu(object):
 
     LEAST = {4: 68, 6: 1280}        # RFC 791 3.2, RFC 8200 5
     HEADERS = {4: 28, 6: 48}        # with that of UDP or ICMP
-    supported = True
+    # Of Ethernet, PPPoE, tunnels and VPNs
+    USUAL = (576, 1000, 1200, 1280, 1300, 1340, 1360, 1380, 1400, 1412, 1420,
+             1430, 1440, 1450, 1460, 1476, 1480, 1492, 1500)
+    PATIENCE = 10                   # seconds for one size at a time
+    GRACE = 0.1                     # for an echo reply behind another answer
+    PACE = 1.1                      # an answer a second is what a host gives
+    supported = echo = True
+    sparing = False
 
     def __init__(self, run, port, path):
         self.run, self.target = run, port.aim.target
@@ -4301,7 +4316,7 @@ class PathMtu(object):
             size = self.mss + self.header + 12
             self.offers_more = size >= info.pmtu
 
-    def send(self, sizes, last=0, wait=None):
+    def send(self, sizes, last=0, wait=None, tries=3, enough=None):
         """Ask by packets of some sizes, with the ttl `end` and with 1 to
         `last`, what becomes of them; `heard` holds the answers.  The big
         ones go first, before the small use up what a router may answer."""
@@ -4309,34 +4324,46 @@ class PathMtu(object):
         self.heard = dict((size, []) for size in sizes)
         for size in sorted(self.heard, reverse=True):
             payload = (b"\0" * 64 + os.urandom(size))[:size - self.header]
-            for name, port in ("icmp", None), ("udp", 33434):
+            for name, port in ("icmp", None), ("udp", MTU_PORT):
                 aim = run.lead.aim.other(name, port, payload=payload)
                 try:
                     method = METHODS[name](aim.target, SizeQueue())
                 except RunError:        # no ICMP echo for this user
+                    self.echo = False
                     continue
                 method.by_ping = True           # see SizeQueue.receive()
                 series.append(Series(
-                    1, last, wait or self.wait, gap=0, parallel=64, aim=aim,
-                    method=method, full_ttl=self.end))
+                    1, last, wait or self.wait, retries=tries - 1, gap=0,
+                    parallel=64, aim=aim, method=method, full_ttl=self.end))
                 run.engine.add(series[-1])
                 self.heard[size].append(series[-1])
-        yield lambda: all(one.done for one in series) or all(
-            self.fate(size) for size in self.heard)
+        enough = enough or (lambda: all(
+            self.fate(size) for size in self.heard))
+        yield lambda: all(one.done for one in series) or enough()
         for one in series:
             run.engine.retire(one)
+            for state in one.all_states:    # whom the trace has not heard
+                if state.outcome == "time-exceeded" and state.address:
+                    self.places.setdefault(state.ttl, state.address)
 
     def reach(self, size):
         """Return the ttls at which an answer shows the arrival."""
         ttls = []
         for series in self.heard[size]:
             for state in series.all_states:
-                if state.reached:
+                if state.reached or self.is_own_refusal(state.answer):
                     ttls.append(DEFAULT_TTL)
                 elif state.outcome == "time-exceeded" and \
                         state.ttl < DEFAULT_TTL:        # else it is a loop
                     ttls.append(state.ttl)
         return ttls
+
+    def is_own_refusal(self, answer):
+        """True if the host's own firewall rejects the packet: it got there.
+        """
+        return answer.outcome in ("prohibited", "unreachable") and \
+            answer.address == self.target.address and \
+            self.too_big != (answer.icmp_type, answer.icmp_code)
 
     def fate(self, size):
         """Return True if a packet arrived, else the Reply of who found it
@@ -4351,19 +4378,41 @@ class PathMtu(object):
                     return answer
         return None
 
-    def search(self):
-        """Find end, low, high and why; `found` tells if that came off."""
-        self.end, self.low, self.high = DEFAULT_TTL, self.least, 65536
-        self.why, self.found = NO_REPLY, False
-        yield self.send([self.low], self.last)
+    def find_end(self):
+        """Find how far small packets get, and by what that is known."""
+        self.end, self.low = DEFAULT_TTL, self.least
+        # What the trace has asked may have used up a host's answers.
+        yield self.send([self.low], self.last, max(self.wait, 2 * self.PACE),
+                        enough=self.hears_enough)
         self.end = max(self.reach(self.low) or [0])
+        self.sparing = not self.hears_echo()
+
+    def hears_echo(self):
+        """True if the least packet was answered by an echo reply."""
+        return any(series.full.outcome == "echo-reply"
+                   for series in self.heard[self.low])
+
+    def hears_enough(self):
+        """True if the least packet has arrived and an echo reply has come,
+        or would have."""
+        full = [series.full for series in self.heard[self.low]
+                if series.full.answered]
+        return self.fate(self.low) is True and (self.hears_echo() or any(
+            self.run.clock() > state.probes[-1].sent + self.GRACE +
+            2 * (state.answer.rtt or 0) for state in full))
+
+    def search(self):
+        """Find low, high and why; `found` tells if that came off."""
+        self.high, self.why, self.found = 65536, NO_REPLY, False
         sizes, told = [1500, 1501, 9000, 9001, 65535], 0
-        while self.end:
-            yield self.send(sizes + [self.low])
+        while not self.late:
+            known = [] if self.sparing else [self.low]
+            yield self.send(sizes + known, wait=self.pace)
             passed = [size for size in self.heard if self.fate(size) is True]
-            if not passed:
+            if known and not passed:
                 return
-            self.low = max(passed)
+            self.spent += len(passed)
+            self.low = max(passed + [self.low])
             bad = [size for size in sizes if size > self.low]
             if bad:
                 self.high = min(bad)
@@ -4374,15 +4423,29 @@ class PathMtu(object):
             if mtu == self.low or self.high - self.low < 2:
                 self.found = True
                 return
-            step = (self.high - self.low - 2) // 16 + 1
-            sizes = list(range(self.low + step, self.high, step))
+            sizes = self.choose_sizes()
             if self.low < mtu < self.high and told < 8:
                 sizes, told = [mtu], told + 1
 
+    def choose_sizes(self):
+        """Return the sizes between low and high to ask next."""
+        if not self.sparing:
+            step = (self.high - self.low - 2) // 16 + 1
+            return list(range(self.low + step, self.high, step))
+        usual = [size for size in self.USUAL if self.low < size < self.high]
+        if usual:
+            return [usual[len(usual) // 2]]
+        if self.low in self.USUAL:
+            return [self.low + 1]
+        return [(self.low + self.high) // 2]
+
     def confirm(self):
-        """Look where `high` gets lost; what is lost has to stay lost."""
-        yield self.send([self.low, self.high], self.last,
-                              max(2, self.wait))
+        """Look where `high` gets lost; what is lost has to stay lost.  Of
+        an answer a second the big packet, sent first, has the first."""
+        wait, tries = max(2, self.wait), 3
+        if self.sparing:
+            wait, tries = 2 * wait, 6
+        yield self.send([self.low, self.high], self.last, wait, tries)
         here = max(self.reach(self.high) or [0])
         beyond = [ttl for ttl in self.reach(self.low) if ttl > here]
         self.found = False
@@ -4391,14 +4454,32 @@ class PathMtu(object):
 
     def find(self):
         """Find all of it, by up to three tries."""
-        for _ in range(3):
+        yield self.find_end()
+        self.spent, self.began = 0, self.run.clock()
+        for _ in range(3 if self.end else 0):
             self.lost_between = None
             yield self.search()
             if self.found and not self.why:
                 yield self.confirm()
-            if self.found or not self.end:
+            if self.found or self.late:
                 break
+            self.sparing = True
         self.done = True
+
+    @property
+    def late(self):
+        """True if one size at a time has taken long enough."""
+        return self.sparing and \
+            self.run.clock() > self.began + self.PATIENCE
+
+    @property
+    def pace(self):
+        """Seconds after which a size has got no answer: those heard may
+        have been all that a host gives for now."""
+        saved = (self.run.clock() - self.began) / self.PACE - self.spent
+        if self.sparing and saved < 1:      # the last of three tries has one
+            return max(self.wait, 1.5 * self.PACE)
+        return self.wait
 
     @property
     def size(self):
@@ -5471,28 +5552,42 @@ def say_tls(tls):
 def say_mtu(mtu, path, hop):
     """Return the path MTU, and who or what limits it."""
     text = "path MTU %d" % mtu.low if mtu.found else "path MTU unknown"
-    if mtu.end < DEFAULT_TTL:
-        if mtu.end:
-            text += " as far as " + say_mtu_place(mtu, path, mtu.end)
-        text += ": neither ICMP echo nor a closed UDP port answers"
-    elif not mtu.found:
-        text += ": too many answers are missing; packets of %d bytes get " \
-            "through" % mtu.low
+    if 0 < mtu.end < DEFAULT_TTL:
+        text += " as far as " + say_mtu_place(mtu, path, mtu.end)
+    clauses = []
     if mtu.lost_between:
-        return text + say_black_hole(mtu, path)
-    if mtu.found and mtu.why and mtu.why.address:
-        return text + ": %s says %s, with MTU %d" % (
+        clauses.append(say_black_hole(mtu, path))
+    elif mtu.found and mtu.why and mtu.why.address:
+        clauses.append("%s says %s, with MTU %d" % (
             say_address(mtu.why.address, hop, path.address),
-            format_icmp(path.version, mtu.why), mtu.why.data)
-    if mtu.found and mtu.end == DEFAULT_TTL:
-        text += ", the whole way"
-    return text
+            format_icmp(path.version, mtu.why), mtu.why.data))
+    elif mtu.found and mtu.end == DEFAULT_TTL:
+        return text + ", the whole way"
+    return text + ": " + "; ".join(clauses + say_unmeasured(mtu))
+
+
+def say_unmeasured(mtu):
+    """Return clauses that say what is missing to know more."""
+    if mtu.end == DEFAULT_TTL and mtu.found:
+        return []
+    clauses = []
+    if mtu.end and not mtu.found:
+        clauses += ["too many answers are missing",
+                    "packets of %d bytes get through" % mtu.low]
+    if mtu.end < DEFAULT_TTL and mtu.echo:
+        clauses.append("neither ICMP echo nor a closed UDP port answers")
+    elif mtu.end < DEFAULT_TTL:
+        clauses.append("nothing answers at UDP port %d" % MTU_PORT)
+    if not mtu.echo:
+        clauses.append("needs ICMP echo: %s" % (SYSTEM.no_echo or
+                                                SYSTEM.cure))
+    return clauses
 
 
 def say_black_hole(mtu, path):
     """Return between which hops big packets vanish, and what to do."""
     hop, beyond = mtu.lost_between
-    text = ": bigger packets vanish between %s and %s, and nobody says why" \
+    text = "bigger packets vanish between %s and %s, and nobody says why" \
         ": a path MTU black hole" % (say_mtu_place(mtu, path, hop),
                                      say_mtu_place(mtu, path, beyond))
     if beyond == DEFAULT_TTL:
