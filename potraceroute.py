@@ -3224,7 +3224,7 @@ class Run(object):
     TICK = 0.01         # seconds between looks at what tells of no event
 
     def __init__(self, engine, aims, options, show, open_method,
-                 raw_only=False):
+                 raw_only=False, other_aim=None):
         self.engine, self.clock = engine, engine.clock
         self.options, self.show = options, show
         self.open_method, self.raw_only = open_method, raw_only
@@ -3234,6 +3234,9 @@ class Run(object):
         self.turns = 0
         self.checks = {}            # (first, last) -> list of Series
         self.scout = None           # the Series that shows where silence is
+        # The same port of the host's address of the other family, and the
+        # Series that has tried it; None if there is none.
+        self.other_aim, self.other = other_aim, None
         # What to compare with; always: also a port that is reached, as
         # something nearer may accept.
         wanted, self.control_port = decode_control(options.control)
@@ -3496,6 +3499,9 @@ def new_series(options, aim, method, first, last, full_ttl=0):
         full_ttl)
 
 
+# Outcomes with which nobody asks for another address
+WORKING = ("open", "data", "echo-reply")
+
 # When to try what, in parts of the wait.  A datagram to a closed port comes
 # late when the port under test is UDP: its answer may cost that port its own,
 # where a host limits them.
@@ -3523,7 +3529,9 @@ def trace_lead(run, port):
     """The first port, or the only one: the whole path."""
     check = run.ask(check_refusal(run, port))
     controls = run.ask(trace_controls(run, port, check))
-    yield lambda: check.done and controls.done and port.series.done
+    family = run.ask(try_other_family(run, port, check))
+    yield lambda: check.done and controls.done and family.done and \
+        port.series.done
     run.finish(port)
 
 
@@ -3564,6 +3572,44 @@ def trace_controls(run, port, check):
             yield lambda: run.turns > turn
     yield lambda: check.done and not needed() or all(
         control.done for control in port.controls)
+
+
+def try_other_family(run, port, check):
+    """Once the port does not answer well: does the host's address of the
+    other family?  One probe with the full ttl says so, while the port's own
+    wait goes on."""
+    full, wait = port.series.full, port.series.wait
+
+    def works():
+        return full.outcome in WORKING and port.refusal != "forged"
+
+    def fails():
+        return not works() and (
+            full.answered or full.probes and
+            run.clock() >= port.began + 0.5 * wait)
+
+    def over():
+        return works() and check.done and port.series.done
+
+    if run.other_aim is None or not run.kinds:      # --control=none
+        return
+    yield lambda: fails() or over()
+    if not fails():
+        return
+    try:
+        method = run.open_method(run.other_aim)
+    except RunError:
+        return
+    wait *= 0.75            # it ends with the controls
+    if full.reached:        # no need for patience: the host has answered
+        wait = min(wait, max(0.3, 4 * (full.answer.rtt or 0)))
+    series = Series(1, 0, wait, full_retries=0 if method.connects else None,
+                    aim=run.other_aim, method=method)
+    run.engine.add(series)
+    yield lambda: series.full.answered or series.done or works()
+    run.engine.retire(series)
+    if series.full.answered or series.done:
+        run.other = series
 
 
 def check_refusal(run, port):
@@ -4295,8 +4341,9 @@ class PathMtu(object):
         hops = list(path.shown)
         for control in port.controls:
             hops += run.freeze_series(control).shown
+        # The full ttl's answer may stand at the last hop known.
         self.places = dict((hop.ttl, hop.address) for hop in hops
-                           if hop.address)
+                           if hop.address and not hop.more)
         self.last = path.distance or max(self.places or [0]) + 1
         self.wait = min(run.options.wait_time, max(
             [0.6] + [4 * hop.rtt for hop in hops if hop.rtt]))
@@ -4961,8 +5008,10 @@ def judge_request(case):
 Finding = namedtuple("Finding", "kind hop name facts")
 
 # What a look at a case needs to know beside it.  raw_only: only a raw socket
-# hears the hops; lead: of several ports the first; mtu: a PathMtu or None.
-Look = namedtuple("Look", "options raw_only lead mtu")
+# hears the hops; lead: of several ports the first; mtu: a PathMtu or None;
+# other: the Path to the host's address of the other family, or None.
+Look = namedtuple("Look", "options raw_only lead mtu other")
+Look.__new__.__defaults__ = (None,)
 
 
 def finding(kind, at, what, **facts):
@@ -4984,6 +5033,20 @@ def check_proxy(case, verdict, look):
     if facts:
         yield finding("proxy", case.path.end, "proxy",
                       address=case.path.address, **facts)
+
+
+def check_family(case, verdict, look):
+    """What the host's address of the other family says, if this one does
+    not work."""
+    other, outcome = look.other, case.path.full.outcome
+    if not look.lead or other is None or (
+            outcome in WORKING and case.path.refusal != "forged"):
+        return
+    silent = other.full.outcome in ("timeout", "send-failed")
+    if silent and case.path.full.reached:   # only a short look was taken
+        return
+    yield finding("family", None, "family", other=other,
+                  reached=case.path.full.reached)
 
 
 def check_outside(case, verdict, look):
@@ -5139,7 +5202,7 @@ def check_mtu(case, verdict, look):
 
 # What is looked at, in this order: functions of a case, its verdict and a
 # Look, that yield Findings.
-CHECKS = (check_outside, check_quotes, check_tos, check_way_back, check_loss,
+CHECKS = (check_family, check_outside, check_quotes, check_tos, check_way_back, check_loss,
           check_deaf, check_request, check_mtu)
 
 
@@ -5577,7 +5640,8 @@ def say_unmeasured(mtu):
     if mtu.end < DEFAULT_TTL and mtu.echo:
         clauses.append("neither ICMP echo nor a closed UDP port answers")
     elif mtu.end < DEFAULT_TTL:
-        clauses.append("nothing answers at UDP port %d" % MTU_PORT)
+        clauses.append("what --mtu sends to UDP port %d is not answered" %
+                       MTU_PORT)
     if not mtu.echo:
         clauses.append("needs ICMP echo: %s" % (SYSTEM.no_echo or
                                                 SYSTEM.cure))
@@ -5611,6 +5675,39 @@ def say_mss(mtu):
 
 
 # Findings
+
+def say_family(other, reached):
+    """Return what came from the address of the other family.  Whether the
+    host itself sent that has not been looked at.
+
+    reached: the first address was, but refused.
+    """
+    answer, version = other.full.answer, other.version
+    name = "IPv%d %s" % (version, other.address)
+    if answer.outcome in ANSWERS:
+        return "%s works: %s %s there (-%d)" % (
+            name, other.subject, ANSWERS[answer.outcome], version)
+    if answer.outcome in ("refused", "port-unreachable"):
+        also = ", too" if reached else ""
+        return "%s answers: %s is refused there%s (-%d tells by whom)" % (
+            name, other.subject, also, version)
+    if answer.outcome == "send-failed":
+        return "%s could not be tried: %s" % (name,
+                                              format_errno(answer.error))
+    why = "nothing answers"
+    if answer.icmp_type is not None:
+        why = "%s says %s" % (answer.address or "a router",
+                              format_icmp(version, answer))
+    elif answer.outcome != "timeout":
+        why = "an ICMP error says so"
+    either = "" if reached else " either"
+    return "%s does not get through%s: %s" % (name, either, why)
+
+
+# What the host's address of the other family does, if it works
+ANSWERS = {"open": "accepts a connection", "data": "answers",
+           "echo-reply": "is answered"}
+
 
 def say_quote(hop, flag):
     return "%s %s" % (say_place(hop), NOTES[flag].format(hop.answer))
@@ -5675,6 +5772,7 @@ FINDINGS = {
                                           say_reach(control)),
     "outside": "NAT on the way: {path.address} sees {path.own_address} as "
                "{seen}",
+    "family": say_family,
     "quote": say_quote,
     "tos": say_tos,
     "way-back": lambda hop, back: "replies from %s on come back over about "
@@ -6084,6 +6182,7 @@ class Traceroute(object):
         self.guard = guard or wait_for
         self.stderr = Writer(sys.stderr)
         self.names = self.result = self.route_error = None
+        self.other_target = None
         self.results = []
         self.ports = self.choose_ports()
         self.port = self.ports[0]
@@ -6203,7 +6302,8 @@ class Traceroute(object):
 
     def choose_target(self):
         """Return the Target: the first address of the host that this host
-        has a route to, else the first."""
+        has a route to, else the first.  other_target becomes the first such
+        of the other family, None if there is none."""
         options = self.options
         payload = decode_payload(options.payload)
         version = None
@@ -6212,20 +6312,41 @@ class Traceroute(object):
         if options.source_ip:
             check_address(options.source_ip)
             version = version or (6 if ":" in options.source_ip else 4)
+        found = resolve(self.destination, version, self.guard)
         best = None
-        for number, sockaddr in resolve(self.destination, version,
-                                        self.guard):
-            family = FAMILIES[number]
-            sockaddr = (sockaddr[0], self.port or 0) + sockaddr[2:]
-            check_destination(sockaddr)
-            own = self.find_own_address(family, sockaddr)
-            target = Target(family, sockaddr[0].split("%")[0], sockaddr,
-                            self.port, options.source_ip,
-                            options.source_port, payload, options.tos, own)
-            if own:
+        for number, sockaddr in found:
+            target = self.make_target(number, sockaddr, payload)
+            if target.own_address:
+                self.other_target = self.choose_other(
+                    [entry for entry in found if entry[0] != number],
+                    payload)
                 return target
             best = best or target
         return best
+
+    def make_target(self, number, sockaddr, payload):
+        """Return the Target of an address of a family."""
+        options, family = self.options, FAMILIES[number]
+        sockaddr = (sockaddr[0], self.port or 0) + sockaddr[2:]
+        check_destination(sockaddr)
+        own = self.find_own_address(family, sockaddr)
+        return Target(family, sockaddr[0].split("%")[0], sockaddr, self.port,
+                      options.source_ip, options.source_port, payload,
+                      options.tos, own)
+
+    def choose_other(self, found, payload):
+        """Return the first Target that this host has a route to, None if
+        there is none.  To TCP services nothing is sent."""
+        if self.proto == "tcp":
+            payload = None
+        for number, sockaddr in found:
+            try:
+                target = self.make_target(number, sockaddr, payload)
+            except Error:           # a multicast address, -S in use
+                continue
+            if target.own_address:
+                return target
+        return None
 
     def find_own_address(self, family, sockaddr):
         """Return the address that probes will come from, None if there is
@@ -6299,9 +6420,12 @@ class Traceroute(object):
 
     def open_method(self, engine, aim):
         """Return a method to probe an Aim; raises RunError if this user
-        may not."""
+        may not.  The raw socket is one of the target's family."""
+        raw = engine.raw
+        if aim.target.family is not self.target.family:
+            raw = None
         return METHODS[aim.method](
-            aim.target, self.choose_mechanism(aim.method), engine.raw)
+            aim.target, self.choose_mechanism(aim.method), raw)
 
     def debug(self, text):
         if self.options.debug:
@@ -6352,9 +6476,10 @@ class Traceroute(object):
         engine, keeper = self.open_engine(), open_keeper()
         run = None
         try:
+            other = self.other_target
             run = Run(engine, self.aims, self.options, show,
                       lambda aim: self.open_method(engine, aim),
-                      self.raw_only)
+                      self.raw_only, other and Aim(self.proto, other, None))
             run.ask(trace_all(run, trace_flow if len(self.flows) > 1
                               else trace_port))
             while not run.done or not run.all_shown:
@@ -6394,6 +6519,7 @@ class Traceroute(object):
     def conclude(self, cases, run=None):
         """Build the Traces, of all that is known if it was interrupted."""
         verdicts = [judge(case) for case in cases]
+        other = run.freeze_series(run.other) if run and run.other else None
         # What is said of all together is about the ports themselves.
         plain = [judge(case._replace(request=None)) for case in cases]
         self.results, family = [], []
@@ -6403,7 +6529,7 @@ class Traceroute(object):
             family = check_ports(cases, plain)
         for number, case in enumerate(cases):
             look = Look(self.options, run is not None and self.raw_only,
-                        number == 0, run.lead.mtu if run else None)
+                        number == 0, run.lead.mtu if run else None, other)
             found = find_all(case, verdicts[number], look,
                              [] if number else family)
             # What all are compared with stands with the first.

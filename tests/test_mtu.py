@@ -143,7 +143,8 @@ class TestDecoding(unittest.TestCase):
 
     def test_what_is_missing_to_know_more_is_said_with_its_cure(self):
         cure = "needs ICMP echo: " + (pt.SYSTEM.no_echo or pt.SYSTEM.cure)
-        unheard = "nothing answers at UDP port 33434; " + cure
+        unheard = "what --mtu sends to UDP port 33434 is not answered; " + \
+            cure
         for facts, text in (
                 (dict(low=1500), "path MTU 1500, the whole way"),
                 (dict(low=1500, end=2),
@@ -423,8 +424,8 @@ class TestKernelRoutersWithTheirLimits(MtuCase, test_live.LiveCase):
         self.serve("tcp", port=80)
         for trace in self.traces(how=[USER]):
             self.assertEqual(only(trace)["text"], (
-                "path MTU 1500 as far as %s at hop 3: nothing answers at UDP "
-                "port 33434; needs ICMP echo: %s") % (
+                "path MTU 1500 as far as %s at hop 3: what --mtu sends to UDP "
+                "port 33434 is not answered; needs ICMP echo: %s") % (
                     self.hop(trace, 3), pt.SYSTEM.no_echo))
             self.assertIsNone(trace["path_mtu"])
         for trace in self.traces(how=[ROOT]):
