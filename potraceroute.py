@@ -4487,17 +4487,29 @@ class PathMtu(object):
         return [(self.low + self.high) // 2]
 
     def confirm(self):
-        """Look where `high` gets lost; what is lost has to stay lost.  Of
-        an answer a second the big packet, sent first, has the first."""
-        wait, tries = max(2, self.wait), 3
-        if self.sparing:
-            wait, tries = 2 * wait, 6
-        yield self.send([self.low, self.high], self.last, wait, tries)
+        """Look where `high` gets lost; what is lost has to stay lost."""
+        yield self.send([self.low, self.high], self.last, max(2, self.wait))
         here = max(self.reach(self.high) or [0])
         beyond = [ttl for ttl in self.reach(self.low) if ttl > here]
-        self.found = False
-        if beyond and not self.fate(self.high):
-            self.found, self.lost_between = True, (here, min(beyond))
+        self.found = bool(beyond) and not self.fate(self.high)
+        if self.found and self.sparing:
+            yield self.compare()
+        if self.found:
+            self.lost_between = here, min(beyond)
+
+    def compare(self):
+        """Where answers are limited, also for others, and lost: `found` if
+        the smaller packet is answered almost each time, the bigger, which
+        goes first, never."""
+        arrived = 0
+        for _ in range(4):
+            yield self.send([self.low, self.high], 0,
+                            max(self.PACE, self.wait), 1)
+            if self.fate(self.high):
+                arrived = 0
+                break
+            arrived += self.fate(self.low) is True
+        self.found = arrived > 2
 
     def find(self):
         """Find all of it, by up to three tries."""
