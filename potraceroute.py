@@ -3513,7 +3513,7 @@ class Run(object):
     TICK = 0.01         # seconds between looks at what tells of no event
 
     def __init__(self, engine, aims, options, show, open_method,
-                 raw_only=False):
+                 raw_only=False, other_aim=None):
         self.engine, self.clock = engine, engine.clock
         self.options, self.show = options, show
         self.open_method, self.raw_only = open_method, raw_only
@@ -3525,6 +3525,9 @@ class Run(object):
         self.services = {}          # ttl -> list of Series
         self.scout = None           # the Series that shows where silence is
         self.guide = None           # a Port to compare with, see trace_port()
+        # The same port of the host's address of the other family, and the
+        # Series that has tried it; None if there is none.
+        self.other_aim, self.other = other_aim, None
         # What to compare with; always: also a port that is reached, as
         # something nearer may accept.
         wanted, self.control_port = decode_control(options.control)
@@ -3889,6 +3892,9 @@ def new_series(options, aim, method, first, last, full_ttl=0):
         full_ttl)
 
 
+# Outcomes with which nobody asks for another address
+WORKING = ("open", "data", "echo-reply")
+
 # When to try what, in parts of the wait.  A datagram to a closed port comes
 # late when the port under test is UDP: its answer may cost that port its own,
 # where a host limits them.  Other services are asked last, and if nothing
@@ -3919,8 +3925,9 @@ def trace_lead(run, port):
     check = run.ask(check_answer(run, port))
     controls = run.ask(trace_controls(run, port, check))
     place = run.ask(verify_place(run, port, controls))
+    family = run.ask(try_other_family(run, port, check))
     yield lambda: (check.done and controls.done and place.done and
-                   port.series.done)
+                   family.done and port.series.done)
     run.finish(port)
 
 
@@ -4003,6 +4010,44 @@ def find_farther(run, port):
     reached = find_reached(run, port)
     return [other for other in run.peers(port)
             if other in reached or other.passed > port.series.farthest]
+
+
+def try_other_family(run, port, check):
+    """Once the port does not answer well: does the host's address of the
+    other family?  One probe with the full ttl says so, while the port's own
+    wait goes on."""
+    full, wait = port.series.full, port.series.wait
+
+    def works():
+        return full.outcome in WORKING and port.refusal != "forged"
+
+    def fails():
+        return not works() and (
+            full.answered or full.probes and
+            run.clock() >= port.began + 0.5 * wait)
+
+    def over():
+        return works() and check.done and port.series.done
+
+    if run.other_aim is None or not run.kinds:      # --control=none
+        return
+    yield lambda: fails() or over()
+    if not fails():
+        return
+    try:
+        method = run.open_method(run.other_aim)
+    except RunError:
+        return
+    wait *= 0.75            # it ends with the controls
+    if full.reached:        # no need for patience: the host has answered
+        wait = min(wait, max(0.3, 4 * (full.answer.rtt or 0)))
+    series = Series(1, 0, wait, full_retries=0 if method.connects else None,
+                    aim=run.other_aim, method=method)
+    run.engine.add(series)
+    yield lambda: series.full.answered or series.done or works()
+    run.engine.retire(series)
+    if series.full.answered or series.done:
+        run.other = series
 
 
 def check_answer(run, port):
@@ -5020,6 +5065,9 @@ def find_names(data):
 # 15 Path MTU
 # ---------------------------------------------------------------------------
 
+MTU_PORT = 33434        # most likely closed
+
+
 class SizeQueue(ErrorQueue):
     """For sockets that never fragment and pay no heed to an MTU the kernel
     has learned; Reply.data is the MTU an ICMP error tells."""
@@ -5047,10 +5095,15 @@ class PathMtu(object):
     """Finds the largest packet that gets to the destination, in bytes.
 
     Who finds one too big tells the MTU (RFC 1191, RFC 8201); where nobody
-    does, 16 sizes at once narrow it down.
+    does, 16 sizes at once narrow it down.  That is for ICMP echo.  A host
+    limits its other answers (Linux: 6 at once, then one a second), and so
+    does a router: where only these come one size at a time is asked, of the
+    usual ones first; who is silent for a limit is found out by confirm().
 
     low, high  the largest that gets there, the smallest that does not
     why        Reply that refused `high`, None if nothing came
+    echo       False if this user may not send ICMP echo
+    sparing    one size at a time
     end        ttl asked at; if the destination is silent, the last hop's
     lost_between  (last ttl that `high` gets to, next ttl that `low` gets to)
     found      low is the path MTU
@@ -5059,7 +5112,14 @@ class PathMtu(object):
 
     LEAST = {4: 68, 6: 1280}        # RFC 791 3.2, RFC 8200 5
     HEADERS = {4: 28, 6: 48}        # with that of UDP or ICMP
-    supported = True
+    # Of Ethernet, PPPoE, tunnels and VPNs
+    USUAL = (576, 1000, 1200, 1280, 1300, 1340, 1360, 1380, 1400, 1412, 1420,
+             1430, 1440, 1450, 1460, 1476, 1480, 1492, 1500)
+    PATIENCE = 10                   # seconds for one size at a time
+    GRACE = 0.1                     # for an echo reply behind another answer
+    PACE = 1.1                      # an answer a second is what a host gives
+    supported = echo = True
+    sparing = False
 
     def __init__(self, run, port, path):
         self.run, self.target = run, port.aim.target
@@ -5069,8 +5129,9 @@ class PathMtu(object):
         hops = list(path.shown)
         for control in port.controls:
             hops += run.freeze_series(control).shown
+        # The full ttl's answer may stand at the last hop known.
         self.places = dict((hop.ttl, hop.address) for hop in hops
-                           if hop.address)
+                           if hop.address and not hop.more)
         self.last = path.distance or max(self.places or [0]) + 1
         self.wait = min(run.options.wait_time, max(
             [0.6] + [4 * hop.rtt for hop in hops if hop.rtt]))
@@ -5090,7 +5151,7 @@ class PathMtu(object):
             size = self.mss + self.header + 12
             self.offers_more = size >= info.pmtu
 
-    def send(self, sizes, last=0, wait=None):
+    def send(self, sizes, last=0, wait=None, tries=3, enough=None):
         """Ask by packets of some sizes, with the ttl `end` and with 1 to
         `last`, what becomes of them; `heard` holds the answers.  The big
         ones go first, before the small use up what a router may answer."""
@@ -5098,34 +5159,46 @@ class PathMtu(object):
         self.heard = dict((size, []) for size in sizes)
         for size in sorted(self.heard, reverse=True):
             payload = (b"\0" * 64 + os.urandom(size))[:size - self.header]
-            for name, port in ("icmp", None), ("udp", 33434):
+            for name, port in ("icmp", None), ("udp", MTU_PORT):
                 aim = run.lead.aim.other(name, port, payload=payload)
                 try:
                     method = METHODS[name](aim.target, SizeQueue())
                 except RunError:        # no ICMP echo for this user
+                    self.echo = False
                     continue
                 method.by_ping = True           # see SizeQueue.receive()
                 series.append(Series(
-                    1, last, wait or self.wait, gap=0, parallel=64, aim=aim,
-                    method=method, full_ttl=self.end))
+                    1, last, wait or self.wait, retries=tries - 1, gap=0,
+                    parallel=64, aim=aim, method=method, full_ttl=self.end))
                 run.engine.add(series[-1])
                 self.heard[size].append(series[-1])
-        yield lambda: all(one.done for one in series) or all(
-            self.fate(size) for size in self.heard)
+        enough = enough or (lambda: all(
+            self.fate(size) for size in self.heard))
+        yield lambda: all(one.done for one in series) or enough()
         for one in series:
             run.engine.retire(one)
+            for state in one.all_states:    # whom the trace has not heard
+                if state.outcome == "time-exceeded" and state.address:
+                    self.places.setdefault(state.ttl, state.address)
 
     def reach(self, size):
         """Return the ttls at which an answer shows the arrival."""
         ttls = []
         for series in self.heard[size]:
             for state in series.all_states:
-                if state.reached:
+                if state.reached or self.is_own_refusal(state.answer):
                     ttls.append(DEFAULT_TTL)
                 elif state.outcome == "time-exceeded" and \
                         state.ttl < DEFAULT_TTL:        # else it is a loop
                     ttls.append(state.ttl)
         return ttls
+
+    def is_own_refusal(self, answer):
+        """True if the host's own firewall rejects the packet: it got there.
+        """
+        return answer.outcome in ("prohibited", "unreachable") and \
+            answer.address == self.target.address and \
+            self.too_big != (answer.icmp_type, answer.icmp_code)
 
     def fate(self, size):
         """Return True if a packet arrived, else the Reply of who found it
@@ -5140,19 +5213,41 @@ class PathMtu(object):
                     return answer
         return None
 
-    def search(self):
-        """Find end, low, high and why; `found` tells if that came off."""
-        self.end, self.low, self.high = DEFAULT_TTL, self.least, 65536
-        self.why, self.found = NO_REPLY, False
-        yield self.send([self.low], self.last)
+    def find_end(self):
+        """Find how far small packets get, and by what that is known."""
+        self.end, self.low = DEFAULT_TTL, self.least
+        # What the trace has asked may have used up a host's answers.
+        yield self.send([self.low], self.last, max(self.wait, 2 * self.PACE),
+                        enough=self.hears_enough)
         self.end = max(self.reach(self.low) or [0])
+        self.sparing = not self.hears_echo()
+
+    def hears_echo(self):
+        """True if the least packet was answered by an echo reply."""
+        return any(series.full.outcome == "echo-reply"
+                   for series in self.heard[self.low])
+
+    def hears_enough(self):
+        """True if the least packet has arrived and an echo reply has come,
+        or would have."""
+        full = [series.full for series in self.heard[self.low]
+                if series.full.answered]
+        return self.fate(self.low) is True and (self.hears_echo() or any(
+            self.run.clock() > state.probes[-1].sent + self.GRACE +
+            2 * (state.answer.rtt or 0) for state in full))
+
+    def search(self):
+        """Find low, high and why; `found` tells if that came off."""
+        self.high, self.why, self.found = 65536, NO_REPLY, False
         sizes, told = [1500, 1501, 9000, 9001, 65535], 0
-        while self.end:
-            yield self.send(sizes + [self.low])
+        while not self.late:
+            known = [] if self.sparing else [self.low]
+            yield self.send(sizes + known, wait=self.pace)
             passed = [size for size in self.heard if self.fate(size) is True]
-            if not passed:
+            if known and not passed:
                 return
-            self.low = max(passed)
+            self.spent += len(passed)
+            self.low = max(passed + [self.low])
             bad = [size for size in sizes if size > self.low]
             if bad:
                 self.high = min(bad)
@@ -5163,31 +5258,75 @@ class PathMtu(object):
             if mtu == self.low or self.high - self.low < 2:
                 self.found = True
                 return
-            step = (self.high - self.low - 2) // 16 + 1
-            sizes = list(range(self.low + step, self.high, step))
+            sizes = self.choose_sizes()
             if self.low < mtu < self.high and told < 8:
                 sizes, told = [mtu], told + 1
 
+    def choose_sizes(self):
+        """Return the sizes between low and high to ask next."""
+        if not self.sparing:
+            step = (self.high - self.low - 2) // 16 + 1
+            return list(range(self.low + step, self.high, step))
+        usual = [size for size in self.USUAL if self.low < size < self.high]
+        if usual:
+            return [usual[len(usual) // 2]]
+        if self.low in self.USUAL:
+            return [self.low + 1]
+        return [(self.low + self.high) // 2]
+
     def confirm(self):
         """Look where `high` gets lost; what is lost has to stay lost."""
-        yield self.send([self.low, self.high], self.last,
-                              max(2, self.wait))
+        yield self.send([self.low, self.high], self.last, max(2, self.wait))
         here = max(self.reach(self.high) or [0])
         beyond = [ttl for ttl in self.reach(self.low) if ttl > here]
-        self.found = False
-        if beyond and not self.fate(self.high):
-            self.found, self.lost_between = True, (here, min(beyond))
+        self.found = bool(beyond) and not self.fate(self.high)
+        if self.found and self.sparing:
+            yield self.compare()
+        if self.found:
+            self.lost_between = here, min(beyond)
+
+    def compare(self):
+        """Where answers are limited, also for others, and lost: `found` if
+        the smaller packet is answered almost each time, the bigger, which
+        goes first, never."""
+        arrived = 0
+        for _ in range(4):
+            yield self.send([self.low, self.high], 0,
+                            max(self.PACE, self.wait), 1)
+            if self.fate(self.high):
+                arrived = 0
+                break
+            arrived += self.fate(self.low) is True
+        self.found = arrived > 2
 
     def find(self):
         """Find all of it, by up to three tries."""
-        for _ in range(3):
+        yield self.find_end()
+        self.spent, self.began = 0, self.run.clock()
+        for _ in range(3 if self.end else 0):
             self.lost_between = None
             yield self.search()
             if self.found and not self.why:
                 yield self.confirm()
-            if self.found or not self.end:
+            if self.found or self.late:
                 break
+            self.sparing = True
         self.done = True
+
+    @property
+    def late(self):
+        """True if one size at a time has taken long enough."""
+        return self.sparing and \
+            self.run.clock() > self.began + self.PATIENCE
+
+    @property
+    def pace(self):
+        """Seconds after which a size has got no answer: those heard may
+        have been all that a host gives for now."""
+        saved = (self.run.clock() - self.began) / self.PACE - self.spent
+        if self.sparing and saved < 1:      # the last of three tries has one
+            return max(self.wait, 1.5 * self.PACE)
+        return self.wait
 
     @property
     def size(self):
@@ -5836,9 +5975,10 @@ Finding = namedtuple("Finding", "kind hop name facts")
 
 # What a look at a case needs to know beside it.  raw_only: only a raw socket
 # hears the hops; lead: of several ports the first; mtu: a PathMtu or None;
-# way_back: a WayBack or None.
-Look = namedtuple("Look", "options raw_only lead mtu way_back")
-Look.__new__.__defaults__ = (None,)
+# way_back: a WayBack or None; other: the Path to the host's address of the
+# other family, or None.
+Look = namedtuple("Look", "options raw_only lead mtu way_back other")
+Look.__new__.__defaults__ = (None, None)
 
 
 def finding(kind, at, what, **facts):
@@ -5889,6 +6029,20 @@ def check_connections(case, verdict, look):
         accepted=sum(1 for hop in hops for answer in hop.answers
                      if answer.outcome == "open"),
         lost=sum(path.at(ttl).sent for ttl in silent))
+
+
+def check_family(case, verdict, look):
+    """What the host's address of the other family says, if this one does
+    not work."""
+    other, outcome = look.other, case.path.full.outcome
+    if not look.lead or other is None or (
+            outcome in WORKING and case.path.refusal != "forged"):
+        return
+    silent = other.full.outcome in ("timeout", "send-failed")
+    if silent and case.path.full.reached:   # only a short look was taken
+        return
+    yield finding("family", None, "family", other=other,
+                  reached=case.path.full.reached)
 
 
 def check_outside(case, verdict, look):
@@ -6247,8 +6401,8 @@ def find_lost_back(back, path):
 
 # What is looked at, in this order: functions of a case, its verdict and a
 # Look, that yield Findings.
-CHECKS = (check_forwarding, check_connections, check_outside, check_quotes,
-          check_tos, check_way_back, check_loss, check_deaf,
+CHECKS = (check_forwarding, check_connections, check_family, check_outside,
+          check_quotes, check_tos, check_way_back, check_loss, check_deaf,
           check_return_path, check_request, check_mtu)
 
 
@@ -6890,28 +7044,43 @@ def say_tls(tls):
 def say_mtu(mtu, path, hop):
     """Return the path MTU, and who or what limits it."""
     text = "path MTU %d" % mtu.low if mtu.found else "path MTU unknown"
-    if mtu.end < DEFAULT_TTL:
-        if mtu.end:
-            text += " as far as " + say_mtu_place(mtu, path, mtu.end)
-        text += ": neither ICMP echo nor a closed UDP port answers"
-    elif not mtu.found:
-        text += ": too many answers are missing; packets of %d bytes get " \
-            "through" % mtu.low
+    if 0 < mtu.end < DEFAULT_TTL:
+        text += " as far as " + say_mtu_place(mtu, path, mtu.end)
+    clauses = []
     if mtu.lost_between:
-        return text + say_black_hole(mtu, path)
-    if mtu.found and mtu.why and mtu.why.address:
-        return text + ": %s says %s, with MTU %d" % (
+        clauses.append(say_black_hole(mtu, path))
+    elif mtu.found and mtu.why and mtu.why.address:
+        clauses.append("%s says %s, with MTU %d" % (
             say_address(mtu.why.address, hop, path.address),
-            format_icmp(path.version, mtu.why), mtu.why.data)
-    if mtu.found and mtu.end == DEFAULT_TTL:
-        text += ", the whole way"
-    return text
+            format_icmp(path.version, mtu.why), mtu.why.data))
+    elif mtu.found and mtu.end == DEFAULT_TTL:
+        return text + ", the whole way"
+    return text + ": " + "; ".join(clauses + say_unmeasured(mtu))
+
+
+def say_unmeasured(mtu):
+    """Return clauses that say what is missing to know more."""
+    if mtu.end == DEFAULT_TTL and mtu.found:
+        return []
+    clauses = []
+    if mtu.end and not mtu.found:
+        clauses += ["too many answers are missing",
+                    "packets of %d bytes get through" % mtu.low]
+    if mtu.end < DEFAULT_TTL and mtu.echo:
+        clauses.append("neither ICMP echo nor a closed UDP port answers")
+    elif mtu.end < DEFAULT_TTL:
+        clauses.append("what --mtu sends to UDP port %d is not answered" %
+                       MTU_PORT)
+    if not mtu.echo:
+        clauses.append("needs ICMP echo: %s" % (SYSTEM.no_echo or
+                                                SYSTEM.cure))
+    return clauses
 
 
 def say_black_hole(mtu, path):
     """Return between which hops big packets vanish, and what to do."""
     hop, beyond = mtu.lost_between
-    text = ": bigger packets vanish between %s and %s, and nobody says why" \
+    text = "bigger packets vanish between %s and %s, and nobody says why" \
         ": a path MTU black hole" % (say_mtu_place(mtu, path, hop),
                                      say_mtu_place(mtu, path, beyond))
     if beyond == DEFAULT_TTL:
@@ -6935,6 +7104,39 @@ def say_mss(mtu):
 
 
 # Findings
+
+def say_family(other, reached):
+    """Return what came from the address of the other family.  Whether the
+    host itself sent that has not been looked at.
+
+    reached: the first address was, but refused.
+    """
+    answer, version = other.full.answer, other.version
+    name = "IPv%d %s" % (version, other.address)
+    if answer.outcome in ANSWERS:
+        return "%s works: %s %s there (-%d)" % (
+            name, other.subject, ANSWERS[answer.outcome], version)
+    if answer.outcome in ("refused", "port-unreachable"):
+        also = ", too" if reached else ""
+        return "%s answers: %s is refused there%s (-%d tells by whom)" % (
+            name, other.subject, also, version)
+    if answer.outcome == "send-failed":
+        return "%s could not be tried: %s" % (name,
+                                              format_errno(answer.error))
+    why = "nothing answers"
+    if answer.icmp_type is not None:
+        why = "%s says %s" % (answer.address or "a router",
+                              format_icmp(version, answer))
+    elif answer.outcome != "timeout":
+        why = "an ICMP error says so"
+    either = "" if reached else " either"
+    return "%s does not get through%s: %s" % (name, either, why)
+
+
+# What the host's address of the other family does, if it works
+ANSWERS = {"open": "accepts a connection", "data": "answers",
+           "echo-reply": "is answered"}
+
 
 def say_quote(hop, flag):
     return "%s %s" % (say_place(hop), NOTES[flag].format(hop.answer))
@@ -7174,6 +7376,7 @@ FINDINGS = {
     "connections": say_connections,
     "outside": "NAT on the way: {path.address} sees {path.own_address} as "
                "{seen}",
+    "family": say_family,
     "quote": say_quote,
     "tos": say_tos,
     "way-back": lambda hop, back: "replies from %s on come back over about "
@@ -7622,6 +7825,7 @@ class Traceroute(object):
         self.guard = guard or wait_for
         self.stderr = Writer(sys.stderr)
         self.names = self.result = self.route_error = None
+        self.other_target = None
         self.results = []
         self.ports = self.choose_ports()
         self.port = self.ports[0]
@@ -7744,7 +7948,8 @@ class Traceroute(object):
 
     def choose_target(self):
         """Return the Target: the first address of the host that this host
-        has a route to, else the first."""
+        has a route to, else the first.  other_target becomes the first such
+        of the other family, None if there is none."""
         options = self.options
         payload = decode_payload(options.payload)
         version = None
@@ -7753,20 +7958,41 @@ class Traceroute(object):
         if options.source_ip:
             check_address(options.source_ip)
             version = version or (6 if ":" in options.source_ip else 4)
+        found = resolve(self.destination, version, self.guard)
         best = None
-        for number, sockaddr in resolve(self.destination, version,
-                                        self.guard):
-            family = FAMILIES[number]
-            sockaddr = (sockaddr[0], self.port or 0) + sockaddr[2:]
-            check_destination(sockaddr)
-            own = self.find_own_address(family, sockaddr)
-            target = Target(family, sockaddr[0].split("%")[0], sockaddr,
-                            self.port, options.source_ip,
-                            options.source_port, payload, options.tos, own)
-            if own:
+        for number, sockaddr in found:
+            target = self.make_target(number, sockaddr, payload)
+            if target.own_address:
+                self.other_target = self.choose_other(
+                    [entry for entry in found if entry[0] != number],
+                    payload)
                 return target
             best = best or target
         return best
+
+    def make_target(self, number, sockaddr, payload):
+        """Return the Target of an address of a family."""
+        options, family = self.options, FAMILIES[number]
+        sockaddr = (sockaddr[0], self.port or 0) + sockaddr[2:]
+        check_destination(sockaddr)
+        own = self.find_own_address(family, sockaddr)
+        return Target(family, sockaddr[0].split("%")[0], sockaddr, self.port,
+                      options.source_ip, options.source_port, payload,
+                      options.tos, own)
+
+    def choose_other(self, found, payload):
+        """Return the first Target that this host has a route to, None if
+        there is none.  To TCP services nothing is sent."""
+        if self.proto == "tcp":
+            payload = None
+        for number, sockaddr in found:
+            try:
+                target = self.make_target(number, sockaddr, payload)
+            except Error:           # a multicast address, -S in use
+                continue
+            if target.own_address:
+                return target
+        return None
 
     def find_own_address(self, family, sockaddr):
         """Return the address that probes will come from, None if there is
@@ -7842,9 +8068,12 @@ class Traceroute(object):
 
     def open_method(self, engine, aim):
         """Return a method to probe an Aim; raises RunError if this user
-        may not."""
+        may not.  The raw socket is one of the target's family."""
+        raw = engine.raw
+        if aim.target.family is not self.target.family:
+            raw = None
         return METHODS[aim.method](
-            aim.target, self.choose_mechanism(aim.method), engine.raw)
+            aim.target, self.choose_mechanism(aim.method), raw)
 
     def debug(self, text):
         if self.options.debug:
@@ -7895,9 +8124,10 @@ class Traceroute(object):
         engine, keeper = self.open_engine(), open_keeper()
         run = None
         try:
+            other = self.other_target
             run = Run(engine, self.aims, self.options, show,
                       lambda aim: self.open_method(engine, aim),
-                      self.raw_only)
+                      self.raw_only, other and Aim(self.proto, other, None))
             run.ask(trace_all(run, trace_flow if len(self.flows) > 1
                               else trace_port))
             while not (run.done and run.all_shown and run.all_named):
@@ -7937,6 +8167,7 @@ class Traceroute(object):
     def conclude(self, cases, run=None):
         """Build the Traces, of all that is known if it was interrupted."""
         verdicts = [judge(case) for case in cases]
+        other = run.freeze_series(run.other) if run and run.other else None
         # What is said of all together is about the ports themselves.
         plain = [judge(case._replace(request=None)) for case in cases]
         self.results, family = [], []
@@ -7949,7 +8180,7 @@ class Traceroute(object):
         for number, case in enumerate(cases):
             look = Look(self.options, run is not None and self.raw_only,
                         number == 0, run.lead.mtu if run else None,
-                        run.lead.way_back if run else None)
+                        run.lead.way_back if run else None, other)
             found = find_all(case, verdicts[number], look,
                              [] if number else family)
             # What all are compared with stands with the first.

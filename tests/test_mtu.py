@@ -56,6 +56,7 @@ class TestDecoding(unittest.TestCase):
         """A PathMtu that has heard this of a packet of 1500 bytes."""
         mtu = pt.PathMtu.__new__(pt.PathMtu)
         mtu.too_big, mtu.end = pt.TOO_BIG[4], end
+        mtu.target = make_path(full).aim.target
         mtu.heard = {1500: [hear(pt.Series(1, last, full_ttl=end), (0, full),
                                  *hops)]}
         return mtu
@@ -138,6 +139,55 @@ class TestDecoding(unittest.TestCase):
         mtu.offers_more = True
         self.assertIn("1000 or more (", self.findings(mtu)[1][2])
         self.assertEqual(len(self.findings(mtu, full=ECHO)), 1)
+
+
+    def test_what_is_missing_to_know_more_is_said_with_its_cure(self):
+        cure = "needs ICMP echo: " + (pt.SYSTEM.no_echo or pt.SYSTEM.cure)
+        unheard = "what --mtu sends to UDP port 33434 is not answered; " + \
+            cure
+        for facts, text in (
+                (dict(low=1500), "path MTU 1500, the whole way"),
+                (dict(low=1500, end=2),
+                 "path MTU 1500 as far as 10.88.2.1 at hop 2: " + unheard),
+                (dict(low=68, end=0, found=False),
+                 "path MTU unknown: " + unheard),
+                (dict(low=900, found=False),
+                 "path MTU unknown: too many answers are missing; packets of "
+                 "900 bytes get through; " + cure),
+                (dict(low=1400, end=3, lost_between=(1, 2)),
+                 "path MTU 1400 as far as a router at hop 3: bigger packets "
+                 "vanish between a router at hop 1 and 10.88.2.1 at hop 2, "
+                 "and nobody says why: a path MTU black hole; connections "
+                 "with an MSS above 1360 may hang: set it to that or let "
+                 "ICMP pass; " + unheard)):
+            mtu = self.measure(None)
+            vars(mtu).update(dict(dict(
+                found=True, done=True, why=None, lost_between=None, mss=None,
+                header=28, places={2: "10.88.2.1"}, echo=False), **facts))
+            self.assertEqual(self.findings(mtu)[0][2], text)
+
+    def test_only_the_hosts_own_refusal_shows_the_arrival(self):
+        host = make_path(None).aim.target.address
+        for answer, reach in ((prohibited(host), [64]),
+                              (prohibited("10.88.2.1"), []),
+                              (prohibited(host, icmp=pt.TOO_BIG[4]), [])):
+            self.assertEqual(self.measure(answer).reach(1500), reach)
+
+    def test_one_size_at_a_time_takes_the_usual_ones_first(self):
+        mtu = self.measure(None)
+        mtu.sparing = True
+        for true in list(range(68, 1500)):
+            mtu.low, mtu.high, asked = 68, 1500, 0
+            while mtu.high - mtu.low > 1:
+                size, = mtu.choose_sizes()
+                self.assertTrue(mtu.low < size < mtu.high)
+                asked += 1
+                if size <= true:
+                    mtu.low = size
+                else:
+                    mtu.high = size
+            self.assertEqual(mtu.low, true)
+            self.assertLess(asked, 7 if true in mtu.USUAL else 16)
 
 
 class MtuCase(object):
@@ -307,6 +357,86 @@ class TestChainOfKernelRouters(MtuCase, test_live.ChainCase):
         self.addCleanup(self.net.nft, "r2", "flush ruleset\n")
         for trace in self.traces():
             self.assert_hole(trace, 1400, 2)
+
+
+def filter_on(hook, *rules):
+    return "table inet t {\nchain c {\ntype filter hook %s priority 0;\n" \
+        "%s\n}\n}\n" % (hook, "\n".join(rules))
+
+
+class TestKernelRoutersWithTheirLimits(MtuCase, test_live.LiveCase):
+    """The same routers as they come: each gives an ICMP error a second, and
+    so does the host.  The user may not send ICMP echo."""
+
+    require = staticmethod(test_live.lab.require_live)
+
+    @staticmethod
+    def build():
+        return test_live.lab.Chain(routers=3, icmp_limits=True)
+
+    def setUp(self):
+        self.net.ping_group(self.net.client, "1 0")
+
+    def filter(self, name, hook, *rules):
+        self.net.nft(name, filter_on(hook, *rules))
+        self.addCleanup(self.net.nft, name, "flush ruleset\n")
+
+    def test_whole_path_is_whole_however_often_it_is_asked(self):
+        self.serve("tcp", port=80)
+        for args in ([], ["-U"], ["-U"], []):
+            for trace in self.traces(*args, how=[USER]):
+                self.assert_whole(trace)
+
+    def test_black_hole_is_found_at_the_pace_of_the_host(self):
+        self.filter("r2", "forward", "meta length > 1300 drop")
+        self.serve("tcp", port=80)
+        for args in ([], ["-U"]):
+            for trace in self.traces(*args, how=[USER]):
+                self.assert_hole(trace, 1300, 2)
+
+    def test_black_hole_is_found_by_who_may_send_echo(self):
+        self.filter("r2", "forward", "meta length > 1300 drop")
+        self.net.ping_group(self.net.client)
+        for trace in self.traces(how=BOTH):
+            self.assert_hole(trace, 1300, 2)
+
+    def test_router_whose_message_is_filtered_is_a_black_hole(self):
+        for name, device in (("r2", "toserver"), ("r3", "toclient")):
+            self.net.ip(name, "link set %s mtu 1400" % device)
+            self.addCleanup(self.net.ip, name,
+                            "link set %s mtu 1500" % device)
+        self.serve("tcp", port=80)
+        for trace in self.traces(how=[USER]):
+            self.assert_told(trace, 1400, 2)
+        self.filter("r2", "output", "icmp code 4 drop",
+                    "icmpv6 type packet-too-big drop")
+        for trace in self.traces(how=[USER]):
+            self.assert_hole(trace, 1400, 2)
+
+    def test_host_that_rejects_udp_by_itself_is_measured_by_that(self):
+        self.filter(self.net.server, "input", "meta l4proto udp reject with "
+                    "icmpx type admin-prohibited")
+        for trace in self.traces(how=[USER]):
+            self.assert_whole(trace)
+
+    def test_host_that_drops_udp_is_said_to_need_icmp_echo(self):
+        self.filter(self.net.server, "input", "meta l4proto udp drop")
+        self.serve("tcp", port=80)
+        for trace in self.traces(how=[USER]):
+            self.assertEqual(only(trace)["text"], (
+                "path MTU 1500 as far as %s at hop 3: what --mtu sends to UDP "
+                "port 33434 is not answered; needs ICMP echo: %s") % (
+                    self.hop(trace, 3), pt.SYSTEM.no_echo))
+            self.assertIsNone(trace["path_mtu"])
+        for trace in self.traces(how=[ROOT]):
+            self.assert_whole(trace)
+
+    def test_loss_is_no_black_hole_where_answers_are_few(self):
+        self.filter("r2", "forward", "numgen random mod 100 < 20 drop")
+        self.serve("tcp", port=80)
+        for trace in self.traces(how=[USER] * 3):
+            self.assertEqual(only(trace)["kind"], "mtu", trace["findings"])
+            self.assertIn(trace["path_mtu"], (1500, None))
 
 
 if __name__ == "__main__":
