@@ -283,6 +283,11 @@ row("transparent proxy far from an emulated host",
     path(routers=9, delay=0.02, hops={3: {"filters": [
         tcp_filter(80, "accept")]}}), "-p80",
     {80: cut("intercepted", 3, 2)}, forbids=SAYS_ACCEPTED)
+row("a device accepts every connection in front of the host",
+    path(routers=7, delay=0.01, hops={3: {"filters": [
+        {"proto": "tcp", "action": "accept"}]}}), "-p80,22",
+    {80: cut("intercepted", 3, 2), 22: cut("intercepted", 3, 2)},
+    forbids=SAYS_ACCEPTED)
 row("open port", chain(tcp=(80,)), "-p80", {80: reached("open")}, who=ALL,
     forbids=["device on the way", "prox", "intercept", LOSS])
 row("open port, shy host, silent last router",
@@ -353,6 +358,19 @@ row("dead branch on kernel routers, one flow", and_then(
     "-p80 -S40000", {80: Truth(("open", "dropped"), set([None, 3]),
                                set([None, 4, 5]), ("10.78.1.2",))},
     also={3: ["10.78.1.2"]}, forbids=CALLS_IT_DOWN)
+
+# Two ways of unequal length: the host is at two distances, and honest
+
+for _name, _ports, _truth in (
+        ("open", "-p80", {80: reached("open")}),
+        ("refused", "-p81", {81: reached("refused")}),
+        ("open and refused", "-p80,81", {80: reached("open"),
+                                         81: reached("refused")})):
+    row("two ways of unequal length, " + _name, and_then(
+        chain(tcp=(80,)), lambda net: net.add_branch(3, length=2)), _ports,
+        _truth, also={3: ["10.78.1.2"], 4: ["10.78.2.2"],
+                      5: ["10.77.3.2"]}, distances=(6,),
+        forbids=["device on the way", "prox", "intercept", "forged", LOSS])
 
 # e. A dead host, and one that drops everything
 
