@@ -39,6 +39,7 @@ AT_ONCE = 5             # networks that are there at one time
 BESIDE, IN_A_ROW = 8, 4
 SHOWN = 12              # problems of one row
 
+DUAL = "dual.example"
 BOTH, ALL = ("user", "mute"), ("user", "mute", "root")
 REACHED = ("open", "answered", "refused")
 HEDGE = r"not confirmed|unconfirmed|cannot (be )?t(ell|old)|or in its name"
@@ -91,12 +92,13 @@ def nothing_beyond(verdicts, k):
 
 Row = collections.namedtuple("Row", (
     "name build arguments truth target who forbids needs also distances "
-    "knows_up repeat"))
+    "knows_up repeat dual"))
 ROWS = collections.OrderedDict()
 
 
 def row(name, build, arguments, truth, target=None, who=BOTH, forbids=(),
-        needs=(), also=(), distances=(), knows_up=True, repeat=False):
+        needs=(), also=(), distances=(), knows_up=True, repeat=False,
+        dual=False):
     """Add a row.
 
     build      makes the network
@@ -110,10 +112,12 @@ def row(name, build, arguments, truth, target=None, who=BOTH, forbids=(),
     distances  of the host, in hops, that are right as well
     knows_up   can a run know that the host is up?
     repeat     run it many times, in one network, and compare
+    dual       HOST is DUAL, a name that has both families
     """
     assert name not in ROWS, name
     ROWS[name] = Row(name, build, arguments, truth, target or four, who,
-                     forbids, needs, dict(also), distances, knows_up, repeat)
+                     forbids, needs, dict(also), distances, knows_up, repeat,
+                     dual)
 
 
 def four(net):
@@ -360,6 +364,26 @@ row("dead branch on kernel routers, one flow", and_then(
                                set([None, 4, 5]), ("10.78.1.2",))},
     also={3: ["10.78.1.2"]}, forbids=CALLS_IT_DOWN)
 
+# A name with both families, of which the first is broken
+
+BREAK_IPV6 = ["meta nfproto ipv6 meta l4proto tcp drop"]
+TELLS_IPV4 = [r"\bIPv4\b", r" -4\b|\(-4\)"]
+
+row("IPv6 is dropped, IPv4 works", chain(tcp=(80,), forward_2=BREAK_IPV6),
+    "-p80", {80: cut("dropped", 2)}, six, dual=True,
+    needs=TELLS_IPV4 + [r"10\.77\.4\.2"])
+row("IPv6 loops, IPv4 works", and_then(chain(tcp=(80,)), ip_at(
+    3, "route add fd77:4::/64 via fd77:2::1")), "-p80",
+    {80: Truth(("dropped",), set([None] + list(range(1, 31))),
+               set([None] + list(range(1, 31))), None)}, six, dual=True,
+    also=dict((ttl, ["fd77:1::2", "fd77:2::2", "fd77:2::1"])
+              for ttl in range(3, 31)), needs=["loop"] + TELLS_IPV4)
+row("IPv6 and IPv4 are dropped", chain(tcp=(22,), forward_2=[
+    "tcp dport 80 drop"]), "-p80", {80: cut("dropped", 2)}, six, dual=True,
+    forbids=[r"\(-4\)", "IPv4.* works"])
+row("IPv6 works", chain(tcp=(80,)), "-p80", {80: reached("open")}, six,
+    dual=True, forbids=[r"\bIPv4\b", r" -4\b", r"10\.77\."])
+
 # Two ways of unequal length: the host is at two distances, and honest
 
 for _name, _ports, _truth in (
@@ -584,9 +608,15 @@ class Facts(object):
     def __init__(self, net, row):
         self.host = row.target(net)
         self.distance = net.distance
-        hop = net.hop6 if ":" in self.host else net.hop
-        self.routers = dict((ttl, [hop(ttl)]) for ttl in range(1, 31)
-                            if ttl <= net.distance)
+        self.name = DUAL if row.dual else self.host
+        hops = [net.hop6 if ":" in self.host else net.hop]
+        self.etc = None
+        if row.dual:
+            hops = [net.hop, net.hop6]
+            self.etc = {"hosts": "%s %s\n%s %s\n" % (
+                net.destination6, DUAL, net.destination, DUAL)}
+        self.routers = dict((ttl, [hop(ttl) for hop in hops])
+                            for ttl in range(1, net.distance + 1))
         for ttl, addresses in row.also.items():
             self.routers.setdefault(ttl, []).extend(addresses)
         if row.target is not four and row.target is not six:
@@ -627,8 +657,8 @@ def prepare(net, who):
 
 
 def run_several(net, facts, who, formats):
-    how = {"privileged": who == "root", "timeout": 60}
-    words = ["-n", facts.host] + facts.arguments.split()
+    how = {"privileged": who == "root", "timeout": 60, "etc": facts.etc}
+    words = ["-n", facts.name] + facts.arguments.split()
     return [Run(as_json, *result) for as_json, result in zip(
         formats, lab.trace_several(net, [
             (words + ["--json"] * as_json, how) for as_json in formats],
@@ -670,7 +700,8 @@ def allows(truth, word, text):
 
 def check_json(row, facts, run):
     document = json.loads(run.out)
-    traces = document["traces"]
+    traces = [trace for trace in document["traces"]
+              if trace["address"] == facts.host]    # of the other family: -4
     if document["exit_status"] != run.status:
         yield "exit status %d, in JSON %d" % (
             run.status, document["exit_status"])
@@ -867,7 +898,7 @@ def check_advice(facts, line):
         except (SystemExit, Exception) as error:
             yield "no command (%s)" % error
         else:
-            if arguments[:1] != [facts.host]:
+            if arguments[:1] not in ([facts.host], [facts.name]):
                 yield "a command for another host"
 
 
