@@ -51,9 +51,9 @@ Three classes, each a context manager (or call close()):
       filter(node, hook, lines)    nft rules in one of forward, input, output,
                                    nat (prerouting); node: a name, or a k
       mute(node)                   it sends no ICMP, and answers no UDP
-      add_branch(k)                a second router beside router k, which
-                                   gets half of the flows: IPv4 only;
-                                   -> (name, address)
+      add_branch(k, length=1)      so many routers beside router k, which get
+                                   half of the flows, IPv4 only;
+                                   -> (name, address) of the first
 
   Path      client - (emulated routers) - server, over two TUN devices:
       .client .server .destination .destination6 .distance .hop(k) .hop6(k)
@@ -1177,31 +1177,29 @@ class Chain(Network):
         if self.name_of(node) == self.server:
             self.filter(node, "input", ["meta l4proto udp drop"])
 
-    def add_branch(self, k):
-        """r(k-1) - branch - r(k+1) beside r(k); flows are told apart by
-        their ports."""
-        before, after = self.routers[k - 2], self.routers[k]
-        branch = self.namespace("branch")
-        self._write_settings(self._node_settings(branch, self._limited) + [
-            (branch, "net.ipv4.ip_forward", 1, True),
-            (before, "net.ipv4.fib_multipath_hash_policy", 1, True)])
-        for node, name, peer, peer_name in (
-                (before, "tobranch", branch, "toclient"),
-                (branch, "toserver", after, "tobranch")):
-            self.ip(node, "link add name %s type veth peer name %s netns %s"
-                    % (name, peer_name, self.namespace_file(peer)))
-        for node, name, address in (
-                (before, "tobranch", "10.78.1.1"),
-                (branch, "toclient", "10.78.1.2"),
-                (branch, "toserver", "10.78.2.1"),
-                (after, "tobranch", "10.78.2.2")):
-            self.ip(node, "link set %s up\naddr add %s/24 dev %s" % (
-                name, address, name))
-        self.ip(branch, "route add default via 10.78.2.2\n"
-                "route add 10.77.0.0/24 via 10.78.1.1")
-        self.ip(before, "route replace default nexthop via 10.77.%d.2 "
+    def add_branch(self, k, length=1):
+        """r(k-1) - branch1 - ... - r(k+1) beside r(k); flows are told apart
+        by their ports."""
+        branch = ["branch%d" % (n + 1) for n in range(length)]
+        nodes = [self.routers[k - 2]] + branch + [self.routers[k]]
+        for name in branch:
+            self.namespace(name)
+            self._write_settings(self._node_settings(name, self._limited) + [
+                (name, "net.ipv4.ip_forward", 1, True)])
+        for link, (node, peer) in enumerate(zip(nodes, nodes[1:]), 1):
+            self.ip(node, "link add name tobranch type veth peer name "
+                    "frombranch netns " + self.namespace_file(peer))
+            for name, side, device in ((node, 1, "tobranch"),
+                                       (peer, 2, "frombranch")):
+                self.ip(name, "link set %s up\naddr add 10.78.%d.%d/24 dev %s"
+                        % (device, link, side, device))
+        for link, name in enumerate(branch, 1):
+            self.ip(name, "route add default via 10.78.%d.2\n"
+                    "route add 10.77.0.0/24 via 10.78.%d.1" % (link + 1, link))
+        self.sysctl(nodes[0], "net.ipv4.fib_multipath_hash_policy", 1)
+        self.ip(nodes[0], "route replace default nexthop via 10.77.%d.2 "
                 "nexthop via 10.78.1.2" % (k - 1))
-        return branch, "10.78.1.2"
+        return branch[0], "10.78.1.2"
 
 
 def shorten_ipv6(address):

@@ -531,6 +531,14 @@ class TestFaultsOfAChain(LiveCase):
             self.net, "udp", self.net.destination, 9, port, expected=0)]
         self.assertTrue(0 < len(heard) < len(ports), heard)
 
+    def test_longer_branch_is_another_distance_to_the_host(self):
+        self.net.add_branch(3, length=2)
+        ports = range(40000, 40016)
+        self.assertEqual(self.sources(4, ports),
+                         set(["10.78.2.2", self.net.hop(4)]))
+        self.assertEqual(self.sources(5, ports),
+                         set([self.net.hop(4), self.net.destination]))
+
 
 class TestPath(LiveCase):
     @classmethod

@@ -33,14 +33,16 @@ sys.path.insert(0, os.path.dirname(HERE))
 
 import emulator  # noqa: E402
 import lab  # noqa: E402
+import potraceroute  # noqa: E402
 
 AT_ONCE = 5             # networks that are there at one time
 BESIDE, IN_A_ROW = 8, 4
 SHOWN = 12              # problems of one row
 
+DUAL = "dual.example"
 BOTH, ALL = ("user", "mute"), ("user", "mute", "root")
 REACHED = ("open", "answered", "refused")
-HEDGE = r"not confirmed|unconfirmed|cannot (be )?t(ell|old)"
+HEDGE = r"not confirmed|unconfirmed|cannot (be )?t(ell|old)|or in its name"
 LOSS = r"\blost\b|\bloss\b|\btwice\b|sent again|retransm|second try|try again"
 DOWN = r"\b(is|are|host) down\b"
 HEDGED_DOWN = r"\b(or|perhaps|maybe|may be|might|if|unless)\b[^.;\n]*\bdown\b"
@@ -90,12 +92,13 @@ def nothing_beyond(verdicts, k):
 
 Row = collections.namedtuple("Row", (
     "name build arguments truth target who forbids needs also distances "
-    "knows_up repeat"))
+    "knows_up repeat dual"))
 ROWS = collections.OrderedDict()
 
 
 def row(name, build, arguments, truth, target=None, who=BOTH, forbids=(),
-        needs=(), also=(), distances=(), knows_up=True, repeat=False):
+        needs=(), also=(), distances=(), knows_up=True, repeat=False,
+        dual=False):
     """Add a row.
 
     build      makes the network
@@ -109,10 +112,12 @@ def row(name, build, arguments, truth, target=None, who=BOTH, forbids=(),
     distances  of the host, in hops, that are right as well
     knows_up   can a run know that the host is up?
     repeat     run it many times, in one network, and compare
+    dual       HOST is DUAL, a name that has both families
     """
     assert name not in ROWS, name
     ROWS[name] = Row(name, build, arguments, truth, target or four, who,
-                     forbids, needs, dict(also), distances, knows_up, repeat)
+                     forbids, needs, dict(also), distances, knows_up, repeat,
+                     dual)
 
 
 def four(net):
@@ -283,6 +288,11 @@ row("transparent proxy far from an emulated host",
     path(routers=9, delay=0.02, hops={3: {"filters": [
         tcp_filter(80, "accept")]}}), "-p80",
     {80: cut("intercepted", 3, 2)}, forbids=SAYS_ACCEPTED)
+row("a device accepts every connection in front of the host",
+    path(routers=7, delay=0.01, hops={3: {"filters": [
+        {"proto": "tcp", "action": "accept"}]}}), "-p80,22",
+    {80: cut("intercepted", 3, 2), 22: cut("intercepted", 3, 2)},
+    forbids=SAYS_ACCEPTED)
 row("open port", chain(tcp=(80,)), "-p80", {80: reached("open")}, who=ALL,
     forbids=["device on the way", "prox", "intercept", LOSS])
 row("open port, shy host, silent last router",
@@ -353,6 +363,39 @@ row("dead branch on kernel routers, one flow", and_then(
     "-p80 -S40000", {80: Truth(("open", "dropped"), set([None, 3]),
                                set([None, 4, 5]), ("10.78.1.2",))},
     also={3: ["10.78.1.2"]}, forbids=CALLS_IT_DOWN)
+
+# A name with both families, of which the first is broken
+
+BREAK_IPV6 = ["meta nfproto ipv6 meta l4proto tcp drop"]
+TELLS_IPV4 = [r"\bIPv4\b", r" -4\b|\(-4\)"]
+
+row("IPv6 is dropped, IPv4 works", chain(tcp=(80,), forward_2=BREAK_IPV6),
+    "-p80", {80: cut("dropped", 2)}, six, dual=True,
+    needs=TELLS_IPV4 + [r"10\.77\.4\.2"])
+row("IPv6 loops, IPv4 works", and_then(chain(tcp=(80,)), ip_at(
+    3, "route add fd77:4::/64 via fd77:2::1")), "-p80",
+    {80: Truth(("dropped",), set([None] + list(range(1, 31))),
+               set([None] + list(range(1, 31))), None)}, six, dual=True,
+    also=dict((ttl, ["fd77:1::2", "fd77:2::2", "fd77:2::1"])
+              for ttl in range(3, 31)), needs=["loop"] + TELLS_IPV4)
+row("IPv6 and IPv4 are dropped", chain(tcp=(22,), forward_2=[
+    "tcp dport 80 drop"]), "-p80", {80: cut("dropped", 2)}, six, dual=True,
+    forbids=[r"\(-4\)", "IPv4.* works"])
+row("IPv6 works", chain(tcp=(80,)), "-p80", {80: reached("open")}, six,
+    dual=True, forbids=[r"\bIPv4\b", r" -4\b", r"10\.77\."])
+
+# Two ways of unequal length: the host is at two distances, and honest
+
+for _name, _ports, _truth in (
+        ("open", "-p80", {80: reached("open")}),
+        ("refused", "-p81", {81: reached("refused")}),
+        ("open and refused", "-p80,81", {80: reached("open"),
+                                         81: reached("refused")})):
+    row("two ways of unequal length, " + _name, and_then(
+        chain(tcp=(80,)), lambda net: net.add_branch(3, length=2)), _ports,
+        _truth, also={3: ["10.78.1.2"], 4: ["10.78.2.2"],
+                      5: ["10.77.3.2"]}, distances=(6,), repeat=True,
+        forbids=["device on the way", "prox", "intercept", "forged", LOSS])
 
 # e. A dead host, and one that drops everything
 
@@ -451,7 +494,8 @@ row("router with a prohibiting route", and_then(chain(), ip_at(
 
 # k. All of it in one run
 
-MIXED = {80: reached("open"), 81: reached("refused"), 445: pair("dropped", 2),
+MIXED = {80: reached("open"), 81: reached("refused"),
+         445: Truth(("dropped",), set([2]), set([3, 4, 5]), None),
          25: cut("rejected", 3), 6667: cut("reset", 2, 1),
          8080: cut("intercepted", 2, 1)}
 
@@ -517,13 +561,13 @@ row("a device answers pings for the host, the port is dropped farther",
     path(routers=6, delay=0.01, hops={
         2: {"filters": [{"proto": "icmp", "action": "echo"}]},
         4: {"filters": [tcp_filter(8080, "drop")]}}), "-p8080",
-    {8080: pair("dropped", 4)}, forbids=[r"\b3 hops away"])
+    {8080: pair("dropped", 4)})
 row("a firewall refuses UDP in the host's name and drops the port",
     path(routers=6, delay=0.01, hops={2: {"filters": [
         tcp_filter(22, "pass"), {"proto": "tcp", "action": "drop"},
         {"proto": "udp", "action": "icmp_as_destination"},
         {"proto": "icmp", "action": "drop"}]}}), "-p8080",
-    {8080: pair("dropped", 2)}, forbids=[r"\b3 hops away"])
+    {8080: cut("dropped", 2)})
 row("a firewall rejects ICMP and UDP, and drops the port", chain(forward_2=[
     "tcp dport 22 accept", "tcp sport 22 accept", "tcp dport 8080 drop",
     "icmp type { time-exceeded, destination-unreachable } accept",
@@ -564,9 +608,15 @@ class Facts(object):
     def __init__(self, net, row):
         self.host = row.target(net)
         self.distance = net.distance
-        hop = net.hop6 if ":" in self.host else net.hop
-        self.routers = dict((ttl, [hop(ttl)]) for ttl in range(1, 31)
-                            if ttl <= net.distance)
+        self.name = DUAL if row.dual else self.host
+        hops = [net.hop6 if ":" in self.host else net.hop]
+        self.etc = None
+        if row.dual:
+            hops = [net.hop, net.hop6]
+            self.etc = {"hosts": "%s %s\n%s %s\n" % (
+                net.destination6, DUAL, net.destination, DUAL)}
+        self.routers = dict((ttl, [hop(ttl) for hop in hops])
+                            for ttl in range(1, net.distance + 1))
         for ttl, addresses in row.also.items():
             self.routers.setdefault(ttl, []).extend(addresses)
         if row.target is not four and row.target is not six:
@@ -607,8 +657,8 @@ def prepare(net, who):
 
 
 def run_several(net, facts, who, formats):
-    how = {"privileged": who == "root", "timeout": 60}
-    words = ["-n", facts.host] + facts.arguments.split()
+    how = {"privileged": who == "root", "timeout": 60, "etc": facts.etc}
+    words = ["-n", facts.name] + facts.arguments.split()
     return [Run(as_json, *result) for as_json, result in zip(
         formats, lab.trace_several(net, [
             (words + ["--json"] * as_json, how) for as_json in formats],
@@ -650,7 +700,8 @@ def allows(truth, word, text):
 
 def check_json(row, facts, run):
     document = json.loads(run.out)
-    traces = document["traces"]
+    traces = [trace for trace in document["traces"]
+              if trace["address"] == facts.host]    # of the other family: -4
     if document["exit_status"] != run.status:
         yield "exit status %d, in JSON %d" % (
             run.status, document["exit_status"])
@@ -668,6 +719,8 @@ def check_json(row, facts, run):
 
 def texts_of(traces):
     for trace in traces:
+        for command in trace.get("next", []):
+            yield "Next: %s" % command
         yield trace["summary"] or ""
         for each in trace["findings"] + trace.get("evidence", []):
             yield each["text"]
@@ -796,7 +849,7 @@ def check_sentences(row, facts, text):
     """What holds for all that is said, on the screen or in JSON."""
     host = re.escape(facts.host)
     for pattern in row.forbids:
-        found = re.search(".*" + pattern.replace("HOST", host), text)
+        found = re.search(".*(%s).*" % pattern.replace("HOST", host), text)
         if found:
             yield "says %r, which is not so" % found.group(0)
     words = set(word for truth in row.truth.values()
@@ -811,7 +864,8 @@ def check_sentences(row, facts, text):
         if re.search(host + " is unreachable", line) and \
                 "unreachable" not in words:
             yield "calls a host unreachable that is not: %r" % line
-        for problem in check_numbers(facts, line):
+        for problem in list(check_numbers(facts, line)) + list(
+                check_advice(facts, line)):
             yield "%s: %r" % (problem, line)
 
 
@@ -835,6 +889,19 @@ def check_numbers(facts, line):
             yield "%s is nobody here" % address
 
 
+def check_advice(facts, line):
+    """What is recommended must be a command."""
+    for words in re.split(r"\bpotraceroute(?:\.py)? ", line)[1:]:
+        words = re.split(r"  |; | \(| or ", words)[0].split()
+        try:
+            arguments = potraceroute.parse_options(words)[1]
+        except (SystemExit, Exception) as error:
+            yield "no command (%s)" % error
+        else:
+            if arguments[:1] not in ([facts.host], [facts.name]):
+                yield "a command for another host"
+
+
 def check_agreement(row, runs):
     """Runs that do not say that they cannot tell must agree."""
     for port in row.truth:
@@ -843,7 +910,8 @@ def check_agreement(row, runs):
             if not run.as_json or not run.out:
                 continue
             for trace in json.loads(run.out)["traces"]:
-                if not re.search(HEDGE, "\n".join(texts_of([trace]))):
+                if trace["port"] == port and not re.search(
+                        HEDGE, "\n".join(texts_of([trace]))):
                     said[trace["verdict"]] += 1
         if len(said) > 1:
             yield "port %d: %d runs do not agree: %s" % (
@@ -972,6 +1040,12 @@ class TestChecks(unittest.TestCase):
         self.assertTrue(allows(truth, "reset", ""))
         self.assertFalse(allows(truth, "refused", "refused it"))
         self.assertTrue(allows(truth, "refused", "which is not confirmed"))
+
+    def test_advice_must_be_a_command_for_this_host(self):
+        say = "Next: potraceroute.py %s -p 80 -n --flows=8"
+        self.assertFalse(self.said(say % "10.77.4.2"))
+        self.assertTrue(self.said(say % "10.77.3.2"))
+        self.assertTrue(self.said(say % "10.77.4.2" + " --no-such-option"))
 
     def test_lines_beyond_the_host_are_false(self):
         facts = Facts(self.Net, self.ROW)
