@@ -3906,6 +3906,7 @@ STEPS = {"tcp": ((0.25, "icmp"), (0.5, "udp"), (0.75, "tcp")),
 CONTROL_PORTS = {"icmp": (None,), "udp": (33434, 33435),
                  "tcp": (443, 80, 22)}
 BEHIND = 3              # ttls to look at behind an end that is in doubt
+FLOWS = 8               # of which some take each of several paths
 
 
 def decode_control(text):
@@ -4082,7 +4083,7 @@ def check_answer(run, port):
         elif run.kinds:
             yield check_in_silence(run, port, states)
         if port.refusal == "forged":
-            yield check_shorter_path(run, port, end, states)
+            yield check_shorter_path(run, port, end)
         yield lambda: series.done or series.end != end
         if series.end == end:
             return
@@ -4168,23 +4169,26 @@ def check_in_silence(run, port, states):
         port.refusal = "forged"
 
 
-def check_shorter_path(run, port, ttl, states):
+def check_shorter_path(run, port, ttl):
     """Does the port always end there, from other source ports too?  If not,
     it is only a shorter one of several paths that does; and where some are
-    lost, the silence of others proves nothing.  states: of these others."""
+    lost, nothing follows."""
     aim = port.aim.other(port.aim.method, port.aim.port,
                          payload=port.aim.target.payload)
-    again = [run.open_ttls(aim, ttl, ttl, run.short_wait, retries=1)
-             for _ in range(6)]
-    again = [series for series in again if series]
-    yield lambda: all(series.done for series in again)
-    here = [series.at(ttl) for series in again]
-    if shows_router(here):
-        port.refusal = "confirmed"
-    elif not shows_router(states) and not all(state.heard for state in here):
-        port.refusal = None
-    for series in again:
-        run.engine.retire(series)
+    for _ in range(2):
+        again = [run.open_ttls(aim, ttl, ttl, run.short_wait, retries=0)
+                 for _ in range(FLOWS)]
+        again = [series for series in again if series]
+        yield lambda: all(series.done for series in again)
+        states = [series.at(ttl) for series in again]
+        for series in again:
+            run.engine.retire(series)
+        if shows_router(states):
+            port.refusal = "confirmed"
+            return
+        if all(state.heard for state in states):
+            return
+    port.refusal = None
 
 
 def verify_place(run, port, controls):
@@ -5473,7 +5477,7 @@ def judge_reached(case, best):
         reasons.append(reason("refused-by-whom"))
     elif answer.outcome in FORGED[path.aim.method] and path.complete and \
             path.refusal is None and path.own_address != path.address:
-        reasons.append(reason("unconfirmed", address=path.address))
+        reasons.append(reason("unconfirmed"))
     reasons += find_repeats(path)
     return Verdict(REACHED_VERDICTS[answer.outcome], answer.address,
                    reasons=reasons)
@@ -6665,8 +6669,7 @@ CLAUSES = {
                       "their answers"),
     "no-farther": ("; ", lambda controls, path: say_no_farther(controls,
                                                               path)),
-    "unconfirmed": ("; ", "whether that was {address} itself is not "
-                          "confirmed"),
+    "unconfirmed": ("; ", "which of them is not confirmed"),
     "nobody-behind": ("; ", "neither {address} nor any hop behind that one "
                             "answered"),
     "no-sight": ("; ", "where is not visible here"),
@@ -6794,6 +6797,8 @@ def say_place(place):
 def say_who(verdict, path):
     """Return who decided a verdict."""
     told = verdict.facts("icmp")
+    if verdict.facts("unconfirmed") is not None:
+        return "%s, or a device in its name," % path.address
     if not told:
         return path.address
     if "in_name" in told:           # forged
