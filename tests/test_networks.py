@@ -438,6 +438,7 @@ row("every second SYN is lost", chain(tcp=(80,), forward_2=[
     forbids=["refused", "device on the way"])
 row("half of the SYNs are lost, emulated",
     path(tcp=(80,), routers=6, delay=0.02, hops={3: {"filters": [
+        tcp_filter(80, "drop", syn_only=True, first=2),     # to be sure
         tcp_filter(80, "drop", syn_only=True, chance=0.5)]}}),
     "-p80", {80: reached("open")}, needs=[LOSS],
     forbids=["refused", "device on the way"])
