@@ -434,11 +434,14 @@ row("many runs: open", chain(tcp=(445,)), "-p445", {445: reached("open")},
 
 row("every second SYN is lost", chain(tcp=(80,), forward_2=[
     "tcp dport 80 tcp flags & (syn | ack) == syn numgen inc mod 2 0 drop"]),
-    "-p80", {80: reached("open")}, who=ALL, needs=[LOSS])
+    "-p80", {80: reached("open")}, who=ALL, needs=[LOSS],
+    forbids=["refused", "device on the way"])
 row("half of the SYNs are lost, emulated",
     path(tcp=(80,), routers=6, delay=0.02, hops={3: {"filters": [
+        tcp_filter(80, "drop", syn_only=True, first=2),     # to be sure
         tcp_filter(80, "drop", syn_only=True, chance=0.5)]}}),
-    "-p80", {80: reached("open")}, needs=[LOSS])
+    "-p80", {80: reached("open")}, needs=[LOSS],
+    forbids=["refused", "device on the way"])
 row("nothing is lost, emulated", path(tcp=(80,), routers=6, delay=0.02),
     "-p80", {80: reached("open")}, who=ALL, forbids=[LOSS])
 
