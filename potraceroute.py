@@ -3691,10 +3691,9 @@ class Run(object):
         if self.guide not in (None, port) and self.guide.reached:
             peers.append(self.guide.series)
         lead = self.lead.series
-        if port is not self.lead and lead.full.reached and \
-                self.lead.refusal != "forged" and (
-                    self.lead.ended or lead.full.outcome == "open"):
-            peers.append(lead)          # a refusal is checked first
+        if port is not self.lead and self.lead.reached and (
+                self.lead.ended or self.lead.refusal == "confirmed"):
+            peers.append(lead)          # what it answers is checked first
         return peers
 
     def doubt_silence(self, port):
@@ -4378,21 +4377,30 @@ def find_guide(run, port):
 
 def verify_places(run):
     """Tell ports that come less far than others from those that met with a
-    limit of ICMP just used up: the next hop is asked by the port, then at
-    once by what gets there."""
+    limit of ICMP just used up: the next hop is asked by each of them, then
+    at once by what gets there, and the hop before it, too."""
     while True:
-        pairs = []
+        pairs, beside = [], {}
         for port in doubtful_ports(run)[:8]:
-            port.asked = port.series.farthest + 1
-            pair = open_pair(run, port, port.asked)
-            if pair:
-                pairs.append((port,) + pair)
-        yield lambda: all(ours.done and theirs.done
-                          for _, ours, theirs in pairs)
-        for port, ours, theirs in pairs:
-            run.engine.retire(ours)
-            run.engine.retire(theirs)
-            port.proven = ours.farthest < ours.first <= theirs.farthest
+            ttl = port.asked = port.series.farthest + 1
+            other = find_able(run, port, ttl)
+            ours = other and run.open_ttls(port.aim, ttl, ttl,
+                                           run.short_wait, retries=0)
+            if ours:
+                pairs.append((port, ttl, ours))
+                beside[ttl] = other.aim
+        for ttl, aim in beside.items():
+            beside[ttl] = run.open_ttls(aim, max(1, ttl - 1), ttl,
+                                        run.short_wait, retries=0)
+        asked = [one for one in [ours for _, _, ours in pairs] +
+                 list(beside.values()) if one]
+        yield lambda: all(one.done for one in asked)
+        for one in asked:
+            run.engine.retire(one)
+        for port, ttl, ours in pairs:
+            theirs = beside[ttl]
+            port.proven = bool(theirs) and not ours.at(ttl).heard and all(
+                state.heard for state in theirs.states)
             if port.proven and port.series.farthest < port.series.first != 1:
                 port.ended, port.proven = None, False
                 run.engine.add(port.series)
@@ -4411,26 +4419,14 @@ def doubtful_ports(run):
         port.series.farthest < run.limit_of_silence]
 
 
-def open_pair(run, port, ttl):
-    """Return two Series that ask one ttl: by the port, and by what gets
-    there; None if nothing does."""
-    able = [other for other in run.peers(port) if ttl <= other.last and
-            other.at(ttl) and other.at(ttl).outcome == "time-exceeded"]
-    if not able:
-        return None
-    wait = min(port.series.wait, max(0.3, 4 * (able[0].slowest or 0)))
-    aims = port.aim, able[0].aim
-    try:
-        methods = [run.open_method(aim) for aim in aims]
-    except RunError:                        # no file is free
-        return None
-    pair = []
-    for aim, method in zip(aims, methods):
-        series = Series(ttl, ttl, wait, 1, 0, aim=aim, method=method)
-        series.full.settled = True          # not to be asked
-        run.engine.add(series)
-        pair.append(series)
-    return tuple(pair)
+def find_able(run, port, ttl):
+    """Return a Series that has got to a router at a ttl, None if none has."""
+    for other in run.peers(port):
+        state = other.at(ttl)
+        if ttl <= other.last and state and \
+                state.outcome == "time-exceeded":
+            return other
+    return None
 
 
 # The way back (--return-path)

@@ -374,8 +374,9 @@ class TestManyAtOnce(unittest.TestCase):
                 def add(self, series):
                     for state in series.states:
                         state.settled = True
-                    hear(series, (3, exceeded(3) if answers.pop(0) else
-                                  None))
+                    said = answers.pop(0)
+                    for ttl in range(series.first, 4):
+                        hear(series, (ttl, exceeded(ttl) if said else None))
 
                 def retire(self, series):
                     pass
@@ -383,10 +384,12 @@ class TestManyAtOnce(unittest.TestCase):
             run, farther = p.Run.__new__(p.Run), [
                 (ttl, exceeded(ttl)) for ttl in (1, 2, 3)]
             run.engine, run.open_method = Engine(), lambda aim: None
-            lead, port = [p.Port(None, hear(p.Series(1, 8), *hops), 0)
+            aim = p.Aim("tcp", None, None)
+            lead, port = [p.Port(aim, hear(p.Series(1, 8), *hops), 0)
                           for hops in (farther, farther[:2])]
             lead.ended = port.ended = 1
             run.ports, run.lead = [lead, port], lead
+            run.guide, run.options = None, p.default_options()
             lead.controls = [hear(p.Series(1, 8), *farther)]
             for wait in p.verify_places(run):
                 self.assertTrue(wait())
