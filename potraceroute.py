@@ -4544,8 +4544,8 @@ REQUESTS = {"payload": ("Data of -P", None),
             "http": ("HTTP request", encode_get),
             "tls": ("TLS ClientHello", encode_hello)}
 # How an answer of that protocol begins: of TLS an alert, or a handshake
-ANSWERS = {"payload": (b"",), "http": (b"HTTP/",),
-           "tls": (b"\x15\3", b"\x16\3")}
+BEGINNINGS = {"payload": (b"",), "http": (b"HTTP/",),
+              "tls": (b"\x15\3", b"\x16\3")}
 
 
 def choose_request(options, method, host="host"):
@@ -4615,7 +4615,7 @@ class Request(namedtuple("Request", "kind name last sessions idle full "
         """Return True if what came may be of a protocol."""
         reply = self.full.reply
         return any(reply.startswith(start[:len(reply)])
-                   for start in ANSWERS[kind])
+                   for start in BEGINNINGS[kind])
 
 
 Request.__new__.__defaults__ = ((), None, None, False, (), None, None, False,
