@@ -212,7 +212,7 @@ OUTCOMES = {
     "reset": Outcome(False, True,
                      "{port} connection reset by a device on the way"),
     "intercepted": Outcome(False, True,
-                           "{port} {taken} by a device on the way{data}"),
+                           "{port} {feigned} by a device on the way{data}"),
     "port-unreachable": Outcome(True, True, "{host}  ICMP {icmp} "
                                             "[Reached Destination]"),
     "unreachable": Outcome(False, True, "{host}  ICMP {icmp}"),
@@ -746,7 +746,7 @@ def format_data(data):
 
 
 # What a device on the way did in the destination's name.
-TAKEN = {"tcp": "connection accepted", "udp": "answered"}
+FEIGNED = {"tcp": "connection accepted", "udp": "answered"}
 
 
 class Answered(object):
@@ -826,7 +826,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
             host="%s (%s)" % (self.name_of(answer.address), answer.address),
             icmp="%s/%s" % (answer.icmp_type, answer.icmp_code),
             error=format_errno(answer.error), outcome=answer.outcome,
-            taken=TAKEN.get(self.method))
+            feigned=FEIGNED.get(self.method))
 
     def name_of(self, address):
         """Return what to call an address that has answered here."""
@@ -3808,7 +3808,7 @@ class Run(object):
                            if how_far(each) > how_far(path))
             others += tuple(each for each in told if each is not path)[:1]
             own = () if port is self.lead else self.freeze_controls(port)
-            cases.append(Case(path, controls + others + own, port.request))
+            cases.append(Case(path, others + controls + own, port.request))
         for aim in self.waiting:        # not begun: interrupted
             cases.append(Case(freeze(
                 Series(1, 0, aim=aim), self.show, sight=self.sight,
@@ -4100,6 +4100,8 @@ def confirms(port, checks, ttl):
     has the destination's address hands on to what lies behind it."""
     for check in checks:
         state = check.at(ttl)
+        if state is None:               # an errno took the ttl away
+            continue
         if state.outcome == "time-exceeded" and \
                 state.address == port.aim.target.address:
             return True
