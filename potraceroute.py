@@ -4196,9 +4196,16 @@ def verify_place(run, port, controls):
     that, there and one hop before.  So neither limits of ICMP just used up
     nor one dead path of several feign a place."""
     series = port.series
+
+    def is_due():
+        found = find_beyond(run, port)
+        if found and port.aim.target.source_port and not series.done:
+            # One flow goes one by one: what it has yet to ask is not silent.
+            return series.at(found[1]).settled
+        return controls.done or series.full.probes and found
+
     for _ in range(4):
-        yield lambda: controls.done or series.full.final or (
-            series.full.probes and find_beyond(run, port))
+        yield lambda: series.full.final or is_due()
         found = find_beyond(run, port)
         if not found or series.full.final:
             return
@@ -4546,8 +4553,8 @@ REQUESTS = {"payload": ("Data of -P", None),
             "http": ("HTTP request", encode_get),
             "tls": ("TLS ClientHello", encode_hello)}
 # How an answer of that protocol begins: of TLS an alert, or a handshake
-ANSWERS = {"payload": (b"",), "http": (b"HTTP/",),
-           "tls": (b"\x15\3", b"\x16\3")}
+BEGINNINGS = {"payload": (b"",), "http": (b"HTTP/",),
+              "tls": (b"\x15\3", b"\x16\3")}
 
 
 def choose_request(options, method, host="host"):
@@ -4617,7 +4624,7 @@ class Request(namedtuple("Request", "kind name last sessions idle full "
         """Return True if what came may be of a protocol."""
         reply = self.full.reply
         return any(reply.startswith(start[:len(reply)])
-                   for start in ANSWERS[kind])
+                   for start in BEGINNINGS[kind])
 
 
 Request.__new__.__defaults__ = ((), None, None, False, (), None, None, False,

@@ -544,6 +544,9 @@ class TestSourcePort(test_live.ChainCase):
             self.assert_verdict(result, "dropped", 1)
         self.assertIn(self.CLAUSE, plain[1]["summary"])
         self.assertNotIn("-S", fixed[1]["summary"])
+        # Its probes go one by one: those yet to go are no other path's.
+        self.assertEqual(fixed[1]["blocked_before"]["ttl"], 3)
+        self.assertNotIn("several paths", fixed[1]["summary"])
 
     def test_service_that_wants_port_123_itself_is_silent(self):
         self.net.nft(self.net.server, "\n".join([
