@@ -2511,7 +2511,7 @@ class Series(object):
     def needs_more(state):
         """True if an extra try is due, and nothing farther has answered."""
         return state.extra is not None and state.farther is None and \
-            state.probes and not state.answered and \
+            bool(state.probes) and not state.answered and \
             state.probes[-1].sent < state.extra
 
     def doubt(self, state, when):
