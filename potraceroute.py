@@ -4038,15 +4038,15 @@ def try_other_family(run, port, check):
         method = run.open_method(run.other_aim)
     except RunError:
         return
-    wait *= 0.75            # it ends with the controls
-    if full.reached:        # no need for patience: the host has answered
+    wait, short = 0.75 * wait, full.reached     # it ends with the controls
+    if short:               # no need for patience: the host has answered
         wait = min(wait, max(0.3, 4 * (full.answer.rtt or 0)))
     series = Series(1, 0, wait, full_retries=0 if method.connects else None,
                     aim=run.other_aim, method=method)
     run.engine.add(series)
     yield lambda: series.full.answered or series.done or works()
     run.engine.retire(series)
-    if series.full.answered or series.done:
+    if series.full.answered or series.done and not short:
         run.other = series
 
 
@@ -5284,29 +5284,30 @@ class PathMtu(object):
         return [(self.low + self.high) // 2]
 
     def confirm(self):
-        """Look where `high` gets lost; what is lost has to stay lost."""
-        yield self.send([self.low, self.high], self.last, max(2, self.wait))
-        here = max(self.reach(self.high) or [0])
-        beyond = [ttl for ttl in self.reach(self.low) if ttl > here]
-        self.found = bool(beyond) and not self.fate(self.high)
-        if self.found and self.sparing:
-            yield self.compare()
+        """Look where `high` gets lost; what is lost has to stay lost.
+
+        Both sizes are sent in pairs, the bigger one first: where answers
+        are limited or lost, it would have had the first, sooner or later.
+        """
+        low, high, rounds = [], [], 0
+        least = 5 if self.sparing else 3
+        beyond = []
+        while rounds < least or beyond and low.count(min(beyond)) < 2 and \
+                rounds < least + 3:
+            rounds += 1
+            yield self.send([self.low, self.high], self.last,
+                            max(self.PACE, self.wait), 1)
+            low += set(self.reach(self.low))
+            high += self.reach(self.high)
+            self.found = not self.fate(self.high)
+            if not self.found:
+                return
+            here = max(high or [0])
+            beyond = [ttl for ttl in low if ttl > here]
+        beyond = [ttl for ttl in beyond if low.count(ttl) > 1]
+        self.found = bool(beyond) and 2 * low.count(self.end) > rounds
         if self.found:
             self.lost_between = here, min(beyond)
-
-    def compare(self):
-        """Where answers are limited, also for others, and lost: `found` if
-        the smaller packet is answered almost each time, the bigger, which
-        goes first, never."""
-        arrived = 0
-        for _ in range(4):
-            yield self.send([self.low, self.high], 0,
-                            max(self.PACE, self.wait), 1)
-            if self.fate(self.high):
-                arrived = 0
-                break
-            arrived += self.fate(self.low) is True
-        self.found = arrived > 2
 
     def find(self):
         """Find all of it, by up to three tries."""
@@ -6046,9 +6047,6 @@ def check_family(case, verdict, look):
     other, outcome = look.other, case.path.full.outcome
     if not look.lead or other is None or (
             outcome in WORKING and case.path.refusal != "forged"):
-        return
-    silent = other.full.outcome in ("timeout", "send-failed")
-    if silent and case.path.full.reached:   # only a short look was taken
         return
     yield finding("family", None, "family", other=other,
                   reached=case.path.full.reached)
@@ -7054,8 +7052,11 @@ def say_tls(tls):
 def say_mtu(mtu, path, hop):
     """Return the path MTU, and who or what limits it."""
     text = "path MTU %d" % mtu.low if mtu.found else "path MTU unknown"
+    far = ""
     if 0 < mtu.end < DEFAULT_TTL:
-        text += " as far as " + say_mtu_place(mtu, path, mtu.end)
+        far = " as far as " + say_mtu_place(mtu, path, mtu.end)
+    if mtu.found:
+        text += far
     clauses = []
     if mtu.lost_between:
         clauses.append(say_black_hole(mtu, path))
@@ -7065,17 +7066,17 @@ def say_mtu(mtu, path, hop):
             format_icmp(path.version, mtu.why), mtu.why.data))
     elif mtu.found and mtu.end == DEFAULT_TTL:
         return text + ", the whole way"
-    return text + ": " + "; ".join(clauses + say_unmeasured(mtu))
+    return text + ": " + "; ".join(clauses + say_unmeasured(mtu, far))
 
 
-def say_unmeasured(mtu):
+def say_unmeasured(mtu, far):
     """Return clauses that say what is missing to know more."""
     if mtu.end == DEFAULT_TTL and mtu.found:
         return []
     clauses = []
     if mtu.end and not mtu.found:
         clauses += ["too many answers are missing",
-                    "packets of %d bytes get through" % mtu.low]
+                    "packets of %d bytes get through%s" % (mtu.low, far)]
     if mtu.end < DEFAULT_TTL and mtu.echo:
         clauses.append("neither ICMP echo nor a closed UDP port answers")
     elif mtu.end < DEFAULT_TTL:
@@ -7138,7 +7139,7 @@ def say_family(other, reached):
         why = "%s says %s" % (answer.address or "a router",
                               format_icmp(version, answer))
     elif answer.outcome != "timeout":
-        why = "an ICMP error says so"
+        why = "an ICMP error came"
     either = "" if reached else " either"
     return "%s does not get through%s: %s" % (name, either, why)
 

@@ -77,8 +77,7 @@ class TestWords(unittest.TestCase):
         self.assertEqual(self.say(None, opened(), is_lead=False), [])
 
     def test_of_a_first_that_refused_nothing_is_either(self):
-        """A short look says nothing of silence, and "either" were false."""
-        self.assertEqual(self.say(CLOSED, None, "udp"), [])
+        """That one got through, so that "either" were false."""
         self.assertEqual(self.say(CLOSED, CLOSED, "udp"), [
             "IPv4 198.51.100.7 answers: UDP port 443 is refused there, too "
             "(-4 tells by whom)"])
@@ -275,6 +274,19 @@ class TestKernelRouters(FamilyCase, test_live.LiveCase):
         self.assert_told(traces, WORKS)
         for trace in traces:
             self.assertEqual(trace["verdict"], "refused")
+
+    def test_short_look_beside_a_refusal_says_nothing_of_silence(self):
+        self.filter("r2", "meta nfproto ipv4 drop",
+                    "meta l4proto tcp reject with tcp reset")
+        traces = self.traces("-p81")
+        self.assert_told(traces)
+        for trace in traces:            # by r2, in the host's name
+            self.assertEqual(trace["verdict"], "reset")
+        self.filter("r2", "meta nfproto ipv4 drop")
+        for trace in self.traces("-p81"):
+            self.assertEqual((trace["verdict"], told(trace)),
+                             ("refused", []))
+            self.assertLess(trace["elapsed_ms"], 1500)
 
     def test_name_with_one_family_has_no_other(self):
         self.serve("tcp", port=80)

@@ -154,6 +154,10 @@ class TestDecoding(unittest.TestCase):
                 (dict(low=900, found=False),
                  "path MTU unknown: too many answers are missing; packets of "
                  "900 bytes get through; " + cure),
+                (dict(low=900, found=False, end=2),
+                 "path MTU unknown: too many answers are missing; packets of "
+                 "900 bytes get through as far as 10.88.2.1 at hop 2; " +
+                 unheard),
                 (dict(low=1400, end=3, lost_between=(1, 2)),
                  "path MTU 1400 as far as a router at hop 3: bigger packets "
                  "vanish between a router at hop 1 and 10.88.2.1 at hop 2, "
@@ -397,8 +401,25 @@ class TestKernelRoutersWithTheirLimits(MtuCase, test_live.LiveCase):
     def test_black_hole_is_found_by_who_may_send_echo(self):
         self.filter("r2", "forward", "meta length > 1300 drop")
         self.net.ping_group(self.net.client)
-        for trace in self.traces(how=BOTH):
-            self.assert_hole(trace, 1300, 2)
+        for how in BOTH:
+            for trace in self.traces(how=[how]):
+                self.assert_hole(trace, 1300, 2)
+
+    def test_many_at_once_name_the_right_place_or_none(self):
+        self.filter("r2", "forward", "meta length > 1300 drop")
+        host = self.net.destination
+        for groups in ("1 0", "0 2147483647"):
+            self.net.ping_group(self.net.client, groups)
+            for _, trace in run_json_all(self.net, [
+                    ([host, "--mtu", "-w0.4"], USER)] * 5, 5):
+                finding = only(trace)
+                self.assertIn(trace["path_mtu"], (1300, None), finding)
+                if finding["kind"] == "black-hole":
+                    self.assertIn("vanish between %s at hop 2 and %s at hop 3"
+                                  % (self.net.hop(2), self.net.hop(3)),
+                                  finding["text"])
+                elif trace["path_mtu"]:
+                    self.assertIn("%s itself" % host, finding["text"])
 
     def test_router_whose_message_is_filtered_is_a_black_hole(self):
         for name, device in (("r2", "toserver"), ("r3", "toclient")):
