@@ -2483,7 +2483,12 @@ class Series(object):
             return self.queries + self.retries
         if state.answered:
             return self.queries
-        return min(self.queries, 3 + self.retries)
+        return min(self.queries, self.hurried + 2)
+
+    @property
+    def hurried(self):
+        """How often a silent hop is asked in a hurry, if it is counted."""
+        return 2 * (1 + self.retries)
 
     def next_try(self, state):
         """Return when to send again, None if there is no try left."""
@@ -2510,7 +2515,7 @@ class Series(object):
             return False
         if not state.answered:
             return state.farther is not None and \
-                len(state.probes) > self.retries
+                len(state.probes) >= self.hurried
         return any(not probe.answer and not probe.gone
                    for probe in state.probes)
 

@@ -247,15 +247,15 @@ class CountingTests(unittest.TestCase):
         run = simulate(lambda ttl, count: None if ttl == 2 else
                        opened() if ttl in (0, 5) else exceeded(ttl),
                        queries=20, full_retries=0)
-        self.assertLessEqual(len(run.times(2)), 5)
+        self.assertLessEqual(len(run.times(2)), 8)
         self.assertLess(run.now, 4)
 
     def test_silent_hop_whose_limit_is_used_up_has_another_chance(self):
-        run = simulate(lambda ttl, count: None if ttl == 2 and count < 4 else
+        run = simulate(lambda ttl, count: None if ttl == 2 and count < 7 else
                        opened() if ttl in (0, 5) else exceeded(ttl),
                        queries=20, full_retries=0)
-        self.assertEqual(len(run.state(2).answers), 17)
-        self.assertGreater(run.times(2)[3] - run.times(2)[2], 1.0)
+        self.assertEqual(len(run.state(2).answers), 14)
+        self.assertGreater(run.times(2)[6] - run.times(2)[5], 1.0)
 
     def test_loss_never_keeps_a_series_from_its_end(self):
         for seed in range(5):
@@ -646,7 +646,7 @@ class TestKernelRouters(test_live.ChainCase):
                 self.assertEqual(sent, 12)
 
     def test_loss_is_told_from_limits_with_its_place(self):
-        self.lose("r2", "numgen random mod 100 < 40")
+        self.lose("r2", "numgen random mod 100 < 30")
         status, out, err = test_live.run(self.net, self.net.destination,
                                          "-n", "-q20", **USER)
         self.assertEqual((status, err), (0, ""))
@@ -656,7 +656,7 @@ class TestKernelRouters(test_live.ChainCase):
         for line in (
                 r"1\t10.77.0.2 \(10.77.0.2\)  ICMP 11/0  \d+\.\d\d/"
                 r"\d+\.\d\d/\d+\.\d\d ms  \d+ of 20",
-                r"5\tTCP port 80 connection successful.* ms  \d+ of 20.*"):
+                r"[567]\tTCP port 80 connection successful.* ms  \d+ of 20.*"):
             self.assertTrue(re.search("\n%s\n" % line, out), out)
 
 
