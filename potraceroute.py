@@ -5353,15 +5353,19 @@ def find_all(case, verdict, look, family=()):
 # Of several ports or flows together: lists of cases and their verdicts
 
 def check_syns(cases, verdicts):
-    """Ports or flows whose real connection needed more than one SYN, which
-    the table has no room for."""
-    again = [case.path.aim.flow or case.path.aim.port
-             for case, verdict in zip(cases, verdicts)
-             if verdict.reached and verdict.facts("syn-repeated")]
-    if not again:
-        return []
-    return [finding("loss", None, "syns", ports=again, count=len(cases),
-                    flows=cases[0].path.aim.flow is not None)]
+    """Ports or flows whose real connection needed more than one SYN, or had
+    no answer at all, which the table has no room for."""
+    found = []
+    for name in ("syn-repeated", "syn-unanswered"):
+        ports = [case.path.aim.flow or case.path.aim.port
+                 for case, verdict in zip(cases, verdicts)
+                 if verdict.facts(name) is not None]
+        noun = noun_for(len(ports),
+                        "flow" if cases[0].path.aim.flow else "port")
+        if ports:
+            found.append(finding("loss", None, name, ports=ports,
+                                 count=len(cases), noun=noun))
+    return found
 
 
 def check_ports(cases, verdicts):
@@ -5950,10 +5954,13 @@ FINDINGS = {
     "limited": say_limited,
     "lost": say_lost,
     "missing": say_missing,
-    "syns": lambda ports, count, flows: "the SYN had to be sent more than "
-            "once for %s %s (%d of %d)" % (
-                noun_for(len(ports), "flow" if flows else "port"),
-                format_ports(ports), len(ports), count),
+    "syn-repeated": lambda ports, count, noun: "the SYN had to be sent more "
+                    "than once for %s %s (%d of %d)" % (
+                        noun, format_ports(ports), len(ports), count),
+    "syn-unanswered": lambda ports, count, noun: "the connection itself was "
+                      "not answered in time for %s %s (%d of %d), only "
+                      "probes with a small ttl were" % (
+                          noun, format_ports(ports), len(ports), count),
     "deaf": "{text}",
     "limit": say_limit,
     "flows-part": say_flows_part,

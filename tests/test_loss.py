@@ -187,6 +187,13 @@ class SynTests(unittest.TestCase):
             "loss", "the SYN had to be sent more than once for ports "
             "22,81-82 (3 of 4)"))
         self.assertEqual(pt.check_syns(cases[1:2], [pt.judge(cases[1])]), [])
+        cases[1] = pt.Case(make_path(None, walk(3, t4=opened()), port=80))
+        found = pt.check_syns(cases[:2], [pt.judge(case)
+                                          for case in cases[:2]])
+        self.assertEqual([pt.say_finding(each) for each in found], [
+            "the SYN had to be sent more than once for port 22 (1 of 2)",
+            "the connection itself was not answered in time for port 80 "
+            "(1 of 2), only probes with a small ttl were"])
 
 
 # --------------------------------------------------------------------------
