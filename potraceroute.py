@@ -2478,10 +2478,12 @@ class Series(object):
                 if when is not None and now >= when:
                     chosen.append(state)
                 continue
-            if room <= 0 or blocked:
+            if room <= 0 and not (self.counting and state.ttl <= horizon):
+                break               # who is counted waits, most of the time
+            if blocked:
                 break
-            if state is not self.full and state.ttl > horizon and \
-                    not pending:
+            if state is not self.full and state.ttl > horizon and (
+                    self.counting or not pending):
                 break               # the gap of silent hops is too wide
             room -= 1
             chosen.append(state)
@@ -2504,8 +2506,9 @@ class Series(object):
 
     @property
     def counting(self):
-        """True if it is counted what is lost."""
-        return self.queries > FEW_QUERIES and not self.one_flow
+        """True if it is counted what is lost, which takes its time: not
+        where hops have to wait for each other."""
+        return self.queries > FEW_QUERIES and self.window >= 8
 
     @staticmethod
     def needs_more(state):
@@ -2533,7 +2536,12 @@ class Series(object):
             return self.queries + self.retries
         if state.answered:
             return self.queries
-        return min(self.queries, 3 * (1 + self.retries))
+        return min(self.queries, self.hurried + 2)
+
+    @property
+    def hurried(self):
+        """How often a silent hop is asked in a hurry, if it is counted."""
+        return 2 * (1 + self.retries)
 
     def next_try(self, state):
         """Return when to send again, None if there is no try left."""
@@ -2542,9 +2550,7 @@ class Series(object):
             return None
         if len(state.probes) >= self.tries(state):
             return state.extra if self.needs_more(state) else None
-        if self.counting and state.answered and any(
-                not probe.answer and not probe.gone
-                for probe in state.probes):
+        if self.slow(state):
             return last.sent + self.PACE
         if last.answer or last.gone:
             return last.sent
@@ -2554,6 +2560,17 @@ class Series(object):
             if self.one_flow:           # one in flight
                 spacing = state.farther * 1.5 + self.FLOOR
         return last.sent + spacing
+
+    def slow(self, state):
+        """True if a state that is counted is to be asked slowly: it misses
+        some, or was asked in a hurry, in vain."""
+        if not self.counting or state is self.full:
+            return False
+        if not state.answered:
+            return state.farther is not None and \
+                len(state.probes) >= self.hurried
+        return any(not probe.answer and not probe.gone
+                   for probe in state.probes)
 
     def deadline(self, state):
         """Return when a state with probes is given up."""
@@ -2569,7 +2586,8 @@ class Series(object):
         if state.beyond:
             return min(limit, last + max(1.5 * (self.slowest or 0),
                                          self.FLOOR))
-        if self.counting and state.answered and state is not self.full:
+        if self.counting and state is not self.full and (
+                state.answered or state.farther is not None):
             if len(state.probes) < self.tries(state):
                 return last + self.PACE + self.wait
             return last + min(self.wait,
@@ -2577,8 +2595,6 @@ class Series(object):
         if state.farther is not None and not state.answered and \
                 len(state.probes) >= self.tries(state):
             floor = self.FLOOR if self.full.settled else self.LEISURE
-            if self.counting:
-                floor = self.PACE       # the others take their time, too
             limit = min(limit, last + max(state.farther * 1.2 + 0.01, floor))
         return limit
 
@@ -6120,15 +6136,16 @@ Count = namedtuple("Count", "hop sent lost")
 
 def count_hops(path, verdict):
     """Return the Counts of the hops that have answered, in ttl order; the
-    destination's with the SYNs of the real connection."""
+    destination's with what was sent with the system's own ttl."""
     counts = []
     for hop in lone_hops(path):
-        sent, lost = hop.sent, hop.lost
-        if hop.reached and not hop.more and path.full.answer.syns:
+        one = Count(hop, hop.sent, hop.lost)
+        if hop.reached and not hop.more and path.full.reached:
             again = verdict.facts("syn-repeated")
-            lost += again["count"] - 1 if again else 0
-            sent += again["count"] if again else 1
-        counts.append(Count(hop, sent, lost))
+            more = again["count"] - 1 if again else 0
+            one = Count(hop, one.sent + path.full.sent + more,
+                        one.lost + path.full.lost + more)
+        counts.append(one)
     return counts
 
 
@@ -6482,15 +6499,19 @@ def hops_from(path, ttl):
 # Of several ports or flows together: lists of cases and their verdicts
 
 def check_syns(cases, verdicts):
-    """Ports or flows whose real connection needed more than one SYN, which
-    the table has no room for."""
-    again = [case.path.aim.flow or case.path.aim.port
-             for case, verdict in zip(cases, verdicts)
-             if verdict.reached and verdict.facts("syn-repeated")]
-    if not again:
-        return []
-    return [finding("loss", None, "syns", ports=again, count=len(cases),
-                    flows=cases[0].path.aim.flow is not None)]
+    """Ports or flows whose real connection needed more than one SYN, or had
+    no answer at all, which the table has no room for."""
+    found = []
+    for name in ("syn-repeated", "syn-unanswered"):
+        ports = [case.path.aim.flow or case.path.aim.port
+                 for case, verdict in zip(cases, verdicts)
+                 if verdict.facts(name) is not None]
+        noun = noun_for(len(ports),
+                        "flow" if cases[0].path.aim.flow else "port")
+        if ports:
+            found.append(finding("loss", None, name, ports=ports,
+                                 count=len(cases), noun=noun))
+    return found
 
 
 def check_ports(cases, verdicts):
@@ -7396,10 +7417,13 @@ FINDINGS = {
     "limited": say_limited,
     "lost": say_lost,
     "missing": say_missing,
-    "syns": lambda ports, count, flows: "the SYN had to be sent more than "
-            "once for %s %s (%d of %d)" % (
-                noun_for(len(ports), "flow" if flows else "port"),
-                format_ports(ports), len(ports), count),
+    "syn-repeated": lambda ports, count, noun: "the SYN had to be sent more "
+                    "than once for %s %s (%d of %d)" % (
+                        noun, format_ports(ports), len(ports), count),
+    "syn-unanswered": lambda ports, count, noun: "the connection itself was "
+                      "not answered in time for %s %s (%d of %d), only "
+                      "probes with a small ttl were" % (
+                          noun, format_ports(ports), len(ports), count),
     "deaf": "{text}",
     "limit": say_limit,
     "flows-part": say_flows_part,

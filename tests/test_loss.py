@@ -9,6 +9,7 @@ import os
 import random
 import re
 import sys
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -186,6 +187,13 @@ class SynTests(unittest.TestCase):
             "loss", "the SYN had to be sent more than once for ports "
             "22,81-82 (3 of 4)"))
         self.assertEqual(pt.check_syns(cases[1:2], [pt.judge(cases[1])]), [])
+        cases[1] = pt.Case(make_path(None, walk(3, t4=opened()), port=80))
+        found = pt.check_syns(cases[:2], [pt.judge(case)
+                                          for case in cases[:2]])
+        self.assertEqual([pt.say_finding(each) for each in found], [
+            "the SYN had to be sent more than once for port 22 (1 of 2)",
+            "the connection itself was not answered in time for port 80 "
+            "(1 of 2), only probes with a small ttl were"])
 
 
 # --------------------------------------------------------------------------
@@ -246,8 +254,15 @@ class CountingTests(unittest.TestCase):
         run = simulate(lambda ttl, count: None if ttl == 2 else
                        opened() if ttl in (0, 5) else exceeded(ttl),
                        queries=20, full_retries=0)
-        self.assertLessEqual(len(run.times(2)), 9)
+        self.assertLessEqual(len(run.times(2)), 8)
         self.assertLess(run.now, 4)
+
+    def test_silent_hop_whose_limit_is_used_up_has_another_chance(self):
+        run = simulate(lambda ttl, count: None if ttl == 2 and count < 7 else
+                       opened() if ttl in (0, 5) else exceeded(ttl),
+                       queries=20, full_retries=0)
+        self.assertEqual(len(run.state(2).answers), 14)
+        self.assertGreater(run.times(2)[6] - run.times(2)[5], 1.0)
 
     def test_loss_never_keeps_a_series_from_its_end(self):
         for seed in range(5):
@@ -255,11 +270,29 @@ class CountingTests(unittest.TestCase):
             self.assertTrue(run.series.done)
             self.assertLess(run.now, 30)
 
-    def test_one_flow_is_not_slowed_down(self):
-        run = simulate(lossy(2, 0.3, 1), queries=5, full_retries=0,
-                       one_flow=True, parallel=1)
-        self.assertTrue(run.series.done)
-        self.assertLess(run.now, 10)
+    def test_hops_that_wait_for_each_other_are_not_slowed_down(self):
+        for more in (dict(one_flow=True, parallel=1), dict(parallel=2)):
+            run = simulate(lossy(2, 0.3, 1), queries=5, full_retries=0,
+                           **more)
+            self.assertTrue(run.series.done)
+            self.assertLess(run.now, 10)
+
+    def test_long_path_of_limits_takes_no_longer_than_a_short_one(self):
+        def path(ttl, count):
+            if 0 < ttl < 28 and count == 7:
+                return None
+            return opened() if ttl == 0 or ttl >= 28 else exceeded(ttl)
+
+        run = simulate(path, queries=20, full_retries=0)
+        self.assertEqual(run.series.end, 28)
+        self.assertLess(run.now, 20)
+
+    def test_many_queries_do_not_go_far_beyond_the_last_hop(self):
+        def path(ttl, count):
+            return None if not 0 < ttl < 4 or count == 7 else exceeded(ttl)
+
+        run = simulate(path, queries=20, full_retries=0)
+        self.assertLessEqual(max(ttl for _, ttl in run.sent), 16)
 
     def counts(self, rtt, sent):
         """(sent, lost) of a state whose probes were (closed after so many
@@ -516,6 +549,21 @@ def answers(trace):
             for hop in trace["hops"]]
 
 
+def assert_place(case, text, link):
+    """Loss is told; if it is told where, behind hop `link`, or before it and
+    behind the next: chance may hide the place."""
+    case.assertTrue(re.search(r"(\d+ of \d+ probes, or their answers,|about "
+                              r"\d+ % \(\d+ of \d+\) of the probes, or of "
+                              r"their answers,) are lost", text), text)
+    named = re.search(r"from between hop (\d) .* and hop (\d) .* on, up to "
+                      "the destination", text)
+    if named is None:
+        case.assertIn("do not show where", text)
+        return False
+    case.assertTrue(int(named.group(1)) <= link < int(named.group(2)), text)
+    return True
+
+
 class TestKernelRouters(test_live.ChainCase):
     """With the limits of ICMP that kernels have."""
 
@@ -596,29 +644,27 @@ class TestKernelRouters(test_live.ChainCase):
             self.assertTrue(missed or again or not text_of(trace), trace)
 
     def test_healthy_path_of_limited_routers_has_no_finding(self):
-        for flags in (["-q12"], ["-q12", "-U"], []):
+        for pause, flags in ((3, []), (0, ["-q12"]), (4, ["-q12", "-U"])):
+            time.sleep(pause)       # for the limits to be as at rest
             status, trace = self.trace(self.net.destination, *flags)
             self.assertEqual((status, trace["findings"]), (0, []), trace)
-            if flags:
-                for count, sent in answers(trace):
-                    self.assertGreaterEqual(count, 10)
-                    self.assertEqual(sent, 12)
+            for count, sent in answers(trace) if flags else ():
+                self.assertGreaterEqual(count, 10)
+                self.assertEqual(sent, 12)
 
     def test_loss_is_told_from_limits_with_its_place(self):
-        self.lose("r2", "numgen random mod 100 < 40")
+        self.lose("r2", "numgen random mod 100 < 30")
         status, out, err = test_live.run(self.net, self.net.destination,
                                          "-n", "-q20", **USER)
         self.assertEqual((status, err), (0, ""))
-        self.assertTrue(re.search(
-            r"\nFinding: about \d+ % \(\d+ of \d+\) of the probes, or of "
-            r"their answers, are lost from between hop [12] \(10.77.[01].2\) "
-            r"and hop [34] \(10.77.[23].2\) on, up to the destination\n",
-            out), out)
-        self.assertTrue(re.search(
-            r"\n1\t10.77.0.2 \(10.77.0.2\)  ICMP 11/0  \d+\.\d\d/\d+\.\d\d/"
-            r"\d+\.\d\d ms  \d+ of 20\n", out), out)
-        self.assertTrue(re.search(r"\n5\tTCP port 80 connection successful.*"
-                                  r" ms  \d+ of 20", out), out)
+        found, = [line for line in out.splitlines()
+                  if line.startswith("Finding: ")]
+        assert_place(self, found, 2)
+        for line in (
+                r"1\t10.77.0.2 \(10.77.0.2\)  ICMP 11/0  \d+\.\d\d/"
+                r"\d+\.\d\d/\d+\.\d\d ms  \d+ of 20",
+                r"[567]\tTCP port 80 connection successful.* ms  \d+ of 20.*"):
+            self.assertTrue(re.search("\n%s\n" % line, out), out)
 
 
 class TestEmulatedPath(test_live.PathCase):
@@ -642,10 +688,9 @@ class TestEmulatedPath(test_live.PathCase):
     def test_loss_on_the_way_has_a_place_by_every_method(self):
         self.make(routers=6, delay=0.005, hops={
             3: {"filters": [{"action": "drop", "chance": 0.5}]}})
-        for trace in self.each("-q20"):
-            self.assertTrue(re.search(
-                r"from between hop [23] \(10\.88\.[23]\.1\) and hop [45] ",
-                text_of(trace)), (text_of(trace), answers(trace)))
+        named = [assert_place(self, text_of(trace), 3)
+                 for trace in self.each("-q20")]
+        self.assertIn(True, named)
 
     def test_router_that_loses_its_own_answers_loses_no_packets(self):
         self.make(routers=6, delay=0.005, hops={4: {"loss": 0.7}})
