@@ -3676,15 +3676,11 @@ class Run(object):
 
     def open_checks(self, first, last):
         """Return the Series that ask other means at these ttls, or, now,
-        the full ttl alone; several flows of UDP, in case there are several
-        paths."""
+        the full ttl alone."""
         if last < first or (first, last) not in self.checks:
-            found = []
-            for name in self.kinds:
-                found += self.open_controls(
-                    name, first, last, self.short_wait,
-                    queries=1 if name == "icmp" or last > first + 1 else 4)
-            self.checks[first, last] = found
+            self.checks[first, last] = sum(
+                (self.open_controls(name, first, last, self.short_wait)
+                 for name in self.kinds), [])
         return self.checks[first, last]
 
     def open_services(self, port, ttl):
@@ -4085,8 +4081,8 @@ def check_answer(run, port):
     the same ttl, must get there too."""
     series = port.series
     while True:
-        yield lambda: port.doubtful or series.done and (
-            port is not run.lead or not run.always or all(
+        yield lambda: port.doubtful and is_settled_before_end(port) or \
+            series.done and (port is not run.lead or not run.always or all(
                 control.done for control in port.controls))
         if not port.doubtful:
             return
@@ -4116,6 +4112,13 @@ def check_answer(run, port):
         yield lambda: series.done or series.end != end
         if series.end == end:
             return
+
+
+def is_settled_before_end(port):
+    """Return True if it is known whether a router answers before a port's
+    end."""
+    before = port.series.at(port.series.end - 1)
+    return before is None or before.heard or before.settled
 
 
 def is_answered(states):
@@ -4247,12 +4250,12 @@ def verify_place(run, port, controls):
         yield lambda: all(one.done for one in again + [theirs])
         for one in again + [theirs]:
             run.engine.retire(one)
-        if any(one.at(ttl).heard for one in again):
-            if port.aim.target.source_port:
-                port.parted = True
-                return
-            series.ask_again(series.at(ttl), run.clock())
-            yield lambda: series.at(ttl).settled or series.done
+        heard = [one for one in again if one.at(ttl).heard]
+        if heard and port.aim.target.source_port:
+            port.parted = True
+            return
+        if heard:
+            adopt(series, heard[0], ttl)
         elif series.farthest < ttl:
             port.proven = is_proven(run, port, theirs, ttl)
         if port.proven:
@@ -4429,6 +4432,8 @@ def verify_places(run):
             run.engine.retire(one)
         for port, ttl, ours in pairs:
             theirs = beside[ttl]
+            if ours.at(ttl).heard:
+                adopt(port.series, ours, ttl)
             port.proven = bool(theirs) and not ours.at(ttl).heard and all(
                 state.heard for state in theirs.states)
             if port.proven and port.series.farthest < port.series.first != 1:
@@ -4438,6 +4443,14 @@ def verify_places(run):
         yield lambda: all(port.ended for port in run.ports)
         if not doubtful_ports(run):
             return
+
+
+def adopt(series, other, ttl):
+    """Take what another Series has heard at a ttl, of the same port."""
+    state = series.at(ttl)
+    for probe in other.at(ttl).answered if state else ():
+        series.note_sent(state, probe)
+        series.note_answer(state, probe)
 
 
 def doubtful_ports(run):
@@ -6602,7 +6615,7 @@ SENTENCES = {
     "dropped": "{subject} is dropped {where}{why}",
     "silent": "{subject} is open or filtered: nothing came from it, though "
               "{address} is up{why}",
-    "unanswered": "{subject} is open, but the {request} {where}{why}",
+    "unanswered": "{subject} is open; the {request} {where}{why}",
     "error": "{subject} could not be probed{why}",
 }
 
