@@ -6459,8 +6459,9 @@ def suggest(case, verdict, found):
     path, names = case.path, [each.name for each in verdict.reasons]
     if not path.complete:
         return []
-    if "syn-unanswered" in names or "other-flow" in names or \
-            "other-routers" in names:
+    if path.aim.flow is None and (
+            "syn-unanswered" in names or "other-flow" in names or
+            "other-routers" in names):
         return [["--flows=8"]]
     if any(each.name == "connections" and not each.facts["control"]
            for each in found):
