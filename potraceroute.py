@@ -3303,8 +3303,8 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
 def find_forged(series):
     """Return the outcomes that are not the destination's, if what ends the
     path is not: a proxy accepts, a filter refuses in one way or another."""
-    last = series.at(series.end)
-    outcome = last.outcome if last else series.full.outcome
+    last = series.at(series.end) if series.end else series.full
+    outcome = last.outcome
     return REFUSALS if outcome in REFUSALS else (outcome,)
 
 
@@ -5486,8 +5486,9 @@ def select_control(case):
 
 def is_nearer(control, path):
     """Return True if what answers a control is nearer than a router on a
-    path: it is not the destination."""
-    routers = path.routers
+    path: it is not the destination.  One that has its address and forwards
+    this port is."""
+    routers = [hop for hop in path.routers if hop.address != path.address]
     return bool(control.reached and control.end and routers and
                 control.end <= routers[-1].ttl)
 
@@ -5517,7 +5518,7 @@ def judge_reached(case, best):
         reasons.append(reason("refused-by-whom"))
     elif answer.outcome in FORGED[path.aim.method] and path.complete and \
             path.refusal is None and path.own_address != path.address:
-        reasons.append(reason("unconfirmed"))
+        reasons.insert(0, reason("unconfirmed"))    # of whom it speaks
     reasons += find_repeats(path)
     return Verdict(REACHED_VERDICTS[answer.outcome], answer.address,
                    reasons=reasons)
@@ -5548,10 +5549,11 @@ def find_contradictions(path):
         return [reason("reset-at-once")]
     if last and last.outcome == "reset":
         return [reason("reset-nearer", ttl=path.end)]
-    if last and path.refusal == "confirmed" and path.full.answers and \
+    if last and path.refusal == "confirmed" and path.full.heard and \
+            last.outcome in REFUSALS and \
             last.outcome != path.full.outcome:
         return [reason("refused-later")]
-    if last and path.open_ended:
+    if last and path.open_ended and last.outcome in REFUSALS:
         return [reason("refused-from", ttl=path.end)]
     others = set(answer.address or "?" for hop in (path.full,) + path.hops
                  for answer in hop.answers
@@ -5779,12 +5781,16 @@ def explain_loss(case, best, beyond):
         return [reason("forwarded", address=path.address)]
     if path.blind and best and best.reached:
         return [reason("reaches", control=best)]
-    if best and beyond:
+    if best and (beyond or heard and best.reached):
         reasons = [reason("reaches", control=best)]
         doubts = doubt_place(case, best)
-        if beyond.reached and path.aim.method == "tcp" and not doubts:
+        if beyond and beyond.reached and path.aim.method == "tcp" and not doubts:
             reasons.append(reason("way-back"))
         return reasons + doubts
+    nearer = [control for control in case.controls
+              if is_nearer(control, path)]
+    if nearer and heard:
+        return [reason("answered-nearer", control=nearer[0])]
     if best and heard:
         return [reason("no-farther", controls=case.controls, path=path)]
     if heard:
@@ -6477,8 +6483,9 @@ def suggest(case, verdict, found):
     path, names = case.path, [each.name for each in verdict.reasons]
     if not path.complete:
         return []
-    if "syn-unanswered" in names or "other-flow" in names or \
-            "other-routers" in names:
+    if path.aim.flow is None and (
+            "syn-unanswered" in names or "other-flow" in names or
+            "other-routers" in names):
         return [["--flows=8"]]
     if any(each.name == "connections" and not each.facts["control"]
            for each in found):
@@ -6720,6 +6727,8 @@ CLAUSES = {
                       "their answers"),
     "no-farther": ("; ", lambda controls, path: say_no_farther(controls,
                                                               path)),
+    "answered-nearer": ("; ", lambda control: "%s %s" % (
+        control.subject, say_unsure(control))),
     "unconfirmed": ("; ", "which of them is not confirmed"),
     "nobody-behind": ("; ", "neither {address} nor any hop behind that one "
                             "answered"),
@@ -6849,7 +6858,8 @@ def say_who(verdict, path):
     """Return who decided a verdict."""
     told = verdict.facts("icmp")
     if verdict.facts("unconfirmed") is not None:
-        return "%s, or a device in its name," % path.address
+        joint = "" if verdict.word == "answered" else ","   # at the end
+        return "%s%s or a device in its name%s" % (path.address, joint, joint)
     if not told:
         return path.address
     if "in_name" in told:           # forged

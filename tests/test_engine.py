@@ -924,11 +924,13 @@ class FactTests(unittest.TestCase):
     """What was heard stays as it was heard; what comes later is added."""
 
     def test_banner_is_added_and_the_answer_stays(self):
-        for banner, data, flags in (
-                (b"220 mail", b"220 mail", ()), (b"", None, ()),
-                (errno.ECONNRESET, None, ("reset-at-once",))):
+        for banner, data, flags, after in (
+                ([b"220 mail"], b"220 mail", (), 0.01),
+                ([b""], None, ("closed-at-once",), 0.01),
+                ([], None, (), 0.5),
+                ([errno.ECONNRESET], None, ("reset-at-once",), 0.01)):
             world = World(self, FakeTcp, last=1, banner_wait=0.5)
-            world.run({0: accepted(0.02, banner)}, until=0.015)
+            world.run({0: accepted(0.02, *banner)}, until=0.015)
             probe, = world.state(0).answered
             heard = probe.answer
             self.assertEqual((heard.outcome, heard.data, probe.facts),
@@ -936,8 +938,10 @@ class FactTests(unittest.TestCase):
             world.run()
             self.assertIs(probe.answer, heard)
             self.assertEqual([fact.kind for fact in probe.facts], ["banner"])
-            self.assertEqual(pt.complete(probe), heard._replace(
-                data=data, flags=flags))
+            whole = pt.complete(probe)
+            self.assertEqual(whole, heard._replace(
+                data=data, flags=flags, after=whole.after))
+            self.assertAlmostEqual(whole.after, after, delta=0.02)
 
     def test_what_a_raw_socket_hears_is_added_and_the_answer_stays(self):
         for late, more in (

@@ -291,7 +291,7 @@ class TestChainOfKernelRouters(ChainCase):
                                  how is ROOT)
             self.tearDown()
 
-    def test_proxy_on_the_way_is_found_with_v_or_control(self):
+    def test_proxy_on_the_way_is_found_by_the_plain_command(self):
         proxy = self.net.serve(self.net.routers[1], "tcp", port=3128)
         self.addCleanup(proxy.close)
         self.net.nft(self.net.routers[1], "\n".join([
@@ -300,24 +300,41 @@ class TestChainOfKernelRouters(ChainCase):
             "tcp dport 443 redirect to :3128", "}", "}", ""]))
         calls = [([destination, "-p443"] + flags, how) for how in BOTH
                  for destination in self.each_family()
-                 for flags in (["-v"], ["--control=udp"], ["-p443,22"])]
+                 for flags in ([], ["-v"], ["--control=udp"], ["-p443,22"])]
         for call, result in zip(calls, run_json_all(self.net, calls)):
-            self.assert_verdict(result, "open", 0)
-            place = "something at hop 2 (%s) or just before it" % \
-                self.expected(call[0][0])[1]
-            self.assertIn(place + ", not %s itself, accepted the connection"
-                          % call[0][0], result[1]["summary"])
-            finding, = result[1]["findings"]
-            self.assertEqual((finding["kind"], finding["hop"]), ("proxy", 2))
-            self.assertIn(place + " answers for", finding["text"])
-            self.assertIn("4 hops away", finding["text"])
+            self.assert_verdict(result, "intercepted", 1)
+            routers, trace = self.expected(call[0][0]), result[1]
+            others = ["UDP port 33434", "ICMP echo"]
+            if "--control=udp" in call[0]:
+                del others[1]
+            self.assertIn(trace["summary"], [
+                "TCP port 443 is intercepted: a device at hop 2 (%s) or just "
+                "before it answered in the name of %s; with ttl 2 %s gets to "
+                "%s only" % (routers[1], call[0][0], other, routers[1])
+                for other in others])
+            self.assertEqual((trace["blocked_after"], trace["reached"]), (
+                {"ttl": 1, "address": routers[0]}, False))
+            self.assertEqual(trace["findings"], [])
+            self.assertEqual([hop["outcome"] for hop in trace["hops"]],
+                             ["time-exceeded", "intercepted"])
+            self.assertIn(max(each["distance"] or 0
+                              for each in trace["control"]), (0, 4))
+        status, out, _ = run(self.net, self.net.destination, "-p443", "-n")
+        self.assertEqual(status, 1)
+        self.assertIn("\n2\tTCP port 443 connection accepted by a device on "
+                      "the way", out)
+        self.assertIn("\nCould not reach destination\n", out)
 
     def test_open_port_is_no_proxy(self):
         self.serve("tcp", port=80)
-        calls = [([destination, "-p80", "-v", "--banner-wait=0"], how)
-                 for how in BOTH for destination in self.each_family()]
+        calls = [([destination, "-p80", "--banner-wait=0"] + flags, how)
+                 for how in BOTH for destination in self.each_family()
+                 for flags in ([], ["-v"])]
         for result in run_json_all(self.net, calls):
             self.assert_verdict(result, "open", 0)
+            self.assertIn(" accepted the connection, 4 hops away; only the "
+                          "handshake is proven", result[1]["summary"])
+            self.assertNotIn("confirmed", result[1]["summary"])
             self.assertEqual(result[1]["findings"], [])
             self.assertEqual(result[1]["distance"], 4)
 
@@ -607,10 +624,14 @@ for words in (dict(port=443, tls="app.example"),
                 ["-n", "-w0.6"], ["-nv", "-w0.6", "-g2"],
                 ["-n", "-w0.5", "-g0", "-m20"])])
         self.assertEqual(plain[0], 1)
-        self.assertIn("\n4-8\t*\ttimed out\nCould not reach", plain[1])
-        self.assertIn("\n4\t*\ttimed out\n5\t*\ttimed out\nmechanism: "
-                      "error-queue, unprivileged\nCould not", verbose[1])
-        self.assertIn("\n4-20\t*\ttimed out\n", far[1])
+        goes_on = "\nTCP port 80 is seen no farther; ICMP echo goes on:\n4\t"
+        self.assertIn("\n4-8\t*\ttimed out" + goes_on, plain[1])
+        self.assertIn("\n4\t*\ttimed out\n5\t*\ttimed out" + goes_on,
+                      verbose[1])
+        self.assertIn("\nmechanism: error-queue, unprivileged\nCould not",
+                      verbose[1])
+        # The host is the tenth: there are no silent hops behind it.
+        self.assertIn("\n4-10\t*\ttimed out" + goes_on, far[1])
 
     def test_answers_beyond_a_gap_are_not_lost(self):
         destination = self.make(routers=12, delay=0.01, hops=dict(
@@ -957,7 +978,8 @@ class TestControl(PathCase):
         self.net.ping_group(self.net.client, "1 0")
         self.assertEqual(self.summary("-p445", "-w1"), (1, "dropped", (
             "TCP port 445 is dropped between hop 4 (10.88.4.1) and hop 5 "
-            "(10.88.5.1): UDP port 33434 reaches 192.0.2.7, 9 hops away")))
+            "(10.88.5.1): UDP port 33434 is refused with ttl 9, by 192.0.2.7 "
+            "or in its name")))
 
     def test_dropped_by_the_host_itself_is_named_so(self):
         self.filtered(8, "drop")
@@ -976,8 +998,10 @@ class TestControl(PathCase):
             4: {"filters": [{"action": "drop"}]}})
         status, verdict, text = self.summary("-w1")
         self.assertEqual((status, verdict), (1, "dropped"))
-        self.assertIn("dropped after hop 4 (10.88.4.1): ICMP echo gets no "
-                      "farther", text)
+        self.assertIn("dropped after hop 4 (10.88.4.1): nothing else that "
+                      "was tried gets farther (ICMP echo, UDP port 33434, "
+                      "TCP ports 443,22): a firewall there that drops all of "
+                      "it would explain this", text)
 
     def test_control_on_other_routers_proves_no_pair(self):
         """The control's hop 3 is another router: a balanced path."""
@@ -985,7 +1009,7 @@ class TestControl(PathCase):
             3: {"balance": ["10.88.3.%d" % k for k in range(1, 60)]},
             4: {"filters": [{"proto": "tcp", "action": "drop"}]}})
         text = self.summary("-w1")[2]
-        if "other routers" in text:
+        if "several paths from hop 3 on" in text:
             self.assertIn("dropped after hop 4 (10.88.4.1)", text)
         else:                       # by chance the same one of 59
             self.assertIn("between hop 4", text)
@@ -1001,14 +1025,41 @@ class TestControl(PathCase):
     def test_control_asked_for_runs_by_another_port(self):
         server = self.serve("tcp", port=443)
         self.filtered(4, "drop", port=445)
-        self.assertIn("TCP port 443 reaches 192.0.2.7, 9 hops away",
+        self.assertIn("between hop 4 (10.88.4.1) and hop 5 (10.88.5.1): TCP "
+                      "port 443 is accepted with ttl 9, by 192.0.2.7 or in "
+                      "its name",
                       self.summary("-p445", "-w1", "--control=tcp:443")[2])
-        self.assertEqual(server.accepts(), 1)
+        self.assertEqual(server.accepts(), 0)       # half-open ones
 
-    def test_open_port_needs_no_control(self):
+    def test_open_port_is_checked_by_few_packets_elsewhere(self):
+        """ICMP echo and UDP, with the ttl of the answer: no other port."""
+        server = self.serve("tcp", port=80)
+        for count, how in enumerate(BOTH, 1):
+            self.make(routers=3, delay=0.01)
+            result = run_json(self.net, self.net.destination,
+                              "--banner-wait=0", **how)
+            self.assert_verdict(result, "open", 0)
+            self.assertNotIn("confirmed", result[1]["summary"])
+            self.assertEqual(server.accepts(), count)
+            sent = list(self.net.captured())
+            self.assertEqual(set(packet.dport for packet in sent
+                                 if packet.proto == 6), set([80]))
+            others = [packet for packet in sent if packet.proto != 6]
+            self.assertEqual(set(packet.proto for packet in others),
+                             set([1, 17]))
+            self.assertEqual(set(packet.ttl for packet in others),
+                             set([4, 64]))
+            self.assertLessEqual(len(others), 7)
+
+    def test_open_port_is_not_checked_if_nothing_may_compare(self):
         self.serve("tcp", port=80)
         self.make(routers=3)
-        run_json(self.net, self.net.destination, "--banner-wait=0")
+        result = run_json(self.net, self.net.destination, "--banner-wait=0",
+                          "--control=none")
+        self.assert_verdict(result, "open", 0)
+        self.assertIn("192.0.2.7, or a device in its name, accepted",
+                      result[1]["summary"])
+        self.assertIn("which of them is not confirmed", result[1]["summary"])
         self.assertEqual(set(packet.proto for packet in
                              self.net.captured()), set([6]))
 
@@ -1043,7 +1094,7 @@ class TestControl(PathCase):
             self.assert_verdict(result, "reset", 1)
             self.assertIn("by a device at hop 4 (10.88.4.1)",
                           result[1]["summary"])
-            self.assertIn("with ttl 5 nothing else gets there, but ",
+            self.assertIn("ICMP echo gets on to hop 7 (10.88.7.1)",
                           result[1]["summary"])
             self.assertIsNone(result[1]["distance"])
 

@@ -6,6 +6,7 @@ the kernel lowers by itself, and paths on which ICMP and UDP part.
 
 import errno
 import os
+import re
 import struct
 import sys
 import unittest
@@ -415,9 +416,13 @@ class TestKernelRoutersWithTheirLimits(MtuCase, test_live.LiveCase):
                 finding = only(trace)
                 self.assertIn(trace["path_mtu"], (1300, None), finding)
                 if finding["kind"] == "black-hole":
-                    self.assertIn("vanish between %s at hop 2 and %s at hop 3"
-                                  % (self.net.hop(2), self.net.hop(3)),
-                                  finding["text"])
+                    # Where hop 2 was not heard, the place is wider.
+                    near = re.escape("%s at hop 2" % self.net.hop(2))
+                    self.assertTrue(re.search(
+                        "vanish between (%s|%s|this host) and %s at hop 3" % (
+                            near, near.replace(".1.2", ".0.2").replace(
+                                "hop 2", "hop 1"), self.net.hop(3)),
+                        finding["text"]), finding["text"])
                 elif trace["path_mtu"]:
                     self.assertIn("%s itself" % host, finding["text"])
 

@@ -259,9 +259,13 @@ class TestSentences(unittest.TestCase):
                  "DNS REFUSED (17 bytes of data) came from"),
                 (123, b"hello", "5 bytes of data, not the NTP reply "
                  "expected, came from")):
-            self.assertEqual(
-                self.answered(port, data).summary, "UDP port %d answered: %s "
-                "198.51.100.7, 4 hops away" % (port, words))
+            for refusal, who in (
+                    ("confirmed", "198.51.100.7, 4 hops away"),
+                    (None, "198.51.100.7 or a device in its name, 4 hops "
+                     "away; which of them is not confirmed")):
+                self.assertEqual(
+                    self.answered(port, data, refusal=refusal).summary,
+                    "UDP port %d answered: %s %s" % (port, words, who))
 
     def test_silence_is_told_with_what_a_closed_port_and_the_port_say(self):
         def beside(answer):

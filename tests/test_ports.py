@@ -931,13 +931,16 @@ class TestFlows(BatchCase):
                     self.texts(traces)[0])
 
     def test_every_probe_of_a_flow_has_its_source_port(self):
+        """Other ones ask one ttl only, each one: where a flow was lost."""
         sent = {}
         for packet in self.net.captured():
             if packet.flags == 2 and packet.dport == 82:
                 sent.setdefault(packet.sport, set()).add(packet.ttl)
-        self.assertEqual(sorted(sent), [21000, 21001, 21002, 21003])
+        for flow in (21000, 21001, 21002, 21003):
+            self.assertLessEqual(set([1, 2, 3, 4]), sent.pop(flow))
+        self.assertLessEqual(len(sent), 24)     # of two runs
         for ttls in sent.values():
-            self.assertLessEqual(set([1, 2, 3, 4]), ttls)
+            self.assertIn(ttls, ({4}, {5}))     # hop 4 may be silent
 
     def test_each_flow_is_one_connection(self):
         self.assert_quiet_server(80, 82)
