@@ -5784,7 +5784,8 @@ def explain_loss(case, best, beyond):
     if best and (beyond or heard and best.reached):
         reasons = [reason("reaches", control=best)]
         doubts = doubt_place(case, best)
-        if beyond and beyond.reached and path.aim.method == "tcp" and not doubts:
+        if path.aim.method == "tcp" and not doubts and \
+                beyond and beyond.reached:
             reasons.append(reason("way-back"))
         return reasons + doubts
     nearer = [control for control in case.controls

@@ -998,7 +998,8 @@ SENTENCES = (
      "proven; it took so long that its SYN may have been sent more than "
      "once"),
     ("./rrrB+confirmed", OPEN + ", 4 hops away; but only a probe with a "
-     "small ttl was answered: the connection itself was not, in time"),
+     "small ttl was answered: the connection's own SYNs were lost, or not "
+     "answered in time"),
     # `nc -l` takes the first connection and refuses the next.
     ("O/R+own", OPEN + ", more than 0 hops away; but from ttl 1 on further "
      "connections were refused, by it or by a device on the way"),
