@@ -44,6 +44,7 @@ DUAL = "dual.example"
 BOTH, ALL = ("user", "mute"), ("user", "mute", "root")
 REACHED = ("open", "answered", "refused")
 HEDGE = r"not confirmed|unconfirmed|cannot (be )?t(ell|old)|or in its name"
+LOSS_SHOWN = r"\blost\b(?!, or routers limit)|\bloss\b|\btwice\b"
 LOSS = r"\blost\b|\bloss\b|\btwice\b|sent again|retransm|second try|try again"
 DOWN = r"\b(is|are|host) down\b"
 HEDGED_DOWN = r"\b(or|perhaps|maybe|may be|might|if|unless)\b[^.;\n]*\bdown\b"
@@ -396,7 +397,8 @@ for _name, _ports, _truth in (
         chain(tcp=(80,)), lambda net: net.add_branch(3, length=2)), _ports,
         _truth, also={3: ["10.78.1.2"], 4: ["10.78.2.2"],
                       5: ["10.77.3.2"]}, distances=(6,), repeat=True,
-        forbids=["device on the way", "prox", "intercept", "forged", LOSS])
+        forbids=["device on the way", "prox", "intercept", "forged",
+                 LOSS_SHOWN])
 
 # e. A dead host, and one that drops everything
 
