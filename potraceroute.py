@@ -3816,6 +3816,10 @@ class Run(object):
                 for hop in lead.hops[len(shown):]
                 if hop.ttl <= (lead.end or hop.ttl) and is_hop(lead, hop) and (
                     hop.answers or hop.ttl <= lead.farthest)]
+        if lead.reached and shown and lead.end and not any(
+                hop.reached for hop in shown):      # it was asked again
+            shown = shown + [show_hop(lead, lead.at(lead.end),
+                                      self.show.queries)]
         lead = lead._replace(shown=tuple(shown))
         controls = self.freeze_controls(self.lead)
         known = [path.distance for path in (lead,) + controls
@@ -6651,8 +6655,8 @@ OPENING = {"dropped": ": ", "reset": ": ", "error": ": "}
 def say_reach(control):
     """Return how far a control got, as a clause."""
     if control.reached and not control.is_sure:
-        at_ttl = " with ttl %d" % control.end if control.end else ""
-        return "%s %s%s" % (control.subject, say_unsure(control), at_ttl)
+        at_ttl = "with ttl %d " % control.end if control.end else ""
+        return "%s%s %s" % (at_ttl, control.subject, say_unsure(control))
     if control.reached:
         return "%s reaches %s%s" % (control.subject, control.address,
                                     say_distance(control))
@@ -7008,7 +7012,7 @@ def say_hops(path):
     count = path.farthest if path.end is None else path.end
     if path.end is not None and path.at(path.end).outcome != "reset":
         count -= 1
-    return "more than %s away" % plural(count, "hop")
+    return "more than %s away" % plural(count, "hop") if count else ""
 
 
 # A request inside the session
