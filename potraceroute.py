@@ -2525,6 +2525,11 @@ class Series(object):
         if state.extra is None and state.probes and not state.answered:
             self.ask_again(state, when)
 
+    def doubt_no_more(self):
+        """Take what is silent for that, without one more try."""
+        for state in self.states:
+            state.extra = None
+
     @staticmethod
     def ask_again(state, when):
         """Let a silent hop have one more try, not before `when`."""
@@ -3572,7 +3577,7 @@ class Run(object):
         self.engine.turn(self.TICK if self.kept else most)
         self.turns += 1
         for port in self.ports:
-            if port.ended is None:
+            if port.ended is None and not port.proven:
                 self.doubt_silence(port)
         ready = True
         while ready:
@@ -4268,6 +4273,7 @@ def verify_place(run, port, controls):
         elif series.farthest < ttl:
             port.proven = is_proven(run, port, theirs, ttl)
         if port.proven:
+            series.doubt_no_more()
             return
     port.limited = find_beyond(run, port) is not None
 
