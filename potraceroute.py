@@ -3545,7 +3545,7 @@ class Run(object):
         self.ports, self.waiting = [], list(aims)
         self.turns = 0
         self.checks = {}            # (first, last) -> list of Series
-        self.services = {}          # ttl -> list of Series
+        self.services = {}          # (ttl, port) -> Series
         self.scout = None           # the Series that shows where silence is
         self.guide = None           # a Port to compare with, see trace_port()
         # The same port of the host's address of the other family, and the
@@ -3694,18 +3694,20 @@ class Run(object):
         """Return the Series that ask, at a ttl, a few behind it and the
         full one, what else is open: ports of this run, or usual ones; four
         flows each."""
-        if ttl not in self.services:
-            aims = [other.aim for other in self.ports if other is not port and
-                    other.series.full.outcome == "open" and other.reached]
-            if not aims:
-                aims = [self.lead.aim.other("tcp", number)
-                        for number in self.choose_control_ports("tcp")]
-            found = [self.open_series(
-                aim.other("tcp", aim.port), ttl, ttl + BEHIND,
-                self.short_wait, retries=3, gap=0, full_retries=1,
-                half_open=True) for aim in aims[:3]]
-            self.services[ttl] = [series for series in found if series]
-        return self.services[ttl]
+        aims = [other.aim for other in self.ports if other is not port and
+                other.series.full.outcome == "open" and other.reached]
+        if not aims:
+            aims = [self.lead.aim.other("tcp", number)
+                    for number in self.choose_control_ports("tcp")]
+        found = []
+        for aim in aims[:3]:
+            if (ttl, aim.port) not in self.services:
+                self.services[ttl, aim.port] = self.open_series(
+                    aim.other("tcp", aim.port), ttl, ttl + BEHIND,
+                    self.short_wait, retries=3, gap=0, full_retries=1,
+                    half_open=True)
+            found.append(self.services[ttl, aim.port])
+        return [series for series in found if series]
 
     def finish(self, port):
         port.ended = self.clock()
