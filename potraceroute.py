@@ -3869,9 +3869,9 @@ class Run(object):
         series = self.lead.series
         shown = [state.address for state in series.states]
         if not self.lead.reached:
+            last = series.end or series.farthest + 1
             shown += [state.address for other in self.peers(self.lead)
-                      for state in other.states
-                      if state.ttl > series.farthest]
+                      for state in other.states if state.ttl >= last]
         return [address for address in shown if address]
 
     @property
