@@ -4011,17 +4011,21 @@ def is_wanted(run, port, name):
 
 def open_control(run, port, name, wait):
     """Probe the path by other means.  If it is known how far the host is,
-    what it says is enough; of other services, what lies behind the port's
-    last hop, and then the whole path of one that answers."""
+    what it says is enough.  The second one and other services ask only what
+    lies behind the port's last hop, so as not to use up what routers may
+    say; of services, the whole path of one that answers."""
     first, last = run.options.first_hop, run.options.max_hops
     if run.auto and find_reached(run, port):
         last = 0
     services = run.auto and name == "tcp"
-    if services:
+    if services or run.auto and port.controls:
         first = port.series.farthest + 1
+    if services:
         last = min(last, first + BEHIND - 1)
     found = run.open_controls(name, first, last, wait,
                               full_retries=1 if name == "tcp" else None)
+    for series in found:
+        series.behind_router = port.series.farthest == first - 1 > 0
     port.controls += found
     turn = run.turns
     yield lambda: run.turns > turn
@@ -4030,7 +4034,6 @@ def open_control(run, port, name, wait):
     yield lambda: find_reached(run, port) or all(
         series.done for series in found)
     for series in found:
-        series.behind_router = port.series.farthest == first - 1 > 0
         if series.full.reached:
             series.look(first, run.options.max_hops)
             break
