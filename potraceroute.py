@@ -3723,8 +3723,12 @@ class Run(object):
                 if farthest < state.ttl <= farthest + 5 and twin and \
                         twin.outcome == "time-exceeded":
                     series.doubt(state, twin.probes[-1].sent + 1.1)
+            # The host may limit what it says of closed ports to one a
+            # second; this was the one.
+            if port.aim.method == "udp" and \
+                    other.full.outcome == "port-unreachable":
+                series.doubt(full, other.full.probes[-1].sent + 1.1)
         if full.outcome == "port-unreachable" and series.end is None:
-            # The host may limit them to one a second; this was the one.
             for state in series.states:
                 ahead = state.ttl - farthest
                 if 0 < ahead <= 2:
@@ -4244,7 +4248,10 @@ def verify_place(run, port, controls):
             if port.aim.target.source_port:
                 port.parted = True
                 return
-            series.ask_again(series.at(ttl), run.clock())
+            when = run.clock()
+            if again.at(ttl).outcome == "port-unreachable":
+                when = again.at(ttl).probes[-1].sent + 1.1  # its limit
+            series.ask_again(series.at(ttl), when)
             yield lambda: series.at(ttl).settled or series.done
         elif series.farthest < ttl:
             port.proven = is_proven(run, port, theirs, ttl)
