@@ -3654,6 +3654,20 @@ class Run(object):
             series.full.settled = True          # not to be asked
         return series
 
+    def open_flows(self, port, ttl):
+        """Begin to probe a ttl by a port from neighbouring source ports, as
+        a load balancer may look at their last bits only; return the
+        Series."""
+        aim, base, found = port.aim, None, []
+        if aim.port is not None:
+            base = 33000 + struct.unpack("!H", os.urandom(2))[0] % 27000
+        for number in range(FLOWS):
+            flow = aim.other(aim.method, aim.port, base and base + number,
+                             aim.target.payload)
+            found.append(self.open_ttls(flow, ttl, ttl, self.short_wait,
+                                        retries=0))
+        return [series for series in found if series]
+
     @property
     def short_wait(self):
         """Seconds after which what was asked again is silent."""
@@ -3662,15 +3676,11 @@ class Run(object):
 
     def open_checks(self, first, last):
         """Return the Series that ask other means at these ttls, or, now,
-        the full ttl alone; several flows of UDP, in case there are several
-        paths."""
+        the full ttl alone."""
         if last < first or (first, last) not in self.checks:
-            found = []
-            for name in self.kinds:
-                found += self.open_controls(
-                    name, first, last, self.short_wait,
-                    queries=1 if name == "icmp" or last > first + 1 else 4)
-            self.checks[first, last] = found
+            self.checks[first, last] = sum(
+                (self.open_controls(name, first, last, self.short_wait)
+                 for name in self.kinds), [])
         return self.checks[first, last]
 
     def open_services(self, port, ttl):
@@ -4075,8 +4085,8 @@ def check_answer(run, port):
     the same ttl, must get there too."""
     series = port.series
     while True:
-        yield lambda: port.doubtful or series.done and (
-            port is not run.lead or not run.always or all(
+        yield lambda: port.doubtful and is_settled_before_end(port) or \
+            series.done and (port is not run.lead or not run.always or all(
                 control.done for control in port.controls))
         if not port.doubtful:
             return
@@ -4106,6 +4116,13 @@ def check_answer(run, port):
         yield lambda: series.done or series.end != end
         if series.end == end:
             return
+
+
+def is_settled_before_end(port):
+    """Return True if it is known whether a router answers before a port's
+    end."""
+    before = port.series.at(port.series.end - 1)
+    return before is None or before.heard or before.settled
 
 
 def is_answered(states):
@@ -4192,16 +4209,12 @@ def check_shorter_path(run, port, ttl):
     """Does the port always end there, from other source ports too?  If not,
     it is only a shorter one of several paths that does; and where some are
     lost, nothing follows."""
-    aim = port.aim.other(port.aim.method, port.aim.port,
-                         payload=port.aim.target.payload)
     for _ in range(2):
-        again = [run.open_ttls(aim, ttl, ttl, run.short_wait, retries=0)
-                 for _ in range(FLOWS)]
-        again = [series for series in again if series]
+        again = run.open_flows(port, ttl)
         yield lambda: all(series.done for series in again)
-        states = [series.at(ttl) for series in again]
         for series in again:
             run.engine.retire(series)
+        states = [series.at(ttl) for series in again]
         if shows_router(states):
             port.refusal = "confirmed"
             return
@@ -4230,29 +4243,23 @@ def verify_place(run, port, controls):
         if not found or series.full.final:
             return
         other, ttl = found
-        aim = port.aim.other(port.aim.method, port.aim.port,
-                             payload=port.aim.target.payload)
-        again = run.open_ttls(aim, ttl, ttl, run.short_wait, retries=5)
+        again = run.open_flows(port, ttl)
         turn = run.turns
         yield lambda: run.turns > turn          # it is sent first
         before = max(1, series.farthest)
         theirs = run.open_ttls(other.aim, before, ttl, run.short_wait,
                                retries=0)
-        pair = [one for one in (again, theirs) if one]
-        yield lambda: all(one.done for one in pair)
-        for one in pair:
-            run.engine.retire(one)
-        if len(pair) < 2:
+        if not again or not theirs:     # no file is free
             break
-        if again.at(ttl).heard:
-            if port.aim.target.source_port:
-                port.parted = True
-                return
-            when = run.clock()
-            if again.at(ttl).outcome == "port-unreachable":
-                when = again.at(ttl).probes[-1].sent + 1.1  # its limit
-            series.ask_again(series.at(ttl), when)
-            yield lambda: series.at(ttl).settled or series.done
+        yield lambda: all(one.done for one in again + [theirs])
+        for one in again + [theirs]:
+            run.engine.retire(one)
+        heard = [one for one in again if one.at(ttl).heard]
+        if heard and port.aim.target.source_port:
+            port.parted = True
+            return
+        if heard:
+            adopt(series, heard[0], ttl)
         elif series.farthest < ttl:
             port.proven = is_proven(run, port, theirs, ttl)
         if port.proven:
@@ -4429,6 +4436,8 @@ def verify_places(run):
             run.engine.retire(one)
         for port, ttl, ours in pairs:
             theirs = beside[ttl]
+            if ours.at(ttl).heard:
+                adopt(port.series, ours, ttl)
             port.proven = bool(theirs) and not ours.at(ttl).heard and all(
                 state.heard for state in theirs.states)
             if port.proven and port.series.farthest < port.series.first != 1:
@@ -4438,6 +4447,14 @@ def verify_places(run):
         yield lambda: all(port.ended for port in run.ports)
         if not doubtful_ports(run):
             return
+
+
+def adopt(series, other, ttl):
+    """Take what another Series has heard at a ttl, of the same port."""
+    state = series.at(ttl)
+    for probe in other.at(ttl).answered if state else ():
+        series.note_sent(state, probe)
+        series.note_answer(state, probe)
 
 
 def doubtful_ports(run):
@@ -5536,7 +5553,7 @@ def find_contradictions(path):
         return [reason("reset-at-once")]
     if last and last.outcome == "reset":
         return [reason("reset-nearer", ttl=path.end)]
-    if last and path.refusal == "confirmed" and path.full.heard and \
+    if last and path.refusal == "confirmed" and path.full.answers and \
             last.outcome in REFUSALS and \
             last.outcome != path.full.outcome:
         return [reason("refused-later")]
@@ -6147,12 +6164,16 @@ def check_way_back(case, verdict, look):
 Count = namedtuple("Count", "hop sent lost")
 
 
-def count_hops(path, verdict):
+def count_hops(path, verdict, few):
     """Return the Counts of the hops that have answered, in ttl order; the
-    destination's with what was sent with the system's own ttl."""
+    destination's with what was sent with the system's own ttl.  If there are
+    few, that alone: what is silent at its own ttl may have come to a router
+    on a longer path."""
     counts = []
     for hop in lone_hops(path):
         one = Count(hop, hop.sent, hop.lost)
+        if few and hop.reached:
+            one = Count(hop, hop.sent - hop.lost, 0)
         if hop.reached and not hop.more and path.full.reached:
             again = verdict.facts("syn-repeated")
             more = again["count"] - 1 if again else 0
@@ -6283,8 +6304,8 @@ def find_unanswered(counts, reached):
 def check_loss(case, verdict, look):
     """Is anything lost, and from where on; or does a router just limit its
     ICMP?  By what the hops behind it answer, and the destination."""
-    counts = count_hops(case.path, verdict)
     few = look.options.queries <= FEW_QUERIES
+    counts = count_hops(case.path, verdict, few)
     limited, behind = find_limited(counts, 0.03 if few else 0.001)
     if limited:
         yield finding("rate-limit", limited[0].hop.ttl, "limited",
@@ -6478,6 +6499,9 @@ def suggest(case, verdict, found):
         return [["--return-path"]]
     if "syn-repeated" in names:
         return [["-q", "20"]]
+    for each in found:
+        if each.kind == "family" and each.facts["other"].full.reached:
+            return [["-%d" % each.facts["other"].version]]
     if "handshake-only" in names:
         if path.aim.port in TLS_PORTS:
             return [["--tls"]]
@@ -6489,11 +6513,12 @@ def find_beyond_cut(case, verdict):
     """Return the Path of the control that goes on behind the last hop of a
     port that is not reached, None if none does."""
     path = case.path
-    if verdict.reached or not path.complete:
+    if verdict.reached or not path.complete or path.loop:
         return None
     start = path.end or path.farthest + 1
     found = [(len(hops_from(control, start)), -number, control)
-             for number, control in enumerate(case.controls)]
+             for number, control in enumerate(case.controls)
+             if not control.loop]
     if not found or max(found)[0] == 0:
         return None
     return max(found)[2]
@@ -6601,7 +6626,7 @@ SENTENCES = {
     "dropped": "{subject} is dropped {where}{why}",
     "silent": "{subject} is open or filtered: nothing came from it, though "
               "{address} is up{why}",
-    "unanswered": "{subject} is open, but the {request} {where}{why}",
+    "unanswered": "{subject} is open; the {request} {where}{why}",
     "error": "{subject} could not be probed{why}",
 }
 
@@ -6682,7 +6707,8 @@ CLAUSES = {
     "syn-late": ("; ", "it took so long that its SYN may have been sent more "
                        "than once"),
     "syn-unanswered": ("; but ", "only a probe with a small ttl was "
-                       "answered: the connection itself was not, in time"),
+                       "answered: the connection's own SYNs were lost, or "
+                       "not answered in time"),
     "own-firewall": (" ", "(its own firewall)"),
     "or-behind": (" ", "(or by a router behind it, to which it forwards this "
                        "port)"),
@@ -8385,6 +8411,8 @@ class TextReport(object):
         self.writer.line("%s is seen no farther; %s goes on:" % (
             first.subject, control.subject))
         for hop in hops_from(control, path.end or path.farthest + 1):
+            if hop.answers:
+                self.end_hops()
             self.hop(hop)
         self.end_hops()
 

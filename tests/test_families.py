@@ -43,7 +43,8 @@ class TestWords(unittest.TestCase):
         other = make_path(other, proto=proto, first=1, last=0,
                           port=None if proto == "icmp" else 443)
         case = pt.Case(path)
-        look = pt.Look(pt.default_options(), False, is_lead, None, other)
+        look = pt.Look(pt.default_options(), False, is_lead,
+                       None)._replace(other=other)
         found = list(pt.check_family(case, pt.judge(case), look))
         self.assertTrue(all((each.kind, each.hop) == ("family", None)
                             for each in found))
