@@ -5723,7 +5723,7 @@ def judge_silent(case, best):
         return None
     reasons = [reason("is-up", control=best)]
     for control in case.controls:       # what a port surely closed says
-        if control.aim.method != "udp":
+        if control.aim.method != "udp" or control is best:
             continue
         word = judge(Case(control)).word
         if word in ("refused", "dropped"):
@@ -6624,8 +6624,7 @@ SENTENCES = {
     "rejected": "{subject} is rejected by {who}: {what}{why}",
     "unreachable": "{address} is unreachable: {who} says so, {what}{why}",
     "dropped": "{subject} is dropped {where}{why}",
-    "silent": "{subject} is open or filtered: nothing came from it, though "
-              "{address} is up{why}",
+    "silent": "{subject} is open or filtered: nothing came from it{why}",
     "unanswered": "{subject} is open; the {request} {where}{why}",
     "error": "{subject} could not be probed{why}",
 }
@@ -6658,6 +6657,13 @@ def say_unsure(control):
         word = "accepted"
     at_ttl = " with ttl %d" % control.end if control.end else ""
     return "is %s%s, by %s or in its name" % (word, at_ttl, control.address)
+
+
+def say_up(control):
+    """Return what shows that the host is up, if that is sure."""
+    if not control.is_sure:
+        return "; " + say_reach(control)
+    return ", though %s is up (%s)" % (control.address, say_reach(control))
 
 
 def say_times(count):
@@ -6743,7 +6749,7 @@ CLAUSES = {
                      "this host's own firewall and gateway first"),
     "local-firewall": ("; ", "perhaps this host's own firewall drops it"),
     "no-answer-due": (", ", "or the service says nothing to such a probe"),
-    "is-up": (" ", lambda control: "(%s)" % say_reach(control)),
+    "is-up": ("", lambda control: say_up(control)),
     "udp-refused": (" ", "and says that {control.subject} is closed"),
     "udp-dropped": (", ", "but {control.subject} is silent too"),
     "shy": ("; ", "{service} may say nothing to strangers"),

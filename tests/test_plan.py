@@ -643,6 +643,7 @@ silent  | ./rrrr+ntp E/rrrrE+icmp C/+udp | silent - - - | is-up \
 udp-refused shy from-port
 silent  | ./rrrr+udp E/rrrrE+icmp ./+udp | silent - - - | is-up udp-dropped
 silent  | ./rr+udp+limited E/rrrrrE+icmp | silent - - - | is-up
+silent  | ./rrrr+udp C/rrrrC+syslog | silent - - - | is-up
 silent  | ./uu+udp+blind E/uuuuuE+icmp+blind | silent - - - | is-up
 silent  | ./3>.+udp E/rrrrrE+icmp | silent - - - | is-up
 
@@ -998,7 +999,8 @@ SENTENCES = (
      "proven; it took so long that its SYN may have been sent more than "
      "once"),
     ("./rrrB+confirmed", OPEN + ", 4 hops away; but only a probe with a "
-     "small ttl was answered: the connection itself was not, in time"),
+     "small ttl was answered: the connection's own SYNs were lost, or not "
+     "answered in time"),
     # `nc -l` takes the first connection and refuses the next.
     ("O/R+own", OPEN + ", more than 0 hops away; but from ttl 1 on further "
      "connections were refused, by it or by a device on the way"),
@@ -1091,6 +1093,9 @@ SENTENCES = (
     ("./rrrr+syslog E/rrrrE+icmp", "is open or filtered: nothing came from "
      "it, though 198.51.100.7 is up (ICMP echo reaches 198.51.100.7, 5 hops "
      "away); syslog answers no such probe"),
+    ("./rrrr+syslog C/rrrrC+udp", "is open or filtered: nothing came from it; "
+     "UDP port 40000 is refused with ttl 5, by 198.51.100.7 or in its name; "
+     "syslog answers no such probe"),
     ("X/XX", "could not be probed: not permitted"),
     ("./rr+cut", "No verdict yet: so far hop 2 is the last that answered"),
     ("./+cut", "No verdict yet: no hop has answered so far"))
