@@ -5788,7 +5788,8 @@ def explain_loss(case, best, beyond):
     if best and (beyond or heard and best.reached):
         reasons = [reason("reaches", control=best)]
         doubts = doubt_place(case, best)
-        if beyond and beyond.reached and path.aim.method == "tcp" and not doubts:
+        if beyond and beyond.reached and not doubts and \
+                path.aim.method == "tcp":
             reasons.append(reason("way-back"))
         return reasons + doubts
     nearer = [control for control in case.controls
@@ -6954,7 +6955,10 @@ def say_edge(place, control=None):
     if place.ttl == 0:
         return "this host"
     if place.reached and not place.address:
-        return "hop %d, where %s is answered" % (place.ttl, control.subject)
+        subject = "another probe"
+        if control and control.end == place.ttl:
+            subject = control.subject
+        return "hop %d, where %s is answered" % (place.ttl, subject)
     if place.reached:
         return "%s itself, hop %d" % (place.address, place.ttl)
     return say_place(place)

@@ -957,6 +957,135 @@ class PathTests(unittest.TestCase):
                              [2] if last == 2 else [])
 
 
+class ComparisonTests(unittest.TestCase):
+    """What the rules ask of Paths that are compared."""
+
+    def test_forged_are_refusals_of_all_kinds_or_the_acceptance(self):
+        for text, forged in (
+                ("R/rrrR", pt.REFUSALS), ("C/rrrC+udp", pt.REFUSALS),
+                ("O/rrrO", ("open",)), ("D/rrrD+udp", ("data",)),
+                ("R/rrO", ("open",)), ("O/rrR", pt.REFUSALS),
+                ("R/", pt.REFUSALS), ("O/", ("open",))):
+            path = read_path(text)
+            series = pt.Series(aim=path.aim)
+            for hop in path.hops[:6] + (path.full,):
+                at = 0 if hop is path.full else hop.ttl
+                hear(series, (at, hop.answer if hop.heard else None))
+            self.assertEqual(pt.find_forged(series), forged, text)
+            # It may be asked for when the end is not known any more.
+            pt.freeze(series, pt.Show("x", False, 9, None), "forged")
+
+    def test_answer_is_understood_as_what_else_is_known_wants_it(self):
+        for method, answer, forged, outcome in (
+                ("tcp", REFUSED, pt.REFUSALS, "reset"),
+                ("tcp", REFUSED, ("open",), "refused"),
+                ("tcp", opened(), ("open",), "intercepted"),
+                ("tcp", opened(), pt.REFUSALS, "open"),
+                ("udp", CLOSED, pt.REFUSALS, "prohibited"),
+                ("udp", DATA, ("data",), "intercepted"),
+                ("icmp", ECHO, ("echo-reply",), "echo-reply"),
+                ("tcp", exceeded(2), ("time-exceeded",), "time-exceeded")):
+            aim = pt.Aim(method, make_target(), None)
+            known = pt.understand(answer, aim, forged)
+            self.assertEqual(known.outcome, outcome)
+            self.assertEqual("forged" in known.flags,
+                             outcome != answer.outcome)
+            self.assertEqual(known._replace(outcome=answer.outcome,
+                                            flags=()), answer)
+
+    def test_first_hop_beyond_is_the_nearest_that_a_control_got_to(self):
+        for text, place in (
+                ("./rrr E/rrrrrE+icmp", (4, router(4), False)),
+                ("./rrr E/rrr..rE+icmp", (6, router(6), False)),
+                ("./rrr E/rrr..rE+icmp ./rrrrr+udp", (4, router(4), False)),
+                ("./rrr E/rrrE+icmp", (4, DESTINATION, True)),
+                # Another may have answered in the host's name.
+                ("./rrr+http R/rrrR", (4, None, True)),
+                ("./rrr+http R/rrrR+confirmed", (4, DESTINATION, True)),
+                ("./rrr D/rrr.D+udp", (5, None, True)),
+                # A limited host may be nearer than where it answered.
+                ("./rrr C/rrr.C+udp", None),
+                ("./rrr ./rrr+icmp", None), ("./rrr E/rrr+icmp", None),
+                ("./rrr E/rrE+icmp", None), ("./rrr", None),
+                # Where the last hop is not known, nothing follows.
+                ("./3>. E/rrrrrrE+icmp", None),
+                ("./uuu+blind E/uuuuE+icmp+blind", None),
+                # Its own distance is not that of what it forwards.
+                ("./rrd E/rrrE+icmp", None)):
+            case = read_case(text)
+            found = pt.first_beyond(case.path, case.controls)
+            self.assertEqual(found and found[:3], place, text)
+        case = read_case("./rrr E/rrrE+icmp")
+        self.assertIsNone(pt.first_beyond(case.path, case.controls,
+                                          DESTINATION))
+
+    def test_place_is_doubted_where_the_control_went_another_way(self):
+        for text, doubts in (
+                ("./rrrr E/rrrrrE+icmp", []), ("./rrrr E/rr.rrE+icmp", []),
+                ("./rrrr+http O/rrrrrO", []),
+                ("./rrrr E/rrorrE+icmp", ["other-routers"]),
+                # So did any other, though the best went the same way.
+                ("./rrrr E/rrrrrE+icmp ./rrorr+udp", ["other-routers"]),
+                ("./rrrr E/rrrrrE+icmp ./rrrro+udp", ["other-routers"]),
+                ("./rrrr E/rrrrrrE+icmp ./rrrrro+udp", []),     # farther
+                ("./rrrr O/rrrrrO", ["other-flow"]),
+                ("./rrrr+parted E/rrrrrE+icmp", ["other-flow"]),
+                ("./rrrr+limited E/rrrrrE+icmp", ["limited"]),
+                ("./rrrr+limited E/rrorrE+icmp", ["other-routers"])):
+            case = read_case(text)
+            self.assertEqual([each.name for each in pt.doubt_place(
+                case, case.controls[0])], doubts, text)
+
+    def test_control_is_nearer_if_a_router_of_the_port_lies_behind(self):
+        for text, nearer in (
+                ("./rrrr E/rrrrE+icmp", False), ("./rrrr E/rrrE+icmp", True),
+                ("./rrrr+http O/rrO", True), ("./rrrr E/+icmp", False),
+                ("./rrrr ./rr+icmp", False), ("./ E/E+icmp", False),
+                # The router has the host's address, and forwards this port.
+                ("./rrd E/rrE+icmp", False)):
+            case = read_case(text)
+            self.assertIs(pt.is_nearer(case.controls[0], case.path), nearer,
+                          text)
+
+    def test_control_that_is_spoken_of_is_the_surest_then_the_farthest(self):
+        texts = ("./+udp", "./rrr+icmp", "./rrrrr+icmp", "C/rrC+udp",
+                 "C/rrrrC+udp", "R/rrR+confirmed", "E/rrrE+icmp")
+        paths = [read_path(text) for text in texts]
+        self.assertEqual(sorted(paths[::-1], key=pt.how_far), paths)
+
+    def test_silent_ttls_before_a_limited_host_are_no_hops(self):
+        for text, last, shown in (
+                ("C/rr..C+udp", 2, "1 2 >2"), ("C/rrC+udp", None, "1 2 3"),
+                ("B/rr.O+nearer", 2, "1 2 >2"), ("B/rr.O", None, "1 2 3 4"),
+                ("C/..C+udp", None, "1 2 3"), ("./rr", None, "1 2")):
+            path = read_path(text)
+            self.assertEqual(path.last_before, last, text)
+            self.assertEqual(" ".join(
+                str(hop).split("\t")[0] for hop in path.shown), shown, text)
+            self.assertEqual([pt.is_hop(path, hop) for hop in path.hops[:5]],
+                             [last is None or not last < hop.ttl < path.end
+                              for hop in path.hops[:5]])
+
+    def test_hops_beyond_the_cut_are_those_that_prove_something(self):
+        for text, ttls in (
+                ("E/rrrrE+icmp", [3, 4, 5]), ("E/rrr.E+icmp", [3, 4, 5]),
+                ("./rrrr+icmp", [3, 4]), ("./rr+icmp", []),
+                ("R/rrrrR", [3, 4]), ("R/rrrrR+confirmed", [3, 4, 5])):
+            path = read_path(text)
+            self.assertEqual([hop.ttl for hop in pt.hops_from(path, 3)],
+                             ttls, text)
+
+    def test_path_that_goes_on_is_shown_of_what_is_not_reached(self):
+        for text, number in (
+                ("./rr E/rrrrE+icmp", 0), ("./rr ./rr+icmp ./rrr+udp", 1),
+                ("./rr ./rr+icmp", None), ("./rr+cut E/rrrE+icmp", None),
+                ("B/rrB+confirmed E/rrE+icmp", None),
+                ("N/rrN E/rrrrE+icmp", 0), ("./rr R/rrR", None)):
+            case = read_case(text)
+            self.assertIs(pt.find_beyond_cut(case, pt.judge(case)), None if
+                          number is None else case.controls[number], text)
+
+
 # --------------------------------------------------------------------------
 # Words
 # --------------------------------------------------------------------------
@@ -1063,6 +1192,11 @@ SENTENCES = (
      " where TCP port 443 is answered: TCP port 443 is accepted with ttl 7, "
      "by 198.51.100.7 or in its name; or its answers are lost on the way "
      "back"),
+    # Another control than the one that is spoken of was answered there.
+    ("./rrrr+http E/rrrr....E+icmp R/rrrr..R", "is dropped between hop 4 "
+     "(10.0.4.1) and hop 7, where another probe is answered: ICMP echo "
+     "reaches 198.51.100.7, at most 9 hops away; or its answers are lost on "
+     "the way back"),
     ("./rrrr+limited E/rrrrrrE+icmp", "is dropped somewhere after hop 4 "
      "(10.0.4.1): ICMP echo reaches 198.51.100.7, 7 hops away; cannot tell "
      "now where: the routers are limiting their answers"),
@@ -1175,6 +1309,71 @@ class TraceTests(unittest.TestCase):
                 (each["kind"], each["hop"], each["text"])
                 for each in make_trace(case=read_case(text)).findings],
                 found)
+
+    def test_services_that_may_be_anothers_are_said_to_answer(self):
+        for text, words in (
+                ("R/rrrR", "is refused with ttl 4, by 198.51.100.7 or in its "
+                 "name"),
+                ("O/", "is accepted, by 198.51.100.7 or in its name"),
+                ("D/rrD+udp", "is answered with ttl 3, by 198.51.100.7 or in "
+                 "its name"),
+                ("R/rrrR+confirmed", "reaches 198.51.100.7, 4 hops away"),
+                ("E/rrrE+icmp", "reaches 198.51.100.7, 4 hops away"),
+                ("./rr+icmp", "gets on to hop 2 (10.0.2.1), no farther"),
+                ("./+udp", "gets no answer from any hop")):
+            path = read_path(text)
+            self.assertEqual(pt.say_reach(path), path.subject + " " + words)
+
+    def test_next_command_is_the_one_that_would_tell_more(self):
+        for text, options in (
+                ("W/rrO+confirmed", "-p 443 --tls"),
+                ("W/rrO+confirmed+http", "-p 80 --http"),
+                ("W/rrO+confirmed+ssh", "-p 22 --mtu"),
+                ("B/rrB+confirmed", None), ("H/rrO+confirmed", None),
+                ("S/rrO+confirmed", "-p 443 -q 20"),
+                ("./rrO+confirmed", "-p 443 --flows=8"),
+                ("./rrrr E/rrorrE+icmp", "-p 443 --flows=8"),
+                ("./rrrr O/rrrrrO", "-p 443 --flows=8"),
+                ("./rrrr E/rrrrE+icmp", "-p 443 --return-path"),
+                ("./rrrr E/rrrrrE+icmp", None), ("./rrrr", None),
+                ("W/rrO+cut", None), ("R/rrR", None)):
+            self.assertEqual(make_trace(case=read_case(text)).next, [
+                "potraceroute.py mail.example.com " + options]
+                if options else [], text)
+        flow = make_trace(None, walk(4), flow=2, parted=True,
+                          control=[echo_trace(7)])
+        self.assertIn("only some of several paths", flow.summary)
+        self.assertEqual(flow.next, [])         # it has just been asked
+
+    def test_command_repeats_the_options_and_can_be_pasted(self):
+        aim = read_path("./").aim
+        for options, words, command in (
+                ({}, ["--tls"], "mail.example.com -p 443 --tls"),
+                (dict(no_dns=True, wait_time=0.5), ["-q", "20"],
+                 "mail.example.com -p 443 -w 0.5 -n -q 20"),
+                (dict(no_dns=True, json=True, verbose=True), ["-n"],
+                 "mail.example.com -p 443 -n"),
+                (dict(control="tcp:80"), ["--mtu"],
+                 "mail.example.com -p 443 --control=tcp:80 --mtu")):
+            maker = Maker()
+            maker.options = pt.default_options(**options)
+            self.assertEqual(maker.format_command(aim, words),
+                             "potraceroute.py " + command)
+        self.assertEqual(maker.format_command(aim._replace(
+            target=make_target(None)), []), "potraceroute.py "
+            "mail.example.com --control=tcp:80")
+        for word, quoted in (("a.b-c:1", "a.b-c:1"), ("", "''"),
+                             ("x; rm y", "'x; rm y'"),
+                             ("it's", "'it'\\''s'")):
+            self.assertEqual(pt.quote_shell(word), quoted)
+
+    def test_next_command_is_printed_and_is_in_json(self):
+        trace = make_trace(case=read_case("W/rrO+confirmed"))
+        command = "potraceroute.py mail.example.com -p 443 --tls"
+        self.assertEqual(trace.as_dict()["next"], [command])
+        self.assertNotIn("beyond", trace.as_dict())
+        self.assertEqual(pt.format_next([trace]), ["Next: " + command])
+        self.assertEqual(pt.format_next([trace, trace]), [])    # reached
 
     def test_verdicts_cover_every_outcome_that_ends_a_trace(self):
         for word, outcome in pt.OUTCOMES.items():
