@@ -5553,7 +5553,7 @@ def find_contradictions(path):
         return [reason("reset-at-once")]
     if last and last.outcome == "reset":
         return [reason("reset-nearer", ttl=path.end)]
-    if last and path.refusal == "confirmed" and path.full.answers and \
+    if last and path.refusal == "confirmed" and path.full.heard and \
             last.outcome in REFUSALS and \
             last.outcome != path.full.outcome:
         return [reason("refused-later")]
@@ -5788,8 +5788,8 @@ def explain_loss(case, best, beyond):
     if best and (beyond or heard and best.reached):
         reasons = [reason("reaches", control=best)]
         doubts = doubt_place(case, best)
-        if beyond and beyond.reached and not doubts and \
-                path.aim.method == "tcp":
+        if path.aim.method == "tcp" and not doubts and \
+                beyond and beyond.reached:
             reasons.append(reason("way-back"))
         return reasons + doubts
     nearer = [control for control in case.controls

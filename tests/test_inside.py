@@ -298,7 +298,7 @@ class TestWords(unittest.TestCase):
                 "TLS ClientHello", "HTTP request", "Data of", "Since"))]
             if verdict != "open":
                 found.insert(0, trace.summary.partition(
-                    " is open, but the ")[2])
+                    " is open; the ")[2])
             self.assertEqual(
                 (trace.verdict, trace.exit_status, found),
                 (verdict, 0 if verdict == "open" else 1, said))
@@ -933,7 +933,7 @@ class TestUnanswered(InsidePath):
             self.assertEqual((trace["distance"], trace["blocked_after"],
                               trace["blocked_before"]), (4, None, None))
             self.assertEqual(trace["reached"], verdict == "open")
-            start = "TCP port %d is open, but the " % port
+            start = "TCP port %d is open; the " % port
             if verdict == "unanswered":
                 self.assertTrue(trace["summary"].startswith(start), trace)
             yield trace["summary"][len(start):].partition(
@@ -1010,7 +1010,7 @@ class TestUnanswered(InsidePath):
 
     def test_server_that_needs_a_name_is_told_to(self):
         self.assertEqual(self.see("no name", "unanswered")[0]["summary"], (
-            "TCP port 4133 is open, but the TLS ClientHello is refused by a "
+            "TCP port 4133 is open; the TLS ClientHello is refused by a "
             "TLS alert: unrecognized name; no name was asked for, and some "
             "servers want one (--tls=NAME)"))
 
@@ -1063,7 +1063,7 @@ class TestKernelRouters(test_live.ChainCase):
             (status, (trace, other)), = lab.trace_all(self.net,
                                                       [(call, how)])
             self.assertEqual((status, other["verdict"], other["summary"]), (
-                1, "unanswered", "TCP port 80 is open, but the TLS "
+                1, "unanswered", "TCP port 80 is open; the TLS "
                 "ClientHello for app.example meets another protocol: 'no "
                 "TLS' is not TLS"))
             for key, value in (

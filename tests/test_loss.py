@@ -170,7 +170,8 @@ class SynTests(unittest.TestCase):
 
     def test_connection_that_never_came_about_is_told_from_a_probe(self):
         trace = make_trace(None, walk(3, t4=opened()))
-        self.assertIn("the connection itself was not, in time",
+        self.assertIn("the connection's own SYNs were lost, or not "
+                      "answered in time",
                       trace.summary)
         for more in (dict(complete=False), dict(proto="udp", port=9)):
             answer = opened() if "complete" in more else opened()._replace(
@@ -628,7 +629,8 @@ class TestKernelRouters(test_live.ChainCase):
         self.lose("r2", REAL[0] + SYN)
         status, trace = self.trace(self.net.destination)
         if trace["verdict"] == "open":
-            self.assertIn("the connection itself was not, in time",
+            self.assertIn("the connection's own SYNs were lost, or not "
+                      "answered in time",
                           trace["summary"])
 
     def test_half_of_all_syns_lost_never_looks_healthy(self):
