@@ -40,7 +40,7 @@ Sections, each built on those above it:
 Add a UDP service to PAYLOADS; a verdict to RULES and SENTENCES, its reasons to
 CLAUSES; a finding to CHECKS and FINDINGS; an option to OPTION_GROUPS, and to
 NUMBERS if it is one; a system to SYSTEMS, with what it does differently as a
-Mechanism or RawSocket.  check_refusal() finds out whether a reset is forged.
+Mechanism or RawSocket.  check_answer() finds out whether an answer is forged.
 
 Limits: what a service does with a request is told hop by hop on Linux only,
 and so are path MTUs; on other systems a TCP trace opens some four more
@@ -7078,8 +7078,7 @@ def say_request_at_host(request, path):
 def say_unanswered(outcome):
     """Return what it means that a request has no answer."""
     if outcome == "acknowledged":
-        return "The request has arrived, but nothing answers it in time " \
-            "(-v looks for a proxy that took it)"
+        return "The request has arrived, but nothing answers it in time"
     if outcome == "unconnected":
         return "No further connection comes about: only few may be let in"
     return "No answer"
