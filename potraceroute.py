@@ -6752,7 +6752,9 @@ CLAUSES = {
     "no-answer-due": (", ", "or the service says nothing to such a probe"),
     "is-up": ("", lambda control: say_up(control)),
     "udp-refused": (" ", "and says that {control.subject} is closed"),
-    "udp-dropped": (", ", "but {control.subject} is silent too"),
+    "udp-dropped": (", ", "but {control.subject} is silent too: UDP may be "
+                    "filtered, or the host limits what it says of closed "
+                    "ports"),
     "shy": ("; ", "{service} may say nothing to strangers"),
     "mute": ("; ", "{service} answers no such probe"),
     "not-sent": ("; ", lambda error: format_errno(error)),
