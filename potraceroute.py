@@ -1970,7 +1970,9 @@ class TcpMethod(Method):
         if to_itself:           # a port of this host, by chance
             return self.reset
         self.tcp_info = info
-        if info and info.rtt:
+        # Of a repeated SYN it is known by timestamps only, of 1 ms.
+        if info and info.rtt and not (info.total_retrans and
+                                      info.rtt < 5000):
             probe.kernel_rtt = info.rtt * 1e-6
         return self.reset._replace(kind="accepted")
 
@@ -4105,9 +4107,12 @@ def check_answer(run, port):
             port.nearer = series.end == end
         if series.end != end:
             continue
-        if confirms(port, port.checks, end):
+        routers = routers_at(run, port, end)
+        if confirms(port, port.checks, end) or any(
+                state.address == port.aim.target.address
+                for state in routers):
             port.refusal = "confirmed"
-        elif shows_router(states + routers_at(run, port, end)):
+        elif shows_router(states + routers):
             port.refusal = "forged"
         elif run.kinds:
             yield check_in_silence(run, port, states)
@@ -5653,6 +5658,10 @@ def judge_rejected(case, best):
         after = last_router(path, ttl)
         if ttl and ttl == path.end and answer.address != path.address:
             after = Place(ttl, answer.address, False, path.at(ttl).name)
+    others = [control for control in case.controls if answer.address and (
+        final_answer(control) or NO_REPLY).address == answer.address]
+    if others and answer.address != path.address:
+        reasons.append(reason("rejects-too", controls=others))
     arp = answer.outcome != "refused" and not reached
     return Verdict(word, answer.address, after, reasons=[reason(
         "icmp", icmp=(answer.icmp_type, answer.icmp_code), ttl=ttl,
@@ -5728,6 +5737,7 @@ def judge_silent(case, best):
         word = judge(Case(control)).word
         if word in ("refused", "dropped"):
             reasons.append(reason("udp-" + word, control=control))
+            break
     row = find_payload(path.aim.target)
     if row:
         reasons.append(reason("shy", service=row.name))
@@ -5786,8 +5796,11 @@ def explain_loss(case, best, beyond):
     if path.blind and best and best.reached:
         return [reason("reaches", control=best)]
     if best and (beyond or heard and best.reached):
-        reasons = [reason("reaches", control=best)]
         doubts = doubt_place(case, best)
+        there = beyond and beyond.reached and not beyond.address and \
+            best.end == beyond.ttl
+        name = "reaches" if doubts or not there else "gets-there"
+        reasons = [reason(name, control=best)]      # or the place says it
         if path.aim.method == "tcp" and not doubts and \
                 beyond and beyond.reached:
             reasons.append(reason("way-back"))
@@ -6305,7 +6318,8 @@ def find_unanswered(counts, reached):
 def check_loss(case, verdict, look):
     """Is anything lost, and from where on; or does a router just limit its
     ICMP?  By what the hops behind it answer, and the destination."""
-    few = look.options.queries <= FEW_QUERIES
+    # Several flows at once use up what the routers may say.
+    few = look.options.queries <= FEW_QUERIES or look.options.flows > 1
     counts = count_hops(case.path, verdict, few)
     limited, behind = find_limited(counts, 0.03 if few else 0.001)
     if limited:
@@ -6488,17 +6502,19 @@ def suggest(case, verdict, found):
     path, names = case.path, [each.name for each in verdict.reasons]
     if not path.complete:
         return []
-    if path.aim.flow is None and (
-            "syn-unanswered" in names or "other-flow" in names or
-            "other-routers" in names):
+    if path.aim.flow is None and set(names) & set((
+            "other-flow", "other-routers", "refused-some")):
         return [["--flows=8"]]
+    source = verdict.facts("from-port")
+    if source:
+        return [["-S", str(source["port"])]]
     if any(each.name == "connections" and not each.facts["control"]
            for each in found):
         return [["--control=icmp"]]
     if "way-back" in names and not any(each.kind == "return-path"
                                        for each in found):
         return [["--return-path"]]
-    if "syn-repeated" in names:
+    if "syn-repeated" in names or "syn-unanswered" in names:
         return [["-q", "20"]]
     for each in found:
         if each.kind == "family" and each.facts["other"].full.reached:
@@ -6517,12 +6533,12 @@ def find_beyond_cut(case, verdict):
     if verdict.reached or not path.complete or path.loop:
         return None
     start = path.end or path.farthest + 1
-    found = [(len(hops_from(control, start)), -number, control)
+    told = [each.facts.get("control") for each in verdict.reasons]
+    found = [(control in told, len(hops), -number, control)
              for number, control in enumerate(case.controls)
-             if not control.loop]
-    if not found or max(found)[0] == 0:
-        return None
-    return max(found)[2]
+             for hops in (hops_from(control, start),)
+             if hops and not control.loop]
+    return max(found)[3] if found else None
 
 
 def hops_from(path, ttl):
@@ -6615,7 +6631,7 @@ def check_flows(cases, verdicts):
 # ---------------------------------------------------------------------------
 
 SENTENCES = {
-    "open": "{subject} is open: {who} accepted the connection{away}{why}",
+    "open": "{subject} is open: {who} accepted {what}{away}{why}",
     "answered": "{subject} answered: {what} came from {who}{away}{why}",
     "refused": "{subject} is closed: {who} refused it{what}{away}{why}",
     "reset": "{subject} is reset by a device {where}, not by {address}"
@@ -6639,7 +6655,8 @@ OPENING = {"dropped": ": ", "reset": ": ", "error": ": "}
 def say_reach(control):
     """Return how far a control got, as a clause."""
     if control.reached and not control.is_sure:
-        return "%s %s" % (control.subject, say_unsure(control))
+        at_ttl = " with ttl %d" % control.end if control.end else ""
+        return "%s %s%s" % (control.subject, say_unsure(control), at_ttl)
     if control.reached:
         return "%s reaches %s%s" % (control.subject, control.address,
                                     say_distance(control))
@@ -6656,8 +6673,7 @@ def say_unsure(control):
         word = "refused"
     elif control.reached.outcome == "open":
         word = "accepted"
-    at_ttl = " with ttl %d" % control.end if control.end else ""
-    return "is %s%s, by %s or in its name" % (word, at_ttl, control.address)
+    return "is %s by %s or in its name" % (word, control.address)
 
 
 def say_up(control):
@@ -6713,10 +6729,11 @@ CLAUSES = {
                      say_times(count)),
     "syn-late": ("; ", "it took so long that its SYN may have been sent more "
                        "than once"),
-    "syn-unanswered": ("; but ", "only a probe with a small ttl was "
-                       "answered: the connection's own SYNs were lost, or "
-                       "not answered in time"),
+    "syn-unanswered": ("; but ", "the SYNs of a whole connection were lost, "
+                       "or not answered in time"),
     "own-firewall": (" ", "(its own firewall)"),
+    "rejects-too": ("; ", lambda controls: "it rejects %s, too" %
+                    say_subjects(controls)),
     "or-behind": (" ", "(or by a router behind it, to which it forwards this "
                        "port)"),
     "other-address": (" ", "(perhaps the same host by another address)"),
@@ -6731,15 +6748,15 @@ CLAUSES = {
                         "to forward this port, and nothing behind it "
                         "answers"),
     "reaches": ("; ", lambda control: say_reach(control)),
-    "way-back": ("; ", "or its answers are lost on the way back"),
+    "way-back": ("; or ", "the port's answers are lost on the way back"),
     "other-routers": (", ", "but there are several paths from hop {ttl} on"),
     "other-flow": ("; ", "only some of several paths are cut"),
     "limited": ("; ", "cannot tell now where: the routers are limiting "
                       "their answers"),
     "no-farther": ("; ", lambda controls, path: say_no_farther(controls,
                                                               path)),
-    "answered-nearer": ("; ", lambda control: "%s %s" % (
-        control.subject, say_unsure(control))),
+    "answered-nearer": ("; ", lambda control: "%s %s with ttl %d" % (
+        control.subject, say_unsure(control), control.end)),
     "unconfirmed": ("; ", "which of them is not confirmed"),
     "nobody-behind": ("; ", "neither {address} nor any hop behind that one "
                             "answered"),
@@ -6833,7 +6850,7 @@ def say_reasons(verdict):
     for name, facts in verdict.reasons:
         if name in CLAUSES:
             joint, words = CLAUSES[name]
-            if not text:
+            if not text and joint == "; ":
                 joint = OPENING.get(verdict.word, joint)
             text += joint + fill(words, facts)
     return text
@@ -6912,6 +6929,9 @@ def say_what(verdict, path):
         kind, code = told["icmp"]
         return format_icmp(path.version, NO_REPLY._replace(
             icmp_type=kind, icmp_code=code))
+    if verdict.word == "open":
+        whole = verdict.facts("syn-unanswered") is None
+        return "the connection" if whole else "a probe with a small ttl"
     if verdict.word == "answered":
         if answer.outcome == "echo-reply":
             return "an echo reply"
@@ -6935,11 +6955,15 @@ def say_where(verdict):
         return "at %s or just before it" % say_place(seen["place"])
     if verdict.word == "intercepted" and forged["place"] and \
             forged["place"].ttl == forged["ttl"]:
-        return "at %s or just before it" % say_place(forged["place"])
+        last = say_place(forged["place"])
+        if verdict.after and verdict.after.ttl == forged["ttl"] - 1:
+            return "at %s, at %s or between them" % (say_place(verdict.after),
+                                                     last)
+        return "at %s or before it" % last
     if forged:
         return say_forger(verdict.after, forged["ttl"])
     if verdict.before:
-        reaches = verdict.facts("reaches")
+        reaches = verdict.facts("reaches") or verdict.facts("gets-there")
         return "between %s and %s" % (
             say_edge(verdict.after or THIS_HOST),
             say_edge(verdict.before, reaches and reaches["control"]))
@@ -6957,10 +6981,10 @@ def say_edge(place, control=None):
     if place.ttl == 0:
         return "this host"
     if place.reached and not place.address:
-        subject = "another probe"
-        if control and control.end == place.ttl:
-            subject = control.subject
-        return "hop %d, where %s is answered" % (place.ttl, subject)
+        if control is None or control.end != place.ttl:
+            return "hop %d, where another probe is answered" % place.ttl
+        return "hop %d, where %s %s" % (place.ttl, control.subject,
+                                        say_unsure(control))
     if place.reached:
         return "%s itself, hop %d" % (place.address, place.ttl)
     return say_place(place)
@@ -7055,16 +7079,16 @@ def say_request_place(verdict):
 
 def say_request(request):
     """Return by ttl what became of a request, equal ones together."""
-    parts, last = [], None
-    for session in request.sessions + (request.full,):
-        ttl = str(session.limit or "full")
-        if session.outcome == last:
-            parts[-1][0].append(ttl)
+    runs = []
+    for session in request.sessions:
+        if runs and runs[-1][1] == session.outcome:
+            runs[-1][0].append(session.limit)
         else:
-            parts.append(([ttl], session.outcome))
-        last = session.outcome
-    return "%s: ttl %s" % (request.subject, ", ".join(
-        "%s %s" % (" ".join(ttls), word) for ttls, word in parts))
+            runs.append(([session.limit], session.outcome))
+    parts = ["%s with ttl %s" % (outcome, format_ports(ttls))
+             for ttls, outcome in runs]
+    parts.append("%s with the full ttl" % request.full.outcome)
+    return "%s: %s" % (request.subject, ", ".join(parts))
 
 
 def say_request_at_host(request, path):
@@ -7351,7 +7375,7 @@ def say_forwarding(path, hop, behind, sure, reached):
     text += plural(behind, "hop") + " behind it" if behind else "behind it"
     if not reached:
         text += ", from which nothing came"
-    if not sure:
+    elif not sure:
         text += ", or something there answers in its name"
     return text
 
@@ -7403,8 +7427,9 @@ def say_back_nowhere(path, back, last):
             if judge_knock(each) == "neighbour" and each.ttl != LAST]
     if last and not lost:
         who = path.address if last.reached else say_place(last)
-        return "answers from port %d come back from %s: %s; %s" % (
-            back.port, who, text, say_sent(back))
+        return "resets from port %d come back from %s: %s; a stateful " \
+            "filter on the way back may yet drop what accepts; %s" % (
+                back.port, who, text, say_sent(back))
     return "no place on the way back follows: %s; %s" % (text,
                                                          say_sent(back))
 
@@ -8306,9 +8331,17 @@ class Traceroute(object):
             [{"kind": each.kind, "hop": each.hop, "text": say_finding(each)}
              for each in found], mtu[0] if mtu else None,
             [self.format_command(path.aim, words)
-             for words in suggest(case, verdict, found)],
+             for words in suggest(case, verdict, found)
+             if not self.is_given(words)],
             find_beyond_cut(case, verdict), path, verdict, self.why,
             case.request is not None and case.request.kind != "payload")
+
+    def is_given(self, words):
+        """Return True if this run had an option that is suggested."""
+        for each in OPTIONS:
+            if words[0].partition("=")[0] in each.flags.split():
+                return getattr(self.options, each.name) != each.default
+        return False
 
     def format_command(self, aim, words):
         """Return the command that asks what a suggestion is for."""
@@ -8338,7 +8371,7 @@ class Traceroute(object):
 
 
 # Options that a suggested command does not repeat.
-UNSAID = ("port", "json", "verbose", "debug", "flows")
+UNSAID = ("port", "json", "verbose", "debug", "flows", "queries")
 
 
 def quote_shell(word):

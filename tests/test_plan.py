@@ -616,6 +616,7 @@ forged  | O/uuO+blind+forged E/uuuuuE+icmp+blind | intercepted - 2 - | \
 nearer-than-host
 
 rejected | N/rrN               | rejected 10.0.2.1 2 - | icmp
+rejected | N/rrN N/rrN+icmp     | rejected 10.0.2.1 2 - | icmp rejects-too
 rejected | N/rrN+cut           | rejected 10.0.2.1 2 - | icmp
 rejected | N/3>N               | rejected 10.0.2.1 - - | icmp
 rejected | N/rrN E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
@@ -667,7 +668,9 @@ dropped | ./rrrr+limited ./rr+icmp | dropped - 4 - | no-farther
 dropped | ./rrrr O/rrrrrrO     | dropped - 4 -  | reaches other-flow
 dropped | ./rrrr+parted E/rrrrrrE+icmp | dropped - 4 - | reaches other-flow
 dropped | ./rrrr+http R/rrrrrrR+confirmed | dropped - 4 5 | reaches
-dropped | ./rrrr+http R/rrrr..R | dropped - 4 7 | reaches \
+dropped | ./rrrr+http R/rrrr..R | dropped - 4 7 | gets-there \
+way-back
+dropped | ./rrrr+http E/rrrr....E+icmp R/rrrr..R | dropped - 4 7 | reaches \
 way-back
 dropped | ./rrrr+http R/rrrR   | dropped - 4 -  | answered-nearer
 dropped | ./rrrr E/rrE+icmp    | dropped - 4 -  | answered-nearer
@@ -850,7 +853,7 @@ class JudgementTests(unittest.TestCase):
     def test_names_of_reasons_are_all_tried_and_all_have_words(self):
         given = set(each.name for case in all_cases()
                     for each in pt.judge(case).reasons)
-        elsewhere = ("refused-by-whom", "icmp",
+        elsewhere = ("gets-there", "refused-by-whom", "icmp",
                      "perhaps-unanswered", "port-open", "place", "no-place")
         self.assertEqual(given, set(pt.CLAUSES) | set(elsewhere))
 
@@ -1095,8 +1098,8 @@ OPEN = "is open: 198.51.100.7 accepted the connection"
 SOMEBODY = "198.51.100.7, or a device in its name, "
 WHICH = "; which of them is not confirmed"
 AT_3_OR_BEHIND = "a device at hop 3 (10.0.3.1) or just behind it, "
-AT_3_OR_BEFORE = "is intercepted: a device at hop 3 (10.0.3.1) or just " \
-    "before it answered in the name of 198.51.100.7"
+AT_2_OR_3 = "is intercepted: a device at hop 2 (10.0.2.1), at hop 3 " \
+    "(10.0.3.1) or between them answered in the name of 198.51.100.7"
 SENTENCES = (
     ("B/rrrB+confirmed", OPEN + ", 4 hops away"),
     ("B/rrrB", "is open: " + SOMEBODY + "accepted the connection, 4 hops "
@@ -1127,18 +1130,18 @@ SENTENCES = (
     ("L/rrrO+confirmed", OPEN + ", 4 hops away; only the handshake is "
      "proven; it took so long that its SYN may have been sent more than "
      "once"),
-    ("./rrrB+confirmed", OPEN + ", 4 hops away; but only a probe with a "
-     "small ttl was answered: the connection's own SYNs were lost, or not "
-     "answered in time"),
+    ("./rrrB+confirmed", "is open: 198.51.100.7 accepted a probe with a "
+     "small ttl, 4 hops away; but the SYNs of a whole connection were lost, "
+     "or not answered in time"),
     # `nc -l` takes the first connection and refuses the next.
     ("O/R+own", OPEN + ", more than 0 hops away; but from ttl 1 on further "
      "connections were refused, by it or by a device on the way"),
-    ("O/rrO+forged E/rrrrrE+icmp", AT_3_OR_BEFORE + "; with ttl 3 ICMP echo "
+    ("O/rrO+forged E/rrrrrE+icmp", AT_2_OR_3 + "; with ttl 3 ICMP echo "
      "gets to 10.0.3.1 only"),
     ("O/rrO+forged E/rr..rE+icmp", "is intercepted: a device at hop 2 "
      "(10.0.2.1) or just behind it answered in the name of 198.51.100.7; "
      "ICMP echo gets on to hop 5 (10.0.5.1)"),
-    ("D/rrD+udp+forged E/rrrrrE+icmp", AT_3_OR_BEFORE + "; with ttl 3 ICMP "
+    ("D/rrD+udp+forged E/rrrrrE+icmp", AT_2_OR_3 + "; with ttl 3 ICMP "
      "echo gets to 10.0.3.1 only"),
     ("R/rrrR+confirmed", "is closed: 198.51.100.7 refused it, 4 hops away"),
     ("R/rrrR", "is closed: " + SOMEBODY + "refused it, 4 hops away" + WHICH),
@@ -1174,7 +1177,7 @@ SENTENCES = (
      " (10.0.5.1): ICMP echo reaches 198.51.100.7, 7 hops away"),
     ("./rrrr E/rrrrE+icmp", "is dropped between hop 4 (10.0.4.1) and "
      "198.51.100.7 itself, hop 5: ICMP echo reaches 198.51.100.7, 5 hops "
-     "away; or its answers are lost on the way back"),
+     "away; or the port's answers are lost on the way back"),
     ("./rrrr ./rrrr+icmp", "is dropped after hop 4 (10.0.4.1): nothing "
      "else that was tried gets farther (ICMP echo): a firewall there that "
      "drops all of it would explain this"),
@@ -1185,23 +1188,22 @@ SENTENCES = (
     ("./rrrr E/rrrr+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, more than 4 hops away"),
     ("./rrrr E/rrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo is "
-     "answered with ttl 3, by 198.51.100.7 or in its name"),
+     "answered by 198.51.100.7 or in its name with ttl 3"),
     ("./rrrr+http R/rrrrrrR+confirmed", "is dropped between hop 4 (10.0.4.1) "
      "and hop 5 (10.0.5.1): TCP port 443 reaches 198.51.100.7, 7 hops away"),
     ("./rrrr+http O/rrrr..O", "is dropped between hop 4 (10.0.4.1) and hop 7,"
-     " where TCP port 443 is answered: TCP port 443 is accepted with ttl 7, "
-     "by 198.51.100.7 or in its name; or its answers are lost on the way "
-     "back"),
+     " where TCP port 443 is accepted by 198.51.100.7 or in its name; or the "
+     "port's answers are lost on the way back"),
     # Another control than the one that is spoken of was answered there.
     ("./rrrr+http E/rrrr....E+icmp R/rrrr..R", "is dropped between hop 4 "
      "(10.0.4.1) and hop 7, where another probe is answered: ICMP echo "
-     "reaches 198.51.100.7, at most 9 hops away; or its answers are lost on "
-     "the way back"),
+     "reaches 198.51.100.7, at most 9 hops away; or the port's answers are "
+     "lost on the way back"),
     ("./rrrr+limited E/rrrrrrE+icmp", "is dropped somewhere after hop 4 "
      "(10.0.4.1): ICMP echo reaches 198.51.100.7, 7 hops away; cannot tell "
      "now where: the routers are limiting their answers"),
     ("./rrrr O/rrrrO", "is dropped after hop 4 (10.0.4.1): TCP port 443 is "
-     "accepted with ttl 5, by 198.51.100.7 or in its name; only some of "
+     "accepted by 198.51.100.7 or in its name with ttl 5; only some of "
      "several paths are cut"),
     ("./rrrr E/rrorrrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, 7 hops away, but there are several paths from "
@@ -1228,7 +1230,7 @@ SENTENCES = (
      "it, though 198.51.100.7 is up (ICMP echo reaches 198.51.100.7, 5 hops "
      "away); syslog answers no such probe"),
     ("./rrrr+syslog C/rrrrC+udp", "is open or filtered: nothing came from it; "
-     "UDP port 40000 is refused with ttl 5, by 198.51.100.7 or in its name; "
+     "UDP port 40000 is refused by 198.51.100.7 or in its name with ttl 5; "
      "syslog answers no such probe"),
     ("X/XX", "could not be probed: not permitted"),
     ("./rr+cut", "No verdict yet: so far hop 2 is the last that answered"),
@@ -1265,8 +1267,8 @@ class TraceTests(unittest.TestCase):
                              (key, value, value))
         self.assertEqual(lost.exit_status, 1)
         self.assertEqual([finding["text"] for finding in lost.findings], [
-            "TLS ClientHello for app.example: ttl 1 2 expired, 3 4 full "
-            "reset"])
+            "TLS ClientHello for app.example: expired with ttl 1-2, reset "
+            "with ttl 3-4, reset with the full ttl"])
         other = make_trace(
             opened(), walk(4, t5=opened()), port=80,
             request=make_request(["expired"] * 4, "answered",
@@ -1312,11 +1314,11 @@ class TraceTests(unittest.TestCase):
 
     def test_services_that_may_be_anothers_are_said_to_answer(self):
         for text, words in (
-                ("R/rrrR", "is refused with ttl 4, by 198.51.100.7 or in its "
-                 "name"),
-                ("O/", "is accepted, by 198.51.100.7 or in its name"),
-                ("D/rrD+udp", "is answered with ttl 3, by 198.51.100.7 or in "
-                 "its name"),
+                ("R/rrrR", "is refused by 198.51.100.7 or in its name with "
+                 "ttl 4"),
+                ("O/", "is accepted by 198.51.100.7 or in its name"),
+                ("D/rrD+udp", "is answered by 198.51.100.7 or in its name "
+                 "with ttl 3"),
                 ("R/rrrR+confirmed", "reaches 198.51.100.7, 4 hops away"),
                 ("E/rrrE+icmp", "reaches 198.51.100.7, 4 hops away"),
                 ("./rr+icmp", "gets on to hop 2 (10.0.2.1), no farther"),
@@ -1331,7 +1333,7 @@ class TraceTests(unittest.TestCase):
                 ("W/rrO+confirmed+ssh", "-p 22 --mtu"),
                 ("B/rrB+confirmed", None), ("H/rrO+confirmed", None),
                 ("S/rrO+confirmed", "-p 443 -q 20"),
-                ("./rrO+confirmed", "-p 443 --flows=8"),
+                ("./rrO+confirmed", "-p 443 -q 20"),
                 ("./rrrr E/rrorrE+icmp", "-p 443 --flows=8"),
                 ("./rrrr O/rrrrrO", "-p 443 --flows=8"),
                 ("./rrrr E/rrrrE+icmp", "-p 443 --return-path"),
