@@ -2525,6 +2525,11 @@ class Series(object):
         if state.extra is None and state.probes and not state.answered:
             self.ask_again(state, when)
 
+    def doubt_no_more(self):
+        """Take what is silent for that, without one more try."""
+        for state in self.states:
+            state.extra = None
+
     @staticmethod
     def ask_again(state, when):
         """Let a silent hop have one more try, not before `when`."""
@@ -3540,7 +3545,7 @@ class Run(object):
         self.ports, self.waiting = [], list(aims)
         self.turns = 0
         self.checks = {}            # (first, last) -> list of Series
-        self.services = {}          # ttl -> list of Series
+        self.services = {}          # (ttl, port) -> Series
         self.scout = None           # the Series that shows where silence is
         self.guide = None           # a Port to compare with, see trace_port()
         # The same port of the host's address of the other family, and the
@@ -3572,7 +3577,7 @@ class Run(object):
         self.engine.turn(self.TICK if self.kept else most)
         self.turns += 1
         for port in self.ports:
-            if port.ended is None:
+            if port.ended is None and not port.proven:
                 self.doubt_silence(port)
         ready = True
         while ready:
@@ -3689,18 +3694,20 @@ class Run(object):
         """Return the Series that ask, at a ttl, a few behind it and the
         full one, what else is open: ports of this run, or usual ones; four
         flows each."""
-        if ttl not in self.services:
-            aims = [other.aim for other in self.ports if other is not port and
-                    other.series.full.outcome == "open" and other.reached]
-            if not aims:
-                aims = [self.lead.aim.other("tcp", number)
-                        for number in self.choose_control_ports("tcp")]
-            found = [self.open_series(
-                aim.other("tcp", aim.port), ttl, ttl + BEHIND,
-                self.short_wait, retries=3, gap=0, full_retries=1,
-                half_open=True) for aim in aims[:3]]
-            self.services[ttl] = [series for series in found if series]
-        return self.services[ttl]
+        aims = [other.aim for other in self.ports if other is not port and
+                other.series.full.outcome == "open" and other.reached]
+        if not aims:
+            aims = [self.lead.aim.other("tcp", number)
+                    for number in self.choose_control_ports("tcp")]
+        found = []
+        for aim in aims[:3]:
+            if (ttl, aim.port) not in self.services:
+                self.services[ttl, aim.port] = self.open_series(
+                    aim.other("tcp", aim.port), ttl, ttl + BEHIND,
+                    self.short_wait, retries=3, gap=0, full_retries=1,
+                    half_open=True)
+            found.append(self.services[ttl, aim.port])
+        return [series for series in found if series]
 
     def finish(self, port):
         port.ended = self.clock()
@@ -3820,6 +3827,10 @@ class Run(object):
                 for hop in lead.hops[len(shown):]
                 if hop.ttl <= (lead.end or hop.ttl) and is_hop(lead, hop) and (
                     hop.answers or hop.ttl <= lead.farthest)]
+        if lead.reached and shown and lead.end and not any(
+                hop.reached for hop in shown):      # it was asked again
+            shown = shown + [show_hop(lead, lead.at(lead.end),
+                                      self.show.queries)]
         lead = lead._replace(shown=tuple(shown))
         controls = self.freeze_controls(self.lead)
         known = [path.distance for path in (lead,) + controls
@@ -3862,9 +3873,9 @@ class Run(object):
         series = self.lead.series
         shown = [state.address for state in series.states]
         if not self.lead.reached:
+            last = series.end or series.farthest + 1
             shown += [state.address for other in self.peers(self.lead)
-                      for state in other.states
-                      if state.ttl > series.farthest]
+                      for state in other.states if state.ttl >= last]
         return [address for address in shown if address]
 
     @property
@@ -4268,6 +4279,7 @@ def verify_place(run, port, controls):
         elif series.farthest < ttl:
             port.proven = is_proven(run, port, theirs, ttl)
         if port.proven:
+            series.doubt_no_more()
             return
     port.limited = find_beyond(run, port) is not None
 
@@ -6655,8 +6667,8 @@ OPENING = {"dropped": ": ", "reset": ": ", "error": ": "}
 def say_reach(control):
     """Return how far a control got, as a clause."""
     if control.reached and not control.is_sure:
-        at_ttl = " with ttl %d" % control.end if control.end else ""
-        return "%s %s%s" % (control.subject, say_unsure(control), at_ttl)
+        at_ttl = "with ttl %d " % control.end if control.end else ""
+        return "%s%s %s" % (at_ttl, control.subject, say_unsure(control))
     if control.reached:
         return "%s reaches %s%s" % (control.subject, control.address,
                                     say_distance(control))
@@ -7023,7 +7035,7 @@ def say_hops(path):
     count = path.farthest if path.end is None else path.end
     if path.end is not None and path.at(path.end).outcome != "reset":
         count -= 1
-    return "more than %s away" % plural(count, "hop")
+    return "more than %s away" % plural(count, "hop") if count else ""
 
 
 # A request inside the session
