@@ -6767,8 +6767,8 @@ CLAUSES = {
                       "their answers"),
     "no-farther": ("; ", lambda controls, path: say_no_farther(controls,
                                                               path)),
-    "answered-nearer": ("; ", lambda control: "%s %s with ttl %d" % (
-        control.subject, say_unsure(control), control.end)),
+    "answered-nearer": ("; ", lambda control: "with ttl %d %s %s" % (
+        control.end, control.subject, say_unsure(control))),
     "unconfirmed": ("; ", "which of them is not confirmed"),
     "nobody-behind": ("; ", "neither {address} nor any hop behind that one "
                             "answered"),

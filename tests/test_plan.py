@@ -1134,7 +1134,7 @@ SENTENCES = (
      "small ttl, 4 hops away; but the SYNs of a whole connection were lost, "
      "or not answered in time"),
     # `nc -l` takes the first connection and refuses the next.
-    ("O/R+own", OPEN + ", more than 0 hops away; but from ttl 1 on further "
+    ("O/R+own", OPEN + "; but from ttl 1 on further "
      "connections were refused, by it or by a device on the way"),
     ("O/rrO+forged E/rrrrrE+icmp", AT_2_OR_3 + "; with ttl 3 ICMP echo "
      "gets to 10.0.3.1 only"),
@@ -1187,8 +1187,8 @@ SENTENCES = (
      "it would explain this"),
     ("./rrrr E/rrrr+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, more than 4 hops away"),
-    ("./rrrr E/rrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo is "
-     "answered by 198.51.100.7 or in its name with ttl 3"),
+    ("./rrrr E/rrE+icmp", "is dropped after hop 4 (10.0.4.1): with ttl 3 "
+     "ICMP echo is answered by 198.51.100.7 or in its name"),
     ("./rrrr+http R/rrrrrrR+confirmed", "is dropped between hop 4 (10.0.4.1) "
      "and hop 5 (10.0.5.1): TCP port 443 reaches 198.51.100.7, 7 hops away"),
     ("./rrrr+http O/rrrr..O", "is dropped between hop 4 (10.0.4.1) and hop 7,"
@@ -1202,8 +1202,8 @@ SENTENCES = (
     ("./rrrr+limited E/rrrrrrE+icmp", "is dropped somewhere after hop 4 "
      "(10.0.4.1): ICMP echo reaches 198.51.100.7, 7 hops away; cannot tell "
      "now where: the routers are limiting their answers"),
-    ("./rrrr O/rrrrO", "is dropped after hop 4 (10.0.4.1): TCP port 443 is "
-     "accepted by 198.51.100.7 or in its name with ttl 5; only some of "
+    ("./rrrr O/rrrrO", "is dropped after hop 4 (10.0.4.1): with ttl 5 "
+     "TCP port 443 is accepted by 198.51.100.7 or in its name; only some of "
      "several paths are cut"),
     ("./rrrr E/rrorrrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, 7 hops away, but there are several paths from "
@@ -1230,7 +1230,7 @@ SENTENCES = (
      "it, though 198.51.100.7 is up (ICMP echo reaches 198.51.100.7, 5 hops "
      "away); syslog answers no such probe"),
     ("./rrrr+syslog C/rrrrC+udp", "is open or filtered: nothing came from it; "
-     "UDP port 40000 is refused by 198.51.100.7 or in its name with ttl 5; "
+     "with ttl 5 UDP port 40000 is refused by 198.51.100.7 or in its name; "
      "syslog answers no such probe"),
     ("X/XX", "could not be probed: not permitted"),
     ("./rr+cut", "No verdict yet: so far hop 2 is the last that answered"),
@@ -1314,17 +1314,17 @@ class TraceTests(unittest.TestCase):
 
     def test_services_that_may_be_anothers_are_said_to_answer(self):
         for text, words in (
-                ("R/rrrR", "is refused by 198.51.100.7 or in its name with "
-                 "ttl 4"),
-                ("O/", "is accepted by 198.51.100.7 or in its name"),
-                ("D/rrD+udp", "is answered by 198.51.100.7 or in its name "
-                 "with ttl 3"),
-                ("R/rrrR+confirmed", "reaches 198.51.100.7, 4 hops away"),
-                ("E/rrrE+icmp", "reaches 198.51.100.7, 4 hops away"),
-                ("./rr+icmp", "gets on to hop 2 (10.0.2.1), no farther"),
-                ("./+udp", "gets no answer from any hop")):
+                ("R/rrrR", "with ttl 4 %s is refused by 198.51.100.7 or in "
+                 "its name"),
+                ("O/", "%s is accepted by 198.51.100.7 or in its name"),
+                ("D/rrD+udp", "with ttl 3 %s is answered by 198.51.100.7 or "
+                 "in its name"),
+                ("R/rrrR+confirmed", "%s reaches 198.51.100.7, 4 hops away"),
+                ("E/rrrE+icmp", "%s reaches 198.51.100.7, 4 hops away"),
+                ("./rr+icmp", "%s gets on to hop 2 (10.0.2.1), no farther"),
+                ("./+udp", "%s gets no answer from any hop")):
             path = read_path(text)
-            self.assertEqual(pt.say_reach(path), path.subject + " " + words)
+            self.assertEqual(pt.say_reach(path), words % path.subject)
 
     def test_next_command_is_the_one_that_would_tell_more(self):
         for text, options in (
