@@ -40,7 +40,7 @@ Sections, each built on those above it:
 Add a UDP service to PAYLOADS; a verdict to RULES and SENTENCES, its reasons to
 CLAUSES; a finding to CHECKS and FINDINGS; an option to OPTION_GROUPS, and to
 NUMBERS if it is one; a system to SYSTEMS, with what it does differently as a
-Mechanism or RawSocket.  check_refusal() finds out whether a reset is forged.
+Mechanism or RawSocket.  check_answer() finds out whether an answer is forged.
 
 Limits: what a service does with a request is told hop by hop on Linux only,
 and so are path MTUs; on other systems a TCP trace opens some four more
@@ -3742,8 +3742,12 @@ class Run(object):
                 if farthest < state.ttl <= farthest + 5 and twin and \
                         twin.outcome == "time-exceeded":
                     series.doubt(state, twin.probes[-1].sent + 1.1)
+            # The host may limit what it says of closed ports to one a
+            # second; this was the one.
+            if port.aim.method == "udp" and \
+                    other.full.outcome == "port-unreachable":
+                series.doubt(full, other.full.probes[-1].sent + 1.1)
         if full.outcome == "port-unreachable" and series.end is None:
-            # The host may limit them to one a second; this was the one.
             for state in series.states:
                 ahead = state.ttl - farthest
                 if 0 < ahead <= 2:
@@ -5743,7 +5747,7 @@ def judge_silent(case, best):
         return None
     reasons = [reason("is-up", control=best)]
     for control in case.controls:       # what a port surely closed says
-        if control.aim.method != "udp":
+        if control.aim.method != "udp" or control is best:
             continue
         word = judge(Case(control)).word
         if word in ("refused", "dropped"):
@@ -5808,7 +5812,8 @@ def explain_loss(case, best, beyond):
         return [reason("reaches", control=best)]
     if best and (beyond or heard and best.reached):
         doubts = doubt_place(case, best)
-        there = beyond and beyond.reached and not beyond.address
+        there = beyond and beyond.reached and not beyond.address and \
+            best.end == beyond.ttl
         name = "reaches" if doubts or not there else "gets-there"
         reasons = [reason(name, control=best)]      # or the place says it
         if path.aim.method == "tcp" and not doubts and \
@@ -6651,8 +6656,7 @@ SENTENCES = {
     "rejected": "{subject} is rejected by {who}: {what}{why}",
     "unreachable": "{address} is unreachable: {who} says so, {what}{why}",
     "dropped": "{subject} is dropped {where}{why}",
-    "silent": "{subject} is open or filtered: nothing came from it, though "
-              "{address} is up{why}",
+    "silent": "{subject} is open or filtered: nothing came from it{why}",
     "unanswered": "{subject} is open; the {request} {where}{why}",
     "error": "{subject} could not be probed{why}",
 }
@@ -6685,6 +6689,13 @@ def say_unsure(control):
     elif control.reached.outcome == "open":
         word = "accepted"
     return "is %s by %s or in its name" % (word, control.address)
+
+
+def say_up(control):
+    """Return what shows that the host is up, if that is sure."""
+    if not control.is_sure:
+        return "; " + say_reach(control)
+    return ", though %s is up (%s)" % (control.address, say_reach(control))
 
 
 def say_times(count):
@@ -6759,8 +6770,8 @@ CLAUSES = {
                       "their answers"),
     "no-farther": ("; ", lambda controls, path: say_no_farther(controls,
                                                               path)),
-    "answered-nearer": ("; ", lambda control: "%s %s" % (
-        control.subject, say_unsure(control))),
+    "answered-nearer": ("; ", lambda control: "with ttl %d %s %s" % (
+        control.end, control.subject, say_unsure(control))),
     "unconfirmed": ("; ", "which of them is not confirmed"),
     "nobody-behind": ("; ", "neither {address} nor any hop behind that one "
                             "answered"),
@@ -6771,9 +6782,11 @@ CLAUSES = {
                      "this host's own firewall and gateway first"),
     "local-firewall": ("; ", "perhaps this host's own firewall drops it"),
     "no-answer-due": (", ", "or the service says nothing to such a probe"),
-    "is-up": (" ", lambda control: "(%s)" % say_reach(control)),
+    "is-up": ("", lambda control: say_up(control)),
     "udp-refused": (" ", "and says that {control.subject} is closed"),
-    "udp-dropped": (", ", "but {control.subject} is silent too"),
+    "udp-dropped": (", ", "but {control.subject} is silent too: UDP may be "
+                    "filtered, or the host limits what it says of closed "
+                    "ports"),
     "shy": ("; ", "{service} may say nothing to strangers"),
     "mute": ("; ", "{service} answers no such probe"),
     "not-sent": ("; ", lambda error: format_errno(error)),
@@ -6983,6 +6996,8 @@ def say_edge(place, control=None):
     if place.ttl == 0:
         return "this host"
     if place.reached and not place.address:
+        if control is None or control.end != place.ttl:
+            return "hop %d, where another probe is answered" % place.ttl
         return "hop %d, where %s %s" % (place.ttl, control.subject,
                                         say_unsure(control))
     if place.reached:
@@ -7104,8 +7119,7 @@ def say_request_at_host(request, path):
 def say_unanswered(outcome):
     """Return what it means that a request has no answer."""
     if outcome == "acknowledged":
-        return "The request has arrived, but nothing answers it in time " \
-            "(-v looks for a proxy that took it)"
+        return "The request has arrived, but nothing answers it in time"
     if outcome == "unconnected":
         return "No further connection comes about: only few may be let in"
     return "No answer"

@@ -616,6 +616,7 @@ forged  | O/uuO+blind+forged E/uuuuuE+icmp+blind | intercepted - 2 - | \
 nearer-than-host
 
 rejected | N/rrN               | rejected 10.0.2.1 2 - | icmp
+rejected | N/rrN N/rrN+icmp     | rejected 10.0.2.1 2 - | icmp rejects-too
 rejected | N/rrN+cut           | rejected 10.0.2.1 2 - | icmp
 rejected | N/3>N               | rejected 10.0.2.1 - - | icmp
 rejected | N/rrN E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
@@ -643,6 +644,7 @@ silent  | ./rrrr+ntp E/rrrrE+icmp C/+udp | silent - - - | is-up \
 udp-refused shy from-port
 silent  | ./rrrr+udp E/rrrrE+icmp ./+udp | silent - - - | is-up udp-dropped
 silent  | ./rr+udp+limited E/rrrrrE+icmp | silent - - - | is-up
+silent  | ./rrrr+udp C/rrrrC+syslog | silent - - - | is-up
 silent  | ./uu+udp+blind E/uuuuuE+icmp+blind | silent - - - | is-up
 silent  | ./3>.+udp E/rrrrrE+icmp | silent - - - | is-up
 
@@ -666,7 +668,9 @@ dropped | ./rrrr+limited ./rr+icmp | dropped - 4 - | no-farther
 dropped | ./rrrr O/rrrrrrO     | dropped - 4 -  | reaches other-flow
 dropped | ./rrrr+parted E/rrrrrrE+icmp | dropped - 4 - | reaches other-flow
 dropped | ./rrrr+http R/rrrrrrR+confirmed | dropped - 4 5 | reaches
-dropped | ./rrrr+http R/rrrr..R | dropped - 4 7 | reaches \
+dropped | ./rrrr+http R/rrrr..R | dropped - 4 7 | gets-there \
+way-back
+dropped | ./rrrr+http E/rrrr....E+icmp R/rrrr..R | dropped - 4 7 | reaches \
 way-back
 dropped | ./rrrr+http R/rrrR   | dropped - 4 -  | answered-nearer
 dropped | ./rrrr E/rrE+icmp    | dropped - 4 -  | answered-nearer
@@ -849,7 +853,7 @@ class JudgementTests(unittest.TestCase):
     def test_names_of_reasons_are_all_tried_and_all_have_words(self):
         given = set(each.name for case in all_cases()
                     for each in pt.judge(case).reasons)
-        elsewhere = ("refused-by-whom", "icmp",
+        elsewhere = ("gets-there", "refused-by-whom", "icmp",
                      "perhaps-unanswered", "port-open", "place", "no-place")
         self.assertEqual(given, set(pt.CLAUSES) | set(elsewhere))
 
@@ -956,6 +960,135 @@ class PathTests(unittest.TestCase):
                              [2] if last == 2 else [])
 
 
+class ComparisonTests(unittest.TestCase):
+    """What the rules ask of Paths that are compared."""
+
+    def test_forged_are_refusals_of_all_kinds_or_the_acceptance(self):
+        for text, forged in (
+                ("R/rrrR", pt.REFUSALS), ("C/rrrC+udp", pt.REFUSALS),
+                ("O/rrrO", ("open",)), ("D/rrrD+udp", ("data",)),
+                ("R/rrO", ("open",)), ("O/rrR", pt.REFUSALS),
+                ("R/", pt.REFUSALS), ("O/", ("open",))):
+            path = read_path(text)
+            series = pt.Series(aim=path.aim)
+            for hop in path.hops[:6] + (path.full,):
+                at = 0 if hop is path.full else hop.ttl
+                hear(series, (at, hop.answer if hop.heard else None))
+            self.assertEqual(pt.find_forged(series), forged, text)
+            # It may be asked for when the end is not known any more.
+            pt.freeze(series, pt.Show("x", False, 9, None), "forged")
+
+    def test_answer_is_understood_as_what_else_is_known_wants_it(self):
+        for method, answer, forged, outcome in (
+                ("tcp", REFUSED, pt.REFUSALS, "reset"),
+                ("tcp", REFUSED, ("open",), "refused"),
+                ("tcp", opened(), ("open",), "intercepted"),
+                ("tcp", opened(), pt.REFUSALS, "open"),
+                ("udp", CLOSED, pt.REFUSALS, "prohibited"),
+                ("udp", DATA, ("data",), "intercepted"),
+                ("icmp", ECHO, ("echo-reply",), "echo-reply"),
+                ("tcp", exceeded(2), ("time-exceeded",), "time-exceeded")):
+            aim = pt.Aim(method, make_target(), None)
+            known = pt.understand(answer, aim, forged)
+            self.assertEqual(known.outcome, outcome)
+            self.assertEqual("forged" in known.flags,
+                             outcome != answer.outcome)
+            self.assertEqual(known._replace(outcome=answer.outcome,
+                                            flags=()), answer)
+
+    def test_first_hop_beyond_is_the_nearest_that_a_control_got_to(self):
+        for text, place in (
+                ("./rrr E/rrrrrE+icmp", (4, router(4), False)),
+                ("./rrr E/rrr..rE+icmp", (6, router(6), False)),
+                ("./rrr E/rrr..rE+icmp ./rrrrr+udp", (4, router(4), False)),
+                ("./rrr E/rrrE+icmp", (4, DESTINATION, True)),
+                # Another may have answered in the host's name.
+                ("./rrr+http R/rrrR", (4, None, True)),
+                ("./rrr+http R/rrrR+confirmed", (4, DESTINATION, True)),
+                ("./rrr D/rrr.D+udp", (5, None, True)),
+                # A limited host may be nearer than where it answered.
+                ("./rrr C/rrr.C+udp", None),
+                ("./rrr ./rrr+icmp", None), ("./rrr E/rrr+icmp", None),
+                ("./rrr E/rrE+icmp", None), ("./rrr", None),
+                # Where the last hop is not known, nothing follows.
+                ("./3>. E/rrrrrrE+icmp", None),
+                ("./uuu+blind E/uuuuE+icmp+blind", None),
+                # Its own distance is not that of what it forwards.
+                ("./rrd E/rrrE+icmp", None)):
+            case = read_case(text)
+            found = pt.first_beyond(case.path, case.controls)
+            self.assertEqual(found and found[:3], place, text)
+        case = read_case("./rrr E/rrrE+icmp")
+        self.assertIsNone(pt.first_beyond(case.path, case.controls,
+                                          DESTINATION))
+
+    def test_place_is_doubted_where_the_control_went_another_way(self):
+        for text, doubts in (
+                ("./rrrr E/rrrrrE+icmp", []), ("./rrrr E/rr.rrE+icmp", []),
+                ("./rrrr+http O/rrrrrO", []),
+                ("./rrrr E/rrorrE+icmp", ["other-routers"]),
+                # So did any other, though the best went the same way.
+                ("./rrrr E/rrrrrE+icmp ./rrorr+udp", ["other-routers"]),
+                ("./rrrr E/rrrrrE+icmp ./rrrro+udp", ["other-routers"]),
+                ("./rrrr E/rrrrrrE+icmp ./rrrrro+udp", []),     # farther
+                ("./rrrr O/rrrrrO", ["other-flow"]),
+                ("./rrrr+parted E/rrrrrE+icmp", ["other-flow"]),
+                ("./rrrr+limited E/rrrrrE+icmp", ["limited"]),
+                ("./rrrr+limited E/rrorrE+icmp", ["other-routers"])):
+            case = read_case(text)
+            self.assertEqual([each.name for each in pt.doubt_place(
+                case, case.controls[0])], doubts, text)
+
+    def test_control_is_nearer_if_a_router_of_the_port_lies_behind(self):
+        for text, nearer in (
+                ("./rrrr E/rrrrE+icmp", False), ("./rrrr E/rrrE+icmp", True),
+                ("./rrrr+http O/rrO", True), ("./rrrr E/+icmp", False),
+                ("./rrrr ./rr+icmp", False), ("./ E/E+icmp", False),
+                # The router has the host's address, and forwards this port.
+                ("./rrd E/rrE+icmp", False)):
+            case = read_case(text)
+            self.assertIs(pt.is_nearer(case.controls[0], case.path), nearer,
+                          text)
+
+    def test_control_that_is_spoken_of_is_the_surest_then_the_farthest(self):
+        texts = ("./+udp", "./rrr+icmp", "./rrrrr+icmp", "C/rrC+udp",
+                 "C/rrrrC+udp", "R/rrR+confirmed", "E/rrrE+icmp")
+        paths = [read_path(text) for text in texts]
+        self.assertEqual(sorted(paths[::-1], key=pt.how_far), paths)
+
+    def test_silent_ttls_before_a_limited_host_are_no_hops(self):
+        for text, last, shown in (
+                ("C/rr..C+udp", 2, "1 2 >2"), ("C/rrC+udp", None, "1 2 3"),
+                ("B/rr.O+nearer", 2, "1 2 >2"), ("B/rr.O", None, "1 2 3 4"),
+                ("C/..C+udp", None, "1 2 3"), ("./rr", None, "1 2")):
+            path = read_path(text)
+            self.assertEqual(path.last_before, last, text)
+            self.assertEqual(" ".join(
+                str(hop).split("\t")[0] for hop in path.shown), shown, text)
+            self.assertEqual([pt.is_hop(path, hop) for hop in path.hops[:5]],
+                             [last is None or not last < hop.ttl < path.end
+                              for hop in path.hops[:5]])
+
+    def test_hops_beyond_the_cut_are_those_that_prove_something(self):
+        for text, ttls in (
+                ("E/rrrrE+icmp", [3, 4, 5]), ("E/rrr.E+icmp", [3, 4, 5]),
+                ("./rrrr+icmp", [3, 4]), ("./rr+icmp", []),
+                ("R/rrrrR", [3, 4]), ("R/rrrrR+confirmed", [3, 4, 5])):
+            path = read_path(text)
+            self.assertEqual([hop.ttl for hop in pt.hops_from(path, 3)],
+                             ttls, text)
+
+    def test_path_that_goes_on_is_shown_of_what_is_not_reached(self):
+        for text, number in (
+                ("./rr E/rrrrE+icmp", 0), ("./rr ./rr+icmp ./rrr+udp", 1),
+                ("./rr ./rr+icmp", None), ("./rr+cut E/rrrE+icmp", None),
+                ("B/rrB+confirmed E/rrE+icmp", None),
+                ("N/rrN E/rrrrE+icmp", 0), ("./rr R/rrR", None)):
+            case = read_case(text)
+            self.assertIs(pt.find_beyond_cut(case, pt.judge(case)), None if
+                          number is None else case.controls[number], text)
+
+
 # --------------------------------------------------------------------------
 # Words
 # --------------------------------------------------------------------------
@@ -965,8 +1098,8 @@ OPEN = "is open: 198.51.100.7 accepted the connection"
 SOMEBODY = "198.51.100.7, or a device in its name, "
 WHICH = "; which of them is not confirmed"
 AT_3_OR_BEHIND = "a device at hop 3 (10.0.3.1) or just behind it, "
-AT_3_OR_BEFORE = "is intercepted: a device at hop 3 (10.0.3.1) or just " \
-    "before it answered in the name of 198.51.100.7"
+AT_2_OR_3 = "is intercepted: a device at hop 2 (10.0.2.1), at hop 3 " \
+    "(10.0.3.1) or between them answered in the name of 198.51.100.7"
 SENTENCES = (
     ("B/rrrB+confirmed", OPEN + ", 4 hops away"),
     ("B/rrrB", "is open: " + SOMEBODY + "accepted the connection, 4 hops "
@@ -997,18 +1130,18 @@ SENTENCES = (
     ("L/rrrO+confirmed", OPEN + ", 4 hops away; only the handshake is "
      "proven; it took so long that its SYN may have been sent more than "
      "once"),
-    ("./rrrB+confirmed", OPEN + ", 4 hops away; but only a probe with a "
-     "small ttl was answered: the connection's own SYNs were lost, or not "
-     "answered in time"),
+    ("./rrrB+confirmed", "is open: 198.51.100.7 accepted a probe with a "
+     "small ttl, 4 hops away; but the SYNs of a whole connection were lost, "
+     "or not answered in time"),
     # `nc -l` takes the first connection and refuses the next.
-    ("O/R+own", OPEN + ", more than 0 hops away; but from ttl 1 on further "
+    ("O/R+own", OPEN + "; but from ttl 1 on further "
      "connections were refused, by it or by a device on the way"),
-    ("O/rrO+forged E/rrrrrE+icmp", AT_3_OR_BEFORE + "; with ttl 3 ICMP echo "
+    ("O/rrO+forged E/rrrrrE+icmp", AT_2_OR_3 + "; with ttl 3 ICMP echo "
      "gets to 10.0.3.1 only"),
     ("O/rrO+forged E/rr..rE+icmp", "is intercepted: a device at hop 2 "
      "(10.0.2.1) or just behind it answered in the name of 198.51.100.7; "
      "ICMP echo gets on to hop 5 (10.0.5.1)"),
-    ("D/rrD+udp+forged E/rrrrrE+icmp", AT_3_OR_BEFORE + "; with ttl 3 ICMP "
+    ("D/rrD+udp+forged E/rrrrrE+icmp", AT_2_OR_3 + "; with ttl 3 ICMP "
      "echo gets to 10.0.3.1 only"),
     ("R/rrrR+confirmed", "is closed: 198.51.100.7 refused it, 4 hops away"),
     ("R/rrrR", "is closed: " + SOMEBODY + "refused it, 4 hops away" + WHICH),
@@ -1044,7 +1177,7 @@ SENTENCES = (
      " (10.0.5.1): ICMP echo reaches 198.51.100.7, 7 hops away"),
     ("./rrrr E/rrrrE+icmp", "is dropped between hop 4 (10.0.4.1) and "
      "198.51.100.7 itself, hop 5: ICMP echo reaches 198.51.100.7, 5 hops "
-     "away; or its answers are lost on the way back"),
+     "away; or the port's answers are lost on the way back"),
     ("./rrrr ./rrrr+icmp", "is dropped after hop 4 (10.0.4.1): nothing "
      "else that was tried gets farther (ICMP echo): a firewall there that "
      "drops all of it would explain this"),
@@ -1054,19 +1187,23 @@ SENTENCES = (
      "it would explain this"),
     ("./rrrr E/rrrr+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, more than 4 hops away"),
-    ("./rrrr E/rrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo is "
-     "answered with ttl 3, by 198.51.100.7 or in its name"),
+    ("./rrrr E/rrE+icmp", "is dropped after hop 4 (10.0.4.1): with ttl 3 "
+     "ICMP echo is answered by 198.51.100.7 or in its name"),
     ("./rrrr+http R/rrrrrrR+confirmed", "is dropped between hop 4 (10.0.4.1) "
      "and hop 5 (10.0.5.1): TCP port 443 reaches 198.51.100.7, 7 hops away"),
     ("./rrrr+http O/rrrr..O", "is dropped between hop 4 (10.0.4.1) and hop 7,"
-     " where TCP port 443 is answered: TCP port 443 is accepted with ttl 7, "
-     "by 198.51.100.7 or in its name; or its answers are lost on the way "
-     "back"),
+     " where TCP port 443 is accepted by 198.51.100.7 or in its name; or the "
+     "port's answers are lost on the way back"),
+    # Another control than the one that is spoken of was answered there.
+    ("./rrrr+http E/rrrr....E+icmp R/rrrr..R", "is dropped between hop 4 "
+     "(10.0.4.1) and hop 7, where another probe is answered: ICMP echo "
+     "reaches 198.51.100.7, at most 9 hops away; or the port's answers are "
+     "lost on the way back"),
     ("./rrrr+limited E/rrrrrrE+icmp", "is dropped somewhere after hop 4 "
      "(10.0.4.1): ICMP echo reaches 198.51.100.7, 7 hops away; cannot tell "
      "now where: the routers are limiting their answers"),
-    ("./rrrr O/rrrrO", "is dropped after hop 4 (10.0.4.1): TCP port 443 is "
-     "accepted with ttl 5, by 198.51.100.7 or in its name; only some of "
+    ("./rrrr O/rrrrO", "is dropped after hop 4 (10.0.4.1): with ttl 5 "
+     "TCP port 443 is accepted by 198.51.100.7 or in its name; only some of "
      "several paths are cut"),
     ("./rrrr E/rrorrrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, 7 hops away, but there are several paths from "
@@ -1092,6 +1229,9 @@ SENTENCES = (
     ("./rrrr+syslog E/rrrrE+icmp", "is open or filtered: nothing came from "
      "it, though 198.51.100.7 is up (ICMP echo reaches 198.51.100.7, 5 hops "
      "away); syslog answers no such probe"),
+    ("./rrrr+syslog C/rrrrC+udp", "is open or filtered: nothing came from it; "
+     "with ttl 5 UDP port 40000 is refused by 198.51.100.7 or in its name; "
+     "syslog answers no such probe"),
     ("X/XX", "could not be probed: not permitted"),
     ("./rr+cut", "No verdict yet: so far hop 2 is the last that answered"),
     ("./+cut", "No verdict yet: no hop has answered so far"))
@@ -1127,8 +1267,8 @@ class TraceTests(unittest.TestCase):
                              (key, value, value))
         self.assertEqual(lost.exit_status, 1)
         self.assertEqual([finding["text"] for finding in lost.findings], [
-            "TLS ClientHello for app.example: ttl 1 2 expired, 3 4 full "
-            "reset"])
+            "TLS ClientHello for app.example: expired with ttl 1-2, reset "
+            "with ttl 3-4, reset with the full ttl"])
         other = make_trace(
             opened(), walk(4, t5=opened()), port=80,
             request=make_request(["expired"] * 4, "answered",
@@ -1171,6 +1311,71 @@ class TraceTests(unittest.TestCase):
                 (each["kind"], each["hop"], each["text"])
                 for each in make_trace(case=read_case(text)).findings],
                 found)
+
+    def test_services_that_may_be_anothers_are_said_to_answer(self):
+        for text, words in (
+                ("R/rrrR", "with ttl 4 %s is refused by 198.51.100.7 or in "
+                 "its name"),
+                ("O/", "%s is accepted by 198.51.100.7 or in its name"),
+                ("D/rrD+udp", "with ttl 3 %s is answered by 198.51.100.7 or "
+                 "in its name"),
+                ("R/rrrR+confirmed", "%s reaches 198.51.100.7, 4 hops away"),
+                ("E/rrrE+icmp", "%s reaches 198.51.100.7, 4 hops away"),
+                ("./rr+icmp", "%s gets on to hop 2 (10.0.2.1), no farther"),
+                ("./+udp", "%s gets no answer from any hop")):
+            path = read_path(text)
+            self.assertEqual(pt.say_reach(path), words % path.subject)
+
+    def test_next_command_is_the_one_that_would_tell_more(self):
+        for text, options in (
+                ("W/rrO+confirmed", "-p 443 --tls"),
+                ("W/rrO+confirmed+http", "-p 80 --http"),
+                ("W/rrO+confirmed+ssh", "-p 22 --mtu"),
+                ("B/rrB+confirmed", None), ("H/rrO+confirmed", None),
+                ("S/rrO+confirmed", "-p 443 -q 20"),
+                ("./rrO+confirmed", "-p 443 -q 20"),
+                ("./rrrr E/rrorrE+icmp", "-p 443 --flows=8"),
+                ("./rrrr O/rrrrrO", "-p 443 --flows=8"),
+                ("./rrrr E/rrrrE+icmp", "-p 443 --return-path"),
+                ("./rrrr E/rrrrrE+icmp", None), ("./rrrr", None),
+                ("W/rrO+cut", None), ("R/rrR", None)):
+            self.assertEqual(make_trace(case=read_case(text)).next, [
+                "potraceroute.py mail.example.com " + options]
+                if options else [], text)
+        flow = make_trace(None, walk(4), flow=2, parted=True,
+                          control=[echo_trace(7)])
+        self.assertIn("only some of several paths", flow.summary)
+        self.assertEqual(flow.next, [])         # it has just been asked
+
+    def test_command_repeats_the_options_and_can_be_pasted(self):
+        aim = read_path("./").aim
+        for options, words, command in (
+                ({}, ["--tls"], "mail.example.com -p 443 --tls"),
+                (dict(no_dns=True, wait_time=0.5), ["-q", "20"],
+                 "mail.example.com -p 443 -w 0.5 -n -q 20"),
+                (dict(no_dns=True, json=True, verbose=True), ["-n"],
+                 "mail.example.com -p 443 -n"),
+                (dict(control="tcp:80"), ["--mtu"],
+                 "mail.example.com -p 443 --control=tcp:80 --mtu")):
+            maker = Maker()
+            maker.options = pt.default_options(**options)
+            self.assertEqual(maker.format_command(aim, words),
+                             "potraceroute.py " + command)
+        self.assertEqual(maker.format_command(aim._replace(
+            target=make_target(None)), []), "potraceroute.py "
+            "mail.example.com --control=tcp:80")
+        for word, quoted in (("a.b-c:1", "a.b-c:1"), ("", "''"),
+                             ("x; rm y", "'x; rm y'"),
+                             ("it's", "'it'\\''s'")):
+            self.assertEqual(pt.quote_shell(word), quoted)
+
+    def test_next_command_is_printed_and_is_in_json(self):
+        trace = make_trace(case=read_case("W/rrO+confirmed"))
+        command = "potraceroute.py mail.example.com -p 443 --tls"
+        self.assertEqual(trace.as_dict()["next"], [command])
+        self.assertNotIn("beyond", trace.as_dict())
+        self.assertEqual(pt.format_next([trace]), ["Next: " + command])
+        self.assertEqual(pt.format_next([trace, trace]), [])    # reached
 
     def test_verdicts_cover_every_outcome_that_ends_a_trace(self):
         for word, outcome in pt.OUTCOMES.items():
