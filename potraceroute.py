@@ -4259,6 +4259,8 @@ def verify_place(run, port, controls):
     for _ in range(4):
         yield lambda: series.full.final or is_due()
         found = find_beyond(run, port)
+        if not found:
+            port.limited = is_limited(run, port)
         if not found or series.full.final:
             return
         other, ttl = found
@@ -5825,7 +5827,10 @@ def explain_loss(case, best, beyond):
     if nearer and heard:
         return [reason("answered-nearer", control=nearer[0])]
     if best and heard:
-        return [reason("no-farther", controls=case.controls, path=path)]
+        reasons = [reason("no-farther", controls=case.controls, path=path)]
+        if path.limited:
+            reasons.append(reason("limited"))
+        return reasons
     if heard:
         return [reason("nobody-behind", address=path.address)]
     if path.blind:

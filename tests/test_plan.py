@@ -664,7 +664,7 @@ dropped | ./rrrr E/rrorE+icmp  | dropped - 4 -  | reaches \
 other-routers
 dropped | ./rrrr+limited E/rrrrrrE+icmp | dropped - 4 - | reaches limited
 dropped | ./rrrr+limited E/rrrrE+icmp | dropped - 4 - | reaches limited
-dropped | ./rrrr+limited ./rr+icmp | dropped - 4 - | no-farther
+dropped | ./rrrr+limited ./rr+icmp | dropped - 4 - | no-farther limited
 dropped | ./rrrr O/rrrrrrO     | dropped - 4 -  | reaches other-flow
 dropped | ./rrrr+parted E/rrrrrrE+icmp | dropped - 4 - | reaches other-flow
 dropped | ./rrrr+http R/rrrrrrR+confirmed | dropped - 4 5 | reaches
