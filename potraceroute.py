@@ -4103,12 +4103,10 @@ def check_answer(run, port):
             port.nearer = series.end == end
         if series.end != end:
             continue
-        routers = routers_at(run, port, end)
         if confirms(port, port.checks, end) or any(
-                state.address == port.aim.target.address
-                for state in routers):
+                forwards(port, other, end) for other in run.peers(port)):
             port.refusal = "confirmed"
-        elif shows_router(states + routers):
+        elif shows_router(states + routers_at(run, port, end)):
             port.refusal = "forged"
         elif run.kinds:
             yield check_in_silence(run, port, states)
@@ -4140,13 +4138,20 @@ def confirms(port, checks, ttl):
         state = check.at(ttl)
         if state is None:               # an errno took the ttl away
             continue
-        if state.outcome == "time-exceeded" and \
-                state.address == port.aim.target.address:
+        if forwards(port, check, ttl):
             return True
         if state.reached and not (check.aim.method == "tcp" and
                                   state.outcome == "refused"):
             return True
     return False
+
+
+def forwards(port, other, ttl=None):
+    """Return True if the destination has answered something else as a
+    router on the way: at this ttl, or at any."""
+    states = other.states if ttl is None else [other.at(ttl)]
+    return any(state and state.outcome == "time-exceeded" and
+               state.address == port.aim.target.address for state in states)
 
 
 def shows_router(states):
@@ -4175,7 +4180,8 @@ def check_in_silence(run, port, states):
     """Nothing is answered with the ttl of the answer.  If a router lies
     behind it, or what is known to be open answers from farther on only, or
     a full ttl gets there, the answer was forged in front of a silent
-    router; unless the host only limits its answers to one a second."""
+    router; unless the host only limits its answers to one a second.  What
+    is forwarded to a host behind is no measure."""
     end = port.series.end
     port.full_checks = run.open_checks(1, 0)
     behind = run.open_checks(end + 1, end + BEHIND)
@@ -4188,10 +4194,7 @@ def check_in_silence(run, port, states):
         series.done for series in behind + services)
     if confirms(port, services, end):
         port.refusal = "confirmed"
-    elif shows_router([state for series in behind + services
-                       for state in series.states]) or any(
-                series.full.reached and not series.at(end).heard
-                for series in services):
+    elif lies_behind(port, behind, services, end):
         port.refusal = "forged"
     if port.refusal or not any(state.reached for state in full):
         return
@@ -4204,6 +4207,17 @@ def check_in_silence(run, port, states):
         port.refusal = "confirmed"
     elif not any(state.heard for state in states):
         port.refusal = "forged"
+
+
+def lies_behind(port, behind, services, end):
+    """Return True if the host is known to lie behind the ttl at which a port
+    is answered, by what was asked behind it and by what is open."""
+    services = [series for series in services if not forwards(port, series)]
+    return shows_router([state for series in behind + services
+                         for state in series.states
+                         if state.address != port.aim.target.address]) or any(
+        series.full.reached and not series.at(end).heard
+        for series in services)
 
 
 def check_shorter_path(run, port, ttl):
