@@ -619,9 +619,16 @@ rejected | N/rrN               | rejected 10.0.2.1 2 - | icmp
 rejected | N/rrN+cut           | rejected 10.0.2.1 2 - | icmp
 rejected | N/3>N               | rejected 10.0.2.1 - - | icmp
 rejected | N/rrN E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
+rejected | N/rrN N/rrN+icmp E/rrrrE+icmp | rejected 10.0.2.1 2 - | icmp \
+reaches rejects-too
+rejected | N/rrN N/rrN+icmp N/rrN+udp | rejected 10.0.2.1 2 - | icmp \
+rejects-too
+rejected | N/rrN ./rr+icmp     | rejected 10.0.2.1 2 - | icmp
+rejected | N/rrN A/rrA+icmp    | rejected 10.0.2.1 2 - | icmp
 rejected | U/rrU E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
 rejected | U/rrU               | unreachable 10.0.2.1 2 - | icmp
 rejected | F/rrrF              | rejected host 3 - | icmp own-firewall
+rejected | F/rrrF F/rrrF+icmp  | rejected host 3 - | icmp own-firewall
 rejected | F/rrdF E/rrE+icmp   | rejected host 3 - | icmp or-behind reaches
 rejected | A/rrrA+udp E/rrrE+icmp | rejected 192.0.2.50 4 - | icmp \
 other-address reaches
@@ -666,7 +673,7 @@ dropped | ./rrrr+limited ./rr+icmp | dropped - 4 - | no-farther
 dropped | ./rrrr O/rrrrrrO     | dropped - 4 -  | reaches other-flow
 dropped | ./rrrr+parted E/rrrrrrE+icmp | dropped - 4 - | reaches other-flow
 dropped | ./rrrr+http R/rrrrrrR+confirmed | dropped - 4 5 | reaches
-dropped | ./rrrr+http R/rrrr..R | dropped - 4 7 | reaches \
+dropped | ./rrrr+http R/rrrr..R | dropped - 4 7 | gets-there \
 way-back
 dropped | ./rrrr+http R/rrrR   | dropped - 4 -  | answered-nearer
 dropped | ./rrrr E/rrE+icmp    | dropped - 4 -  | answered-nearer
@@ -849,7 +856,7 @@ class JudgementTests(unittest.TestCase):
     def test_names_of_reasons_are_all_tried_and_all_have_words(self):
         given = set(each.name for case in all_cases()
                     for each in pt.judge(case).reasons)
-        elsewhere = ("refused-by-whom", "icmp",
+        elsewhere = ("refused-by-whom", "icmp", "gets-there",
                      "perhaps-unanswered", "port-open", "place", "no-place")
         self.assertEqual(given, set(pt.CLAUSES) | set(elsewhere))
 
@@ -965,8 +972,9 @@ OPEN = "is open: 198.51.100.7 accepted the connection"
 SOMEBODY = "198.51.100.7, or a device in its name, "
 WHICH = "; which of them is not confirmed"
 AT_3_OR_BEHIND = "a device at hop 3 (10.0.3.1) or just behind it, "
-AT_3_OR_BEFORE = "is intercepted: a device at hop 3 (10.0.3.1) or just " \
-    "before it answered in the name of 198.51.100.7"
+INTERCEPTED = "is intercepted: a device at "
+AT_2_TO_3 = INTERCEPTED + "hop 2 (10.0.2.1), at hop 3 (10.0.3.1) or " \
+    "between them answered in the name of 198.51.100.7"
 SENTENCES = (
     ("B/rrrB+confirmed", OPEN + ", 4 hops away"),
     ("B/rrrB", "is open: " + SOMEBODY + "accepted the connection, 4 hops "
@@ -997,18 +1005,21 @@ SENTENCES = (
     ("L/rrrO+confirmed", OPEN + ", 4 hops away; only the handshake is "
      "proven; it took so long that its SYN may have been sent more than "
      "once"),
-    ("./rrrB+confirmed", OPEN + ", 4 hops away; but only a probe with a "
-     "small ttl was answered: the connection's own SYNs were lost, or not "
-     "answered in time"),
+    ("./rrrB+confirmed", "is open: 198.51.100.7 accepted a probe with a "
+     "small ttl, 4 hops away; but the SYNs of a whole connection were lost, "
+     "or not answered in time"),
     # `nc -l` takes the first connection and refuses the next.
     ("O/R+own", OPEN + ", more than 0 hops away; but from ttl 1 on further "
      "connections were refused, by it or by a device on the way"),
-    ("O/rrO+forged E/rrrrrE+icmp", AT_3_OR_BEFORE + "; with ttl 3 ICMP echo "
+    ("O/rrO+forged E/rrrrrE+icmp", AT_2_TO_3 + "; with ttl 3 ICMP echo "
      "gets to 10.0.3.1 only"),
     ("O/rrO+forged E/rr..rE+icmp", "is intercepted: a device at hop 2 "
      "(10.0.2.1) or just behind it answered in the name of 198.51.100.7; "
      "ICMP echo gets on to hop 5 (10.0.5.1)"),
-    ("D/rrD+udp+forged E/rrrrrE+icmp", AT_3_OR_BEFORE + "; with ttl 3 ICMP "
+    ("O/r.O+forged E/r.rrrE+icmp", INTERCEPTED + "hop 3 (10.0.3.1) or before "
+     "it answered in the name of 198.51.100.7; with ttl 3 ICMP echo gets to "
+     "10.0.3.1 only"),
+    ("D/rrD+udp+forged E/rrrrrE+icmp", AT_2_TO_3 + "; with ttl 3 ICMP "
      "echo gets to 10.0.3.1 only"),
     ("R/rrrR+confirmed", "is closed: 198.51.100.7 refused it, 4 hops away"),
     ("R/rrrR", "is closed: " + SOMEBODY + "refused it, 4 hops away" + WHICH),
@@ -1032,6 +1043,9 @@ SENTENCES = (
      "unreachable"),
     ("F/rrrF", "is rejected by 198.51.100.7 itself: ICMP 3/13, "
      "communication administratively prohibited (its own firewall)"),
+    ("N/rrN N/rrN+icmp N/rrN+udp", "is rejected by 10.0.2.1 at hop 2: ICMP "
+     "3/13, communication administratively prohibited; it rejects ICMP echo, "
+     "UDP port 40000, too"),
     ("U/rrU", "198.51.100.7 is unreachable: 10.0.2.1 at hop 2 says so, ICMP "
      "3/0, network unreachable"),
     ("./rrrr", "is dropped after hop 4 (10.0.4.1): neither 198.51.100.7 nor "
@@ -1044,7 +1058,7 @@ SENTENCES = (
      " (10.0.5.1): ICMP echo reaches 198.51.100.7, 7 hops away"),
     ("./rrrr E/rrrrE+icmp", "is dropped between hop 4 (10.0.4.1) and "
      "198.51.100.7 itself, hop 5: ICMP echo reaches 198.51.100.7, 5 hops "
-     "away; or its answers are lost on the way back"),
+     "away; or the port's answers are lost on the way back"),
     ("./rrrr ./rrrr+icmp", "is dropped after hop 4 (10.0.4.1): nothing "
      "else that was tried gets farther (ICMP echo): a firewall there that "
      "drops all of it would explain this"),
@@ -1059,9 +1073,8 @@ SENTENCES = (
     ("./rrrr+http R/rrrrrrR+confirmed", "is dropped between hop 4 (10.0.4.1) "
      "and hop 5 (10.0.5.1): TCP port 443 reaches 198.51.100.7, 7 hops away"),
     ("./rrrr+http O/rrrr..O", "is dropped between hop 4 (10.0.4.1) and hop 7,"
-     " where TCP port 443 is answered: TCP port 443 is accepted with ttl 7, "
-     "by 198.51.100.7 or in its name; or its answers are lost on the way "
-     "back"),
+     " where TCP port 443 is accepted by 198.51.100.7 or in its name; or the "
+     "port's answers are lost on the way back"),
     ("./rrrr+limited E/rrrrrrE+icmp", "is dropped somewhere after hop 4 "
      "(10.0.4.1): ICMP echo reaches 198.51.100.7, 7 hops away; cannot tell "
      "now where: the routers are limiting their answers"),
@@ -1127,8 +1140,8 @@ class TraceTests(unittest.TestCase):
                              (key, value, value))
         self.assertEqual(lost.exit_status, 1)
         self.assertEqual([finding["text"] for finding in lost.findings], [
-            "TLS ClientHello for app.example: ttl 1 2 expired, 3 4 full "
-            "reset"])
+            "TLS ClientHello for app.example: expired with ttl 1-2, reset "
+            "with ttl 3-4, reset with the full ttl"])
         other = make_trace(
             opened(), walk(4, t5=opened()), port=80,
             request=make_request(["expired"] * 4, "answered",
