@@ -6665,8 +6665,7 @@ OPENING = {"dropped": ": ", "reset": ": ", "error": ": "}
 def say_reach(control):
     """Return how far a control got, as a clause."""
     if control.reached and not control.is_sure:
-        at_ttl = " with ttl %d" % control.end if control.end else ""
-        return "%s %s%s" % (control.subject, say_unsure(control), at_ttl)
+        return say_with_ttl(control)
     if control.reached:
         return "%s reaches %s%s" % (control.subject, control.address,
                                     say_distance(control))
@@ -6674,6 +6673,12 @@ def say_reach(control):
     if last is None:
         return "%s gets no answer from any hop" % control.subject
     return "%s gets on to %s, no farther" % (control.subject, say_place(last))
+
+
+def say_with_ttl(control):
+    """Return with which ttl a control is answered, by whomever."""
+    at_ttl = " with ttl %d" % control.end if control.end else ""
+    return "%s %s%s" % (control.subject, say_unsure(control), at_ttl)
 
 
 def say_unsure(control):
@@ -6758,8 +6763,7 @@ CLAUSES = {
                       "their answers"),
     "no-farther": ("; ", lambda controls, path: say_no_farther(controls,
                                                               path)),
-    "answered-nearer": ("; ", lambda control: "%s %s" % (
-        control.subject, say_unsure(control))),
+    "answered-nearer": ("; ", lambda control: say_with_ttl(control)),
     "unconfirmed": ("; ", "which of them is not confirmed"),
     "nobody-behind": ("; ", "neither {address} nor any hop behind that one "
                             "answered"),

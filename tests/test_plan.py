@@ -1069,7 +1069,7 @@ SENTENCES = (
     ("./rrrr E/rrrr+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, more than 4 hops away"),
     ("./rrrr E/rrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo is "
-     "answered with ttl 3, by 198.51.100.7 or in its name"),
+     "answered by 198.51.100.7 or in its name with ttl 3"),
     ("./rrrr+http R/rrrrrrR+confirmed", "is dropped between hop 4 (10.0.4.1) "
      "and hop 5 (10.0.5.1): TCP port 443 reaches 198.51.100.7, 7 hops away"),
     ("./rrrr+http O/rrrr..O", "is dropped between hop 4 (10.0.4.1) and hop 7,"
@@ -1079,7 +1079,7 @@ SENTENCES = (
      "(10.0.4.1): ICMP echo reaches 198.51.100.7, 7 hops away; cannot tell "
      "now where: the routers are limiting their answers"),
     ("./rrrr O/rrrrO", "is dropped after hop 4 (10.0.4.1): TCP port 443 is "
-     "accepted with ttl 5, by 198.51.100.7 or in its name; only some of "
+     "accepted by 198.51.100.7 or in its name with ttl 5; only some of "
      "several paths are cut"),
     ("./rrrr E/rrorrrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, 7 hops away, but there are several paths from "
