@@ -3782,9 +3782,19 @@ class Run(object):
         if port is not self.lead:
             limited = not port.proven and port.series.farthest < limit
         now = port.ended or self.clock()
-        return freeze(port.series, self.show, refusal or port.refusal,
+        return freeze(port.series, self.show,
+                      refusal or self.find_refusal(port),
                       self.sight, complete, now - port.began, limited, now,
                       port.parted, port.nearer)
+
+    def find_refusal(self, port):
+        """Return what is known of a refusal.  Another port may have shown
+        later that the destination is where it seemed forged."""
+        if port.refusal == "forged" and any(
+                forwards(port, other.series, port.series.end)
+                for other in self.ports if other is not port):
+            return "confirmed"
+        return port.refusal
 
     def freeze_series(self, series):
         """Return the Path of a Series that a port is compared with."""
@@ -4192,6 +4202,11 @@ def check_in_silence(run, port, states):
     full = [check.full for check in port.full_checks]
     yield lambda: is_answered(full) and all(
         series.done for series in behind + services)
+    passed = [series for series in services
+              if series.full.reached and not series.at(end).heard]
+    for series in passed:       # does it forward them, but limits its ICMP?
+        series.doubt(series.at(end), series.at(end).probes[-1].sent + 1.1)
+    yield lambda: all(series.at(end).settled for series in passed)
     if confirms(port, services, end):
         port.refusal = "confirmed"
     elif lies_behind(port, behind, services, end):
@@ -4211,11 +4226,15 @@ def check_in_silence(run, port, states):
 
 def lies_behind(port, behind, services, end):
     """Return True if the host is known to lie behind the ttl at which a port
-    is answered, by what was asked behind it and by what is open."""
+    is answered, by what was asked behind it and by what is open.  Where no
+    router says a word, that may be forwarded."""
     services = [series for series in services if not forwards(port, series)]
-    return shows_router([state for series in behind + services
-                         for state in series.states
-                         if state.address != port.aim.target.address]) or any(
+    if shows_router([state for series in behind + services
+                     for state in series.states
+                     if state.address != port.aim.target.address]):
+        return True
+    before = port.series.states[:end - port.series.first]
+    return (not before or any(state.heard for state in before)) and any(
         series.full.reached and not series.at(end).heard
         for series in services)
 
