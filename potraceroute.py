@@ -7450,9 +7450,15 @@ def say_back_nowhere(path, back, last):
             if judge_knock(each) == "neighbour" and each.ttl != LAST]
     if last and not lost:
         who = path.address if last.reached else say_place(last)
-        return "resets from port %d come back from %s: %s; a stateful " \
-            "filter on the way back may yet drop what accepts; %s" % (
-                back.port, who, text, say_sent(back))
+        what = "resets"
+        if any(each.ttl == last.ttl and each.port == "open"
+               for each in back.knocks):
+            what = "answers"
+        else:
+            text += "; a stateful filter on the way back may still drop " \
+                "SYN/ACKs"
+        return "%s from port %d come back from %s: %s; %s" % (
+            what, back.port, who, text, say_sent(back))
     return "no place on the way back follows: %s; %s" % (text,
                                                          say_sent(back))
 
