@@ -6684,7 +6684,7 @@ OPENING = {"dropped": ": ", "reset": ": ", "error": ": "}
 def say_reach(control):
     """Return how far a control got, as a clause."""
     if control.reached and not control.is_sure:
-        return say_with_ttl(control)
+        return "%s %s" % (control.subject, say_unsure(control, control.end))
     if control.reached:
         return "%s reaches %s%s" % (control.subject, control.address,
                                     say_distance(control))
@@ -6694,19 +6694,16 @@ def say_reach(control):
     return "%s gets on to %s, no farther" % (control.subject, say_place(last))
 
 
-def say_with_ttl(control):
-    """Return with which ttl a control is answered, by whomever."""
-    at_ttl = " with ttl %d" % control.end if control.end else ""
-    return "%s %s%s" % (control.subject, say_unsure(control), at_ttl)
-
-
-def say_unsure(control):
-    """Return what a service answered that may be another's."""
+def say_unsure(control, ttl=None):
+    """Return what a service answered that may be another's, with which
+    ttl."""
     word = "answered"
     if control.reached.outcome in REFUSALS:
         word = "refused"
     elif control.reached.outcome == "open":
         word = "accepted"
+    if ttl:
+        word += " with ttl %d" % ttl
     return "is %s by %s or in its name" % (word, control.address)
 
 
@@ -6782,7 +6779,8 @@ CLAUSES = {
                       "their answers"),
     "no-farther": ("; ", lambda controls, path: say_no_farther(controls,
                                                               path)),
-    "answered-nearer": ("; ", lambda control: say_with_ttl(control)),
+    "answered-nearer": ("; ", lambda control: "%s %s" % (
+        control.subject, say_unsure(control, control.end))),
     "unconfirmed": ("; ", "which of them is not confirmed"),
     "nobody-behind": ("; ", "neither {address} nor any hop behind that one "
                             "answered"),
@@ -8389,8 +8387,8 @@ class Traceroute(object):
         if aim.port is not None:
             given[:0] = ["-p", str(aim.port)]
         return " ".join(quote_shell(word) for word in [
-            "potraceroute.py", format_text(self.destination)] + given + [
-                word for word in words if word not in given])
+            "potraceroute.py", format_text(self.destination)] + given +
+            words)
 
     def make_control(self, path):
         """Return the Trace of a path that another is compared with."""

@@ -1069,7 +1069,7 @@ SENTENCES = (
     ("./rrrr E/rrrr+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, more than 4 hops away"),
     ("./rrrr E/rrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo is "
-     "answered by 198.51.100.7 or in its name with ttl 3"),
+     "answered with ttl 3 by 198.51.100.7 or in its name"),
     ("./rrrr+http R/rrrrrrR+confirmed", "is dropped between hop 4 (10.0.4.1) "
      "and hop 5 (10.0.5.1): TCP port 443 reaches 198.51.100.7, 7 hops away"),
     ("./rrrr+http O/rrrr..O", "is dropped between hop 4 (10.0.4.1) and hop 7,"
@@ -1079,7 +1079,7 @@ SENTENCES = (
      "(10.0.4.1): ICMP echo reaches 198.51.100.7, 7 hops away; cannot tell "
      "now where: the routers are limiting their answers"),
     ("./rrrr O/rrrrO", "is dropped after hop 4 (10.0.4.1): TCP port 443 is "
-     "accepted by 198.51.100.7 or in its name with ttl 5; only some of "
+     "accepted with ttl 5 by 198.51.100.7 or in its name; only some of "
      "several paths are cut"),
     ("./rrrr E/rrorrrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, 7 hops away, but there are several paths from "
@@ -1215,6 +1215,71 @@ class TraceTests(unittest.TestCase):
             self.assertEqual((key, entry[key]), (key, value))
         self.assertEqual([hop["ttl"] for hop in entry["hops"]],
                          [1, 2, 3, 4])
+
+
+class NextTests(unittest.TestCase):
+    """The command that would tell more."""
+
+    def propose(self, text, **options):
+        """Return what follows the name of the host."""
+        case, maker = read_case(text), Maker()
+        verdict = pt.judge(case)
+        maker.options = pt.default_options(**options)
+        found = pt.find_all(case, verdict, pt.Look(maker.options, False,
+                                                   True, None))
+        start = "potraceroute.py mail.example.com"
+        commands = maker.make_trace(case, verdict, found).next
+        for command in commands:
+            self.assertTrue(command.startswith(start), command)
+        return [command[len(start):].strip() for command in commands]
+
+    def test_option_that_the_run_had_is_not_proposed_again(self):
+        for text, command, options in (
+                ("S/rrrO+confirmed", "-p 443 -q 20", dict(queries=20)),
+                ("./rrrO+confirmed", "-p 443 -q 20", dict(queries=5)),
+                ("./rrrr E/rrrrE+icmp", "-p 443 --return-path",
+                 dict(return_path=True)),
+                ("./rrrr O/rrrrrrO", "-p 443 --flows=8", dict(flows=8)),
+                ("O/rrNO+confirmed", "-p 443 --flows=8", dict(flows=4)),
+                ("O/rrrO+confirmed", "-p 443 --tls", dict(tls="")),
+                ("O/rrrO+confirmed+http", "-p 80 --http", dict(http="/x")),
+                ("O/rrrO+confirmed+ssh", "-p 22 --mtu", dict(mtu=True)),
+                ("./rrrr+ntp E/rrrrE+icmp", "-p 123 -S 123",
+                 dict(source_port=999))):
+            self.assertEqual(self.propose(text), [command], text)
+            self.assertEqual(self.propose(text, **options), [], text)
+
+    def test_silent_ntp_is_asked_from_its_own_port_next(self):
+        self.assertEqual(self.propose("./rrrr+ntp E/rrrrE+icmp", udp=True),
+                         ["-p 123 -U -S 123"])
+        for text in ("./rrrr+udp E/rrrrE+icmp", "D/rrrD+ntp+confirmed",
+                     "C/rrrC+ntp+confirmed"):
+            self.assertEqual(self.propose(text, udp=True), [], text)
+
+    def test_many_probes_and_flows_are_never_proposed_together(self):
+        for text, command, options in (
+                ("S/rrrO+confirmed", "-p 443 -q 20", dict(flows=8)),
+                ("./rrrr O/rrrrrrO", "-p 443 --flows=8", dict(queries=20)),
+                ("O/rrrO+confirmed", "-p 443 --tls",
+                 dict(queries=20, flows=8))):
+            self.assertEqual(self.propose(text, **options), [command])
+
+    def test_whatever_is_proposed_the_run_had_not(self):
+        several = (dict(), dict(queries=20), dict(flows=8), dict(mtu=True),
+                   dict(return_path=True), dict(queries=20, mtu=True))
+        flags = {"queries": "-q 20", "flows": "--flows", "mtu": "--mtu",
+                 "return_path": "--return-path"}
+        for text in [row[1] for row in JUDGED]:
+            for options in several:
+                found = self.propose(text, **options)
+                self.assertLessEqual(len(found), 1)
+                for command in found:
+                    self.assertFalse("-q " in command and
+                                     "--flows" in command, command)
+                    new = [flag for flag in flags.values()
+                           if command.endswith(flag)]
+                    for name in options:
+                        self.assertNotIn(flags[name], new)
 
 
 def make_hop(*answers, **more):
