@@ -3898,9 +3898,9 @@ class Run(object):
         for state in coming:
             if state.ttl > path.horizon or not state.settled or \
                     0 < distance < state.ttl or (
-                    not done and state.ttl == path.end) or (
-                    state.ttl > path.farthest and (
-                        path.open_ended or not done)):
+                    # Silent before the end, it may prove to be no hop.
+                    not done and state.ttl > path.farthest_router) or (
+                    state.ttl > path.farthest and path.open_ended):
                 break
             if is_hop(path, path.at(state.ttl)):
                 ready.append((state, path.at(state.ttl)))
@@ -4228,9 +4228,11 @@ def lies_behind(port, behind, services, end):
     """Return True if the host is known to lie behind the ttl at which a port
     is answered, by what was asked behind it and by what is open.  Where no
     router says a word, that may be forwarded."""
+    states = [series.at(end) for series in services]
     services = [series for series in services if not forwards(port, series)]
-    if shows_router([state for series in behind + services
-                     for state in series.states
+    states += [state for series in behind + services
+               for state in series.states]
+    if shows_router([state for state in states
                      if state.address != port.aim.target.address]):
         return True
     before = port.series.states[:end - port.series.first]

@@ -666,9 +666,11 @@ class TestKernelRouters(test_live.ChainCase):
             self.assertEqual("its SYN had to be sent" in trace["summary"],
                              again, trace)
             missed = [hop for hop in trace["hops"]
-                      if hop["address"] and hop["lost"]]
+                      if hop["outcome"] == "time-exceeded" and hop["lost"]]
             self.assertTrue(len(missed) < 2 or text_of(trace), trace)
             self.assertTrue(missed or again or not text_of(trace), trace)
+            ttls = [hop["ttl"] for hop in trace["hops"]]
+            self.assertTrue(ttls == sorted(ttls), trace)
 
     def test_healthy_path_of_limited_routers_has_no_finding(self):
         for pause, flags in ((3, []), (0, ["-q12"]), (4, ["-q12", "-U"])):
