@@ -963,6 +963,157 @@ class PathTests(unittest.TestCase):
                              [2] if last == 2 else [])
 
 
+    def test_silent_ttls_before_a_limited_answer_are_no_hops(self):
+        for text, last, hops in (
+                ("C/rr..C+udp", 2, [1, 2, 5]),
+                ("O/rr..O+nearer", 2, [1, 2, 5]),
+                ("C/r.r.C+udp", 3, [1, 2, 3, 5]),
+                # The distance is known, or none was heard before it, or
+                # nothing limits what came.
+                ("C/rrrC+udp", None, [1, 2, 3, 4]),
+                ("C/...C+udp", None, [1, 2, 3, 4]),
+                ("O/rr..O", None, [1, 2, 3, 4, 5]),
+                ("./rr..", None, [1, 2, 3, 4])):
+            path = read_path(text)
+            self.assertEqual(path.last_before, last, text)
+            self.assertEqual([hop.ttl for hop in path.hops[:hops[-1]]
+                              if pt.is_hop(path, hop)], hops, text)
+        shown = read_path("C/rr..C+udp").shown
+        self.assertEqual([(hop.ttl, hop.more) for hop in shown],
+                         [(1, False), (2, False), (2, True)])
+
+    def test_paths_are_sorted_by_how_far_they_got(self):
+        order = ["./", "./r", "./rrr", "O/O", "O/rrrO", "R/rrrR+confirmed",
+                 "E/rrrrE+icmp"]
+        paths = [read_path(text) for text in order]
+        self.assertEqual(sorted(paths[::-1], key=pt.how_far), paths)
+
+    def test_what_answers_nearer_than_a_router_is_another(self):
+        for control, path, nearer in (
+                ("E/rrE+icmp", "./rrrr", True), ("E/rrE+icmp", "./rrr", True),
+                ("E/rrrE+icmp", "./rrr", False), ("E/E+icmp", "./", False),
+                ("./rr+icmp", "./rrrr", False), ("E/+icmp", "./rr", False),
+                # It is the router that forwards the port.
+                ("E/rrE+icmp", "./rrdd", False),
+                ("E/rrE+icmp", "./rrdr", True)):
+            self.assertIs(pt.is_nearer(read_path(control), read_path(path)),
+                          nearer, (control, path))
+
+
+class Beside(object):
+    """A Run, of which a port's peers are all that is asked."""
+
+    def __init__(self, *texts):
+        self.series = [read_series(text) for text in texts]
+
+    def peers(self, port):
+        return self.series
+
+
+def read_series(text):
+    """Return the Series of "full/letters", each ttl asked once, or as often
+    as there are letters in brackets."""
+    full, _, letters = text.partition("/")
+    groups = re.findall(r"\[.*?\]|.", letters)
+    series = pt.Series(1, len(groups), aim=make_path().aim)
+    for ttl, group in enumerate(groups, 1):
+        for letter in group.strip("[]"):
+            hear(series, (ttl, exceeded(ttl) if letter == "r" else
+                          LETTERS[letter]))
+    return hear(series, (0, LETTERS[full]))
+
+
+class PlaceTests(unittest.TestCase):
+    """Where a port's silence begins, by what gets farther."""
+
+    def port(self, text):
+        series = read_series(text)
+        return pt.Port(series.aim, series, 0)
+
+    def test_first_ttl_that_only_others_got_to_is_asked_again(self):
+        for port, others, found in (
+                ("./rr....", ["E/rrrrE"], (0, 3)),
+                ("./rr....", ["E/rr.rE"], (0, 4)),
+                ("./rr....", ["E/rr.rE", "./rrr..."], (1, 3)),
+                ("./rr....", ["E/rrE..."], (0, 3)),
+                ("./......", ["E/rrrrE"], (0, 1)),
+                ("./rr....", ["./rr...."], None),
+                ("./rrrr..", ["./rr...."], None),
+                # What is nearer than a hop of the port is another host.
+                ("./rrrr..", ["E/rrE..."], None)):
+            run = Beside(*others)
+            beyond = pt.find_beyond(run, self.port(port))
+            if found:
+                found = run.series[found[0]], found[1]
+            self.assertEqual(beyond, found, (port, others))
+
+    def test_place_is_proven_by_what_both_its_hops_answer_at_once(self):
+        for port, theirs, ttl, others, proven in (
+                ("./rr....", "./rrr", 3, [], True),
+                ("./rr....", "./rr.", 3, [], False),
+                ("./rr....", "./r.r", 3, [], False),
+                ("./......", "./r", 1, [], True),
+                # A silent hop between: only if nothing else is limited.
+                ("./rr....", "./rr.r", 4, [], True),
+                ("./rr....", "./rrrr", 4, [], False),
+                ("./r[.r]....", "./rr.r", 4, [], False),
+                ("./rr....", "./rr.r", 4, ["./r[r.]"], False),
+                ("./......", "./.r", 2, [], False)):
+            self.assertEqual(pt.is_proven(
+                Beside(*others), self.port(port), read_series(theirs), ttl),
+                proven, (port, theirs, ttl))
+
+    def test_hop_that_answers_a_part_is_limited(self):
+        for port, others, limited in (
+                ("./rr..", [], False), ("./r[r.]..", [], True),
+                ("./rr..", ["./rr[r.]"], True),
+                ("./rr..", ["./r.[..]"], True),     # the port has had one
+                ("./rr..", ["./rr[..]"], False),
+                # Behind the port's last hop its own silence says nothing.
+                ("./rr..", ["./rrr"], False)):
+            self.assertEqual(pt.is_limited(Beside(*others),
+                                           self.port(port)), limited,
+                             (port, others))
+
+    def test_what_another_flow_of_the_port_heard_is_adopted(self):
+        series = read_series("./rr....")
+        pt.adopt(series, read_series("./..rrr."), 3)
+        self.assertEqual((series.farthest, series.at(3).address,
+                          series.at(4).address), (3, router(3), None))
+        pt.adopt(series, read_series("./....rr"), 4)    # it was silent
+        pt.adopt(series, read_series("./......rr"), 8)  # not to be asked
+        self.assertEqual(series.farthest, 3)
+        self.assertEqual(len(series.at(3).probes), 2)
+
+    def test_what_the_destination_answers_as_a_router_is_forwarded(self):
+        port = self.port("R/rrR")
+        for text, ttl, forwards in (
+                ("O/rrdrO", None, True), ("O/rrdrO", 3, True),
+                ("O/rrdrO", 4, False), ("O/rrrO", None, False),
+                ("O/rrO", 3, False), ("O/rrdrO", 9, False)):
+            self.assertEqual(pt.forwards(port, read_series(text), ttl),
+                             forwards, (text, ttl))
+
+    def test_what_is_open_farther_on_shows_a_forgery_if_not_forwarded(self):
+        for port, behind, services, forged in (
+                ("R/rrR", [], ["O/....O"], True),
+                ("R/rrR", [], ["O/..r.O"], True),
+                ("R/rrR", ["./...r"], [], True),
+                ("R/rrR", [], ["O/..O"], False),
+                ("R/rrR", [], ["O/..drO"], False),
+                ("R/rrR", [], ["O/...drO"], False),
+                ("R/rrR", [], ["O/..rdrO"], True),
+                ("R/rrR", ["./...d"], [], False),
+                # All routers are silent: it may be forwarded.
+                ("R/..R", [], ["O/....O"], False),
+                ("R/R", [], ["O/....O"], True)):
+            port = self.port(port)
+            self.assertEqual(pt.lies_behind(
+                port, [read_series(text) for text in behind],
+                [read_series(text) for text in services], port.series.end),
+                forged, (behind, services))
+
+
 # --------------------------------------------------------------------------
 # Words
 # --------------------------------------------------------------------------
