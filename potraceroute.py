@@ -3793,9 +3793,19 @@ class Run(object):
         if port is not self.lead:
             limited = not port.proven and port.series.farthest < limit
         now = port.ended or self.clock()
-        return freeze(port.series, self.show, refusal or port.refusal,
+        return freeze(port.series, self.show,
+                      refusal or self.find_refusal(port),
                       self.sight, complete, now - port.began, limited, now,
                       port.parted, port.nearer)
+
+    def find_refusal(self, port):
+        """Return what is known of a refusal.  Another port may have shown
+        later that the destination is where it seemed forged."""
+        if port.refusal == "forged" and any(
+                forwards(port, other.series, port.series.end)
+                for other in self.ports if other is not port):
+            return "confirmed"
+        return port.refusal
 
     def freeze_series(self, series):
         """Return the Path of a Series that a port is compared with."""
@@ -3903,9 +3913,9 @@ class Run(object):
         for state in coming:
             if state.ttl > path.horizon or not state.settled or \
                     0 < distance < state.ttl or (
-                    not done and state.ttl == path.end) or (
-                    state.ttl > path.farthest and (
-                        path.open_ended or not done)):
+                    # Silent before the end, it may prove to be no hop.
+                    not done and state.ttl > path.farthest_router) or (
+                    state.ttl > path.farthest and path.open_ended):
                 break
             if is_hop(path, path.at(state.ttl)):
                 ready.append((state, path.at(state.ttl)))
@@ -4121,12 +4131,10 @@ def check_answer(run, port):
             port.nearer = series.end == end
         if series.end != end:
             continue
-        routers = routers_at(run, port, end)
         if confirms(port, port.checks, end) or any(
-                state.address == port.aim.target.address
-                for state in routers):
+                forwards(port, other, end) for other in run.peers(port)):
             port.refusal = "confirmed"
-        elif shows_router(states + routers):
+        elif shows_router(states + routers_at(run, port, end)):
             port.refusal = "forged"
         elif run.kinds:
             yield check_in_silence(run, port, states)
@@ -4158,13 +4166,20 @@ def confirms(port, checks, ttl):
         state = check.at(ttl)
         if state is None:               # an errno took the ttl away
             continue
-        if state.outcome == "time-exceeded" and \
-                state.address == port.aim.target.address:
+        if forwards(port, check, ttl):
             return True
         if state.reached and not (check.aim.method == "tcp" and
                                   state.outcome == "refused"):
             return True
     return False
+
+
+def forwards(port, other, ttl=None):
+    """Return True if the destination has answered something else as a
+    router on the way: at this ttl, or at any."""
+    states = other.states if ttl is None else [other.at(ttl)]
+    return any(state and state.outcome == "time-exceeded" and
+               state.address == port.aim.target.address for state in states)
 
 
 def shows_router(states):
@@ -4193,7 +4208,8 @@ def check_in_silence(run, port, states):
     """Nothing is answered with the ttl of the answer.  If a router lies
     behind it, or what is known to be open answers from farther on only, or
     a full ttl gets there, the answer was forged in front of a silent
-    router; unless the host only limits its answers to one a second."""
+    router; unless the host only limits its answers to one a second.  What
+    is forwarded to a host behind is no measure."""
     end = port.series.end
     port.full_checks = run.open_checks(1, 0)
     behind = run.open_checks(end + 1, end + BEHIND)
@@ -4204,12 +4220,14 @@ def check_in_silence(run, port, states):
     full = [check.full for check in port.full_checks]
     yield lambda: is_answered(full) and all(
         series.done for series in behind + services)
+    passed = [series for series in services
+              if series.full.reached and not series.at(end).heard]
+    for series in passed:       # does it forward them, but limits its ICMP?
+        series.doubt(series.at(end), series.at(end).probes[-1].sent + 1.1)
+    yield lambda: all(series.at(end).settled for series in passed)
     if confirms(port, services, end):
         port.refusal = "confirmed"
-    elif shows_router([state for series in behind + services
-                       for state in series.states]) or any(
-                series.full.reached and not series.at(end).heard
-                for series in services):
+    elif lies_behind(port, behind, services, end):
         port.refusal = "forged"
     if port.refusal or not any(state.reached for state in full):
         return
@@ -4222,6 +4240,23 @@ def check_in_silence(run, port, states):
         port.refusal = "confirmed"
     elif not any(state.heard for state in states):
         port.refusal = "forged"
+
+
+def lies_behind(port, behind, services, end):
+    """Return True if the host is known to lie behind the ttl at which a port
+    is answered, by what was asked behind it and by what is open.  Where no
+    router says a word, that may be forwarded."""
+    states = [series.at(end) for series in services]
+    services = [series for series in services if not forwards(port, series)]
+    states += [state for series in behind + services
+               for state in series.states]
+    if shows_router([state for state in states
+                     if state.address != port.aim.target.address]):
+        return True
+    before = port.series.states[:end - port.series.first]
+    return (not before or any(state.heard for state in before)) and any(
+        series.full.reached and not series.at(end).heard
+        for series in services)
 
 
 def check_shorter_path(run, port, ttl):
@@ -6675,8 +6710,7 @@ OPENING = {"dropped": ": ", "reset": ": ", "error": ": "}
 def say_reach(control):
     """Return how far a control got, as a clause."""
     if control.reached and not control.is_sure:
-        at_ttl = "with ttl %d " % control.end if control.end else ""
-        return "%s%s %s" % (at_ttl, control.subject, say_unsure(control))
+        return "%s %s" % (control.subject, say_unsure(control, control.end))
     if control.reached:
         return "%s reaches %s%s" % (control.subject, control.address,
                                     say_distance(control))
@@ -6686,13 +6720,16 @@ def say_reach(control):
     return "%s gets on to %s, no farther" % (control.subject, say_place(last))
 
 
-def say_unsure(control):
-    """Return what a service answered that may be another's."""
+def say_unsure(control, ttl=None):
+    """Return what a service answered that may be another's, with which
+    ttl."""
     word = "answered"
     if control.reached.outcome in REFUSALS:
         word = "refused"
     elif control.reached.outcome == "open":
         word = "accepted"
+    if ttl:
+        word += " with ttl %d" % ttl
     return "is %s by %s or in its name" % (word, control.address)
 
 
@@ -6775,8 +6812,8 @@ CLAUSES = {
                       "their answers"),
     "no-farther": ("; ", lambda controls, path: say_no_farther(controls,
                                                               path)),
-    "answered-nearer": ("; ", lambda control: "with ttl %d %s %s" % (
-        control.end, control.subject, say_unsure(control))),
+    "answered-nearer": ("; ", lambda control: "%s %s" % (
+        control.subject, say_unsure(control, control.end))),
     "unconfirmed": ("; ", "which of them is not confirmed"),
     "nobody-behind": ("; ", "neither {address} nor any hop behind that one "
                             "answered"),
@@ -7447,9 +7484,15 @@ def say_back_nowhere(path, back, last):
             if judge_knock(each) == "neighbour" and each.ttl != LAST]
     if last and not lost:
         who = path.address if last.reached else say_place(last)
-        return "resets from port %d come back from %s: %s; a stateful " \
-            "filter on the way back may yet drop what accepts; %s" % (
-                back.port, who, text, say_sent(back))
+        what = "resets"
+        if any(each.ttl == last.ttl and each.port == "open"
+               for each in back.knocks):
+            what = "answers"
+        else:
+            text += "; a stateful filter on the way back may still drop " \
+                "SYN/ACKs"
+        return "%s from port %d come back from %s: %s; %s" % (
+            what, back.port, who, text, say_sent(back))
     return "no place on the way back follows: %s; %s" % (text,
                                                          say_sent(back))
 
@@ -8380,8 +8423,8 @@ class Traceroute(object):
         if aim.port is not None:
             given[:0] = ["-p", str(aim.port)]
         return " ".join(quote_shell(word) for word in [
-            "potraceroute.py", format_text(self.destination)] + given + [
-                word for word in words if word not in given])
+            "potraceroute.py", format_text(self.destination)] + given +
+            words)
 
     def make_control(self, path):
         """Return the Trace of a path that another is compared with."""

@@ -5,8 +5,10 @@ A live test mostly waits.  A module says
     from lanes import load_tests
 
 and its classes that have `own_network = True` run in two threads, after the
-others; what they report is repeated in order, class by class.  Tests that
-are named on the command line run one after another.
+others; what they report is repeated in order, class by class.  The tests of
+a class with `parts = 4` are dealt to four copies of it, each with a network
+of its own, which run at one time: for tests that do little but wait.  Tests
+that are named on the command line run one after another.
 """
 
 import sys
@@ -42,7 +44,9 @@ for _name in dir(unittest.TestResult):
 
 
 class SideBySide(unittest.TestSuite):
-    """A suite of suites, of which LANES run at one time."""
+    """A suite of suites, of which so many run at one time."""
+
+    lanes = LANES
 
     def run(self, result, debug=False):
         lab.code_folder()               # one for all threads
@@ -62,7 +66,7 @@ class SideBySide(unittest.TestSuite):
                 finally:
                     ended.set()
 
-        for _ in range(LANES):
+        for _ in range(self.lanes):
             thread = threading.Thread(target=work)
             thread.daemon = True        # an interrupt ends us all
             thread.start()
@@ -73,11 +77,35 @@ class SideBySide(unittest.TestSuite):
         return result
 
 
+def deal(suite, parts):
+    """Return so many suites of the tests of a class, each of a copy of it."""
+    suites = []
+    for number in range(parts):
+        tests = list(suite)[number::parts]
+        if not tests:
+            continue
+        kind = type(tests[0])
+        copy = type(kind.__name__, (kind,), {
+            "__module__": kind.__module__, "__doc__": kind.__doc__})
+        suites.append(unittest.TestSuite(copy(test.id().split(".")[-1])
+                                         for test in tests))
+    return suites
+
+
 def load_tests(loader, tests, pattern):
     """Called by unittest: the suite of a module."""
-    alone, beside = [], []
+    alone, beside, lanes = [], [], LANES
     for suite in tests:
         first = next(iter(suite), None)
-        (beside if getattr(first, "own_network", False) else alone).append(
-            suite)
-    return unittest.TestSuite(alone + [SideBySide(beside)] * bool(beside))
+        parts = getattr(first, "parts", 1)
+        lanes = max(lanes, parts)
+        if not getattr(first, "own_network", False):
+            alone.append(suite)
+        elif parts > 1:
+            beside += deal(suite, parts)
+        else:
+            beside.append(suite)
+    if beside:
+        beside = [SideBySide(beside)]
+        beside[0].lanes = lanes
+    return unittest.TestSuite(alone + beside)

@@ -617,10 +617,10 @@ class TestFilters(InsidePath):
         for name, port, host in (("http", 4015, "app.example"),
                                  ("http 6", 4016, "app6.example")):
             words = self.see(name, "open")[1]
-            self.assertEqual(words[0], (
-                "HTTP request for %s: expired with ttl 1, silent with ttl 2, "
-                "expired with ttl 3-4, silent with ttl 5, expired with ttl 6,"
-                " answered with the full ttl") % host)
+            self.assertEqual(words[0], "HTTP request for %s: expired with "
+                             "ttl 1, silent with ttl 2, expired with ttl "
+                             "3-4, silent with ttl 5, expired with ttl 6, "
+                             "answered with the full ttl" % host)
             self.assertIn("Answer: 'HTTP/1.0 200 OK\\r\\nServer: x/1",
                           words[1])
             self.assertIn("with 1450 bytes more, in segments of %d: "
@@ -636,9 +636,8 @@ class TestFilters(InsidePath):
                 self.assertTrue(data.endswith(b"\r\n\r\n"))
 
     def test_slow_server_and_one_that_hangs_up_are_no_filter(self):
-        for name, words in (
-                ("slow", "acknowledged with the full ttl"),
-                ("hang up", "closed with the full ttl")):
+        for name, words in (("slow", "acknowledged with the full ttl"),
+                            ("hang up", "closed with the full ttl")):
             self.assertIn(words, self.see(name, "unanswered")[1][0])
 
     def test_server_without_tls_is_told_by_its_words(self):
@@ -683,7 +682,8 @@ class TestPaths(test_live.PathCase):
             "p.freeze = farther\n"
             "result = [f['text'] for f in t.run().findings]"))
         self.assertIn("expired with ttl 1-6, answered with ttl 7-8, answered "
-                      "with the full ttl", result[0])
+                      "with the full ttl",
+                      result[0])
         self.assertIn("With ttl 7 already", result[1])
 
     def test_segments_that_are_acknowledged_show_a_narrow_path(self):

@@ -310,8 +310,8 @@ class TestChainOfKernelRouters(ChainCase):
             self.assertIn(trace["summary"], [
                 "TCP port 443 is intercepted: a device at hop 1 (%s), at hop "
                 "2 (%s) or between them answered in the name of %s; with ttl "
-                "2 %s gets to %s only" % (routers[0], routers[1], call[0][0],
-                                          other, routers[1])
+                "2 %s gets to %s only" % (
+                    routers[0], routers[1], call[0][0], other, routers[1])
                 for other in others])
             self.assertEqual((trace["blocked_after"], trace["reached"]), (
                 {"ttl": 1, "address": routers[0]}, False))
@@ -983,7 +983,7 @@ class TestControl(PathCase):
         self.net.ping_group(self.net.client, "1 0")
         self.assertEqual(self.summary("-p445", "-w1"), (1, "dropped", (
             "TCP port 445 is dropped between hop 4 (10.88.4.1) and hop 5 "
-            "(10.88.5.1): with ttl 9 UDP port 33434 is refused by 192.0.2.7 "
+            "(10.88.5.1): UDP port 33434 is refused with ttl 9 by 192.0.2.7 "
             "or in its name")))
 
     def test_dropped_by_the_host_itself_is_named_so(self):
@@ -1030,9 +1030,9 @@ class TestControl(PathCase):
     def test_control_asked_for_runs_by_another_port(self):
         server = self.serve("tcp", port=443)
         self.filtered(4, "drop", port=445)
-        self.assertIn("between hop 4 (10.88.4.1) and hop 5 (10.88.5.1): with "
-                      "ttl 9 TCP port 443 is accepted by 192.0.2.7 or in its "
-                      "name",
+        self.assertIn("between hop 4 (10.88.4.1) and hop 5 (10.88.5.1): TCP "
+                      "port 443 is accepted with ttl 9 by 192.0.2.7 or in "
+                      "its name",
                       self.summary("-p445", "-w1", "--control=tcp:443")[2])
         self.assertEqual(server.accepts(), 0)       # half-open ones
 

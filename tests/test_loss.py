@@ -123,7 +123,18 @@ class SynTests(unittest.TestCase):
             answer = self.world(accepted(0.02), total_retrans=repeats,
                                 rtt=1200)
             self.assertEqual((answer.syns, answer.flags), (syns, flags))
-            self.assertAlmostEqual(answer.rtt, 0.0012)  # the last one's
+            self.assertEqual(answer.rtt, None if repeats else 0.0012)
+
+    def test_time_of_a_repeated_syn_is_shown_if_it_is_no_tick(self):
+        """The kernel has it by timestamps, of 1 ms or more, then."""
+        for repeats, known, rtt in ((1, 1000, None), (1, 4999, None),
+                                    (1, 5000, 0.005), (2, 19500, 0.0195),
+                                    (0, 4999, 0.004999), (1, 0, None)):
+            answer = self.world(accepted(0.03), total_retrans=repeats,
+                                rtt=known)
+            self.assertEqual((answer.outcome, answer.syns),
+                             ("open", repeats + 1))
+            self.assertEqual(answer.rtt and round(answer.rtt, 6), rtt)
 
     def test_note_tells_the_number(self):
         self.assertEqual(pt.format_notes(AGAIN), [
@@ -146,8 +157,8 @@ class SynTests(unittest.TestCase):
 
     def test_verdict_says_that_the_syn_was_repeated(self):
         for syns, words in ((2, "twice"), (3, "3 times")):
-            trace = make_trace(AGAIN._replace(syns=syns), walk(
-                3, t4=opened()))
+            trace = make_trace(AGAIN._replace(syns=syns, data=b"220"), walk(
+                3, t4=opened()), refusal="confirmed")
             self.assertTrue(trace.summary.endswith(
                 ", 4 hops away; its SYN had to be sent " + words))
             self.assertEqual(trace.judged.facts("syn-repeated"),
@@ -157,7 +168,8 @@ class SynTests(unittest.TestCase):
     def test_refusal_of_a_second_syn_says_so(self):
         refused = REFUSED._replace(flags=("syn-repeated",), syns=2)
         self.assertIn("refused it, 4 hops away; its SYN had to be sent twice",
-                      make_trace(refused, walk(3, t4=REFUSED)).summary)
+                      make_trace(refused, walk(3, t4=REFUSED),
+                                 refusal="confirmed").summary)
 
     def test_path_of_more_than_a_second_proves_no_loss(self):
         for full, hops in (
@@ -170,13 +182,14 @@ class SynTests(unittest.TestCase):
 
     def test_connection_that_never_came_about_is_told_from_a_probe(self):
         trace = make_trace(None, walk(3, t4=opened()))
-        self.assertIn("the connection's own SYNs were lost, or not "
-                      "answered in time",
+        self.assertIn("accepted a probe with a small ttl, 4 hops away",
                       trace.summary)
+        self.assertIn("but the SYNs of a whole connection were lost, or not "
+                      "answered in time", trace.summary)
         for more in (dict(complete=False), dict(proto="udp", port=9)):
             answer = opened() if "complete" in more else opened()._replace(
                 outcome="data", data=b"x")
-            self.assertNotIn("connection itself", make_trace(
+            self.assertNotIn("whole connection", make_trace(
                 None, walk(3, t4=answer), **more).summary)
 
     def test_ports_whose_syn_was_repeated_are_named_beside_the_table(self):
@@ -334,10 +347,12 @@ def path_of(losses, sent=20, outcome="echo-reply", **more):
                        **more)]
 
 
-def lost(hops, queries=20, method="icmp", verdict=None):
-    """The findings of loss, and of limits, of Hops."""
-    case = pt.Case(make_path(proto=method, port=None)._replace(
-        shown=tuple(hops), reached=hops[-1].answer))
+def lost(hops, queries=20, method="icmp", verdict=None, full=None):
+    """The findings of loss, and of limits, of Hops; full: that of the
+    system's own ttl."""
+    path = make_path(proto=method, port=None)
+    case = pt.Case(path._replace(shown=tuple(hops), full=full or path.full,
+                                 reached=hops[-1].answer))
     look = pt.Look(pt.default_options(queries=queries), False, True, None)
     return [(found.kind, found.hop, pt.say_finding(found))
             for found in pt.check_loss(
@@ -481,8 +496,8 @@ class FewProbesTests(unittest.TestCase):
         limited = make_hop(2, sent=3, lost=2)
         self.assertEqual(findings([make_hop(1), limited, end(3)]), [])
         (kind, _, _), = findings([make_hop(1), limited] + [
-            make_hop(ttl, sent=3) for ttl in (3, 4, 5)] + [
-                end(6, sent=2, lost=1)])
+            make_hop(ttl, sent=3) for ttl in (3, 4)] + [
+                make_hop(5, sent=2, lost=1), end(6)])
         self.assertEqual(kind, "loss")
 
     def test_several_hops_are_counted_and_no_place_is_named(self):
@@ -495,19 +510,26 @@ class FewProbesTests(unittest.TestCase):
 
     def test_destination_that_misses_some_proves_loss(self):
         hops = [make_hop(1), make_hop(2), make_hop(3, sent=2, lost=1),
-                end(4, sent=3, lost=2)]
-        (_, _, text), = lost(hops, 1)
+                end(4, sent=1)]
+        full = end(64, sent=3, lost=2)
+        (_, _, text), = lost(hops, 1, full=full)
         self.assertEqual(text, (
-            "3 of 7 probes were not answered, of those to 198.51.100.7 "
-            "itself 2 of 3: packets are lost on the way, or dropped there "
+            "3 of 8 probes were not answered, of those to 198.51.100.7 "
+            "itself 2 of 4: packets are lost on the way, or dropped there "
             "(-q 20 may tell)"))
         hops[-1] = end(4, "port-unreachable", sent=3, lost=2)
+        self.assertEqual(lost(hops, 1, full=full), [])
+
+    def test_what_is_lost_at_the_hosts_own_ttl_may_have_come_less_far(self):
+        hops = [make_hop(1), make_hop(2), make_hop(3, sent=2, lost=1),
+                end(4, sent=3, lost=2)]
         self.assertEqual(lost(hops, 1), [])
+        self.assertEqual(lost(hops, 1, full=end(64)), [])
 
     def test_repeated_syn_counts_as_a_probe_of_the_destination(self):
         path = make_path(AGAIN, walk(2, t3=[exceeded(3), None], t4=opened()))
         case = pt.Case(path)
-        counts = pt.count_hops(path, pt.judge(case))
+        counts = pt.count_hops(path, pt.judge(case), True)
         self.assertEqual([(one.sent, one.lost) for one in counts],
                          [(1, 0), (1, 0), (2, 1), (3, 1)])
         found, = make_trace(case=case).findings
@@ -515,7 +537,8 @@ class FewProbesTests(unittest.TestCase):
                       "198.51.100.7 itself 1 of 3", found["text"])
 
     def test_further_port_of_two_hops_is_not_worth_a_line(self):
-        hops = [make_hop(3, sent=2, lost=1), end(4, sent=2, lost=1)]
+        hops = [make_hop(2, sent=2, lost=1), make_hop(3, sent=2, lost=1),
+                end(4)]
         case = pt.Case(make_path(proto="udp")._replace(shown=tuple(hops)))
         for lead, count in ((True, 1), (False, 0)):
             look = pt.Look(pt.default_options(), False, lead, None)
@@ -603,7 +626,8 @@ class TestKernelRouters(test_live.ChainCase):
                 last = result[1]["hops"][-1]
                 self.assertEqual(last["syns"], 2)
                 self.assertIn("its SYN was sent 2 times", last["notes"])
-                self.assertLess(last["rtt_ms"], 900)    # of the one answered
+                # Of the one answered: too short to be known.
+                self.assertIsNone(last["rtt_ms"])
 
     def test_third_syn_and_that_of_a_closed_port_are_said(self):
         self.lose("r2", REAL[0] + SYN + "numgen inc mod 3 < 2")
@@ -629,9 +653,10 @@ class TestKernelRouters(test_live.ChainCase):
         self.lose("r2", REAL[0] + SYN)
         status, trace = self.trace(self.net.destination)
         if trace["verdict"] == "open":
-            self.assertIn("the connection's own SYNs were lost, or not "
-                      "answered in time",
+            self.assertIn("accepted a probe with a small ttl",
                           trace["summary"])
+            self.assertIn("the SYNs of a whole connection were lost, or not "
+                          "answered in time", trace["summary"])
 
     def test_half_of_all_syns_lost_never_looks_healthy(self):
         self.lose("r2", SYN + "numgen random mod 2 == 0")
@@ -641,9 +666,11 @@ class TestKernelRouters(test_live.ChainCase):
             self.assertEqual("its SYN had to be sent" in trace["summary"],
                              again, trace)
             missed = [hop for hop in trace["hops"]
-                      if hop["address"] and hop["lost"]]
+                      if hop["outcome"] == "time-exceeded" and hop["lost"]]
             self.assertTrue(len(missed) < 2 or text_of(trace), trace)
             self.assertTrue(missed or again or not text_of(trace), trace)
+            ttls = [hop["ttl"] for hop in trace["hops"]]
+            self.assertTrue(ttls == sorted(ttls), trace)
 
     def test_healthy_path_of_limited_routers_has_no_finding(self):
         for pause, flags in ((3, []), (0, ["-q12"]), (4, ["-q12", "-U"])):

@@ -620,9 +620,16 @@ rejected | N/rrN N/rrN+icmp     | rejected 10.0.2.1 2 - | icmp rejects-too
 rejected | N/rrN+cut           | rejected 10.0.2.1 2 - | icmp
 rejected | N/3>N               | rejected 10.0.2.1 - - | icmp
 rejected | N/rrN E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
+rejected | N/rrN N/rrN+icmp E/rrrrE+icmp | rejected 10.0.2.1 2 - | icmp \
+reaches rejects-too
+rejected | N/rrN N/rrN+icmp N/rrN+udp | rejected 10.0.2.1 2 - | icmp \
+rejects-too
+rejected | N/rrN ./rr+icmp     | rejected 10.0.2.1 2 - | icmp
+rejected | N/rrN A/rrA+icmp    | rejected 10.0.2.1 2 - | icmp
 rejected | U/rrU E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
 rejected | U/rrU               | unreachable 10.0.2.1 2 - | icmp
 rejected | F/rrrF              | rejected host 3 - | icmp own-firewall
+rejected | F/rrrF F/rrrF+icmp  | rejected host 3 - | icmp own-firewall
 rejected | F/rrdF E/rrE+icmp   | rejected host 3 - | icmp or-behind reaches
 rejected | A/rrrA+udp E/rrrE+icmp | rejected 192.0.2.50 4 - | icmp \
 other-address reaches
@@ -853,7 +860,7 @@ class JudgementTests(unittest.TestCase):
     def test_names_of_reasons_are_all_tried_and_all_have_words(self):
         given = set(each.name for case in all_cases()
                     for each in pt.judge(case).reasons)
-        elsewhere = ("gets-there", "refused-by-whom", "icmp",
+        elsewhere = ("refused-by-whom", "icmp", "gets-there",
                      "perhaps-unanswered", "port-open", "place", "no-place")
         self.assertEqual(given, set(pt.CLAUSES) | set(elsewhere))
 
@@ -960,133 +967,155 @@ class PathTests(unittest.TestCase):
                              [2] if last == 2 else [])
 
 
-class ComparisonTests(unittest.TestCase):
-    """What the rules ask of Paths that are compared."""
-
-    def test_forged_are_refusals_of_all_kinds_or_the_acceptance(self):
-        for text, forged in (
-                ("R/rrrR", pt.REFUSALS), ("C/rrrC+udp", pt.REFUSALS),
-                ("O/rrrO", ("open",)), ("D/rrrD+udp", ("data",)),
-                ("R/rrO", ("open",)), ("O/rrR", pt.REFUSALS),
-                ("R/", pt.REFUSALS), ("O/", ("open",))):
-            path = read_path(text)
-            series = pt.Series(aim=path.aim)
-            for hop in path.hops[:6] + (path.full,):
-                at = 0 if hop is path.full else hop.ttl
-                hear(series, (at, hop.answer if hop.heard else None))
-            self.assertEqual(pt.find_forged(series), forged, text)
-            # It may be asked for when the end is not known any more.
-            pt.freeze(series, pt.Show("x", False, 9, None), "forged")
-
-    def test_answer_is_understood_as_what_else_is_known_wants_it(self):
-        for method, answer, forged, outcome in (
-                ("tcp", REFUSED, pt.REFUSALS, "reset"),
-                ("tcp", REFUSED, ("open",), "refused"),
-                ("tcp", opened(), ("open",), "intercepted"),
-                ("tcp", opened(), pt.REFUSALS, "open"),
-                ("udp", CLOSED, pt.REFUSALS, "prohibited"),
-                ("udp", DATA, ("data",), "intercepted"),
-                ("icmp", ECHO, ("echo-reply",), "echo-reply"),
-                ("tcp", exceeded(2), ("time-exceeded",), "time-exceeded")):
-            aim = pt.Aim(method, make_target(), None)
-            known = pt.understand(answer, aim, forged)
-            self.assertEqual(known.outcome, outcome)
-            self.assertEqual("forged" in known.flags,
-                             outcome != answer.outcome)
-            self.assertEqual(known._replace(outcome=answer.outcome,
-                                            flags=()), answer)
-
-    def test_first_hop_beyond_is_the_nearest_that_a_control_got_to(self):
-        for text, place in (
-                ("./rrr E/rrrrrE+icmp", (4, router(4), False)),
-                ("./rrr E/rrr..rE+icmp", (6, router(6), False)),
-                ("./rrr E/rrr..rE+icmp ./rrrrr+udp", (4, router(4), False)),
-                ("./rrr E/rrrE+icmp", (4, DESTINATION, True)),
-                # Another may have answered in the host's name.
-                ("./rrr+http R/rrrR", (4, None, True)),
-                ("./rrr+http R/rrrR+confirmed", (4, DESTINATION, True)),
-                ("./rrr D/rrr.D+udp", (5, None, True)),
-                # A limited host may be nearer than where it answered.
-                ("./rrr C/rrr.C+udp", None),
-                ("./rrr ./rrr+icmp", None), ("./rrr E/rrr+icmp", None),
-                ("./rrr E/rrE+icmp", None), ("./rrr", None),
-                # Where the last hop is not known, nothing follows.
-                ("./3>. E/rrrrrrE+icmp", None),
-                ("./uuu+blind E/uuuuE+icmp+blind", None),
-                # Its own distance is not that of what it forwards.
-                ("./rrd E/rrrE+icmp", None)):
-            case = read_case(text)
-            found = pt.first_beyond(case.path, case.controls)
-            self.assertEqual(found and found[:3], place, text)
-        case = read_case("./rrr E/rrrE+icmp")
-        self.assertIsNone(pt.first_beyond(case.path, case.controls,
-                                          DESTINATION))
-
-    def test_place_is_doubted_where_the_control_went_another_way(self):
-        for text, doubts in (
-                ("./rrrr E/rrrrrE+icmp", []), ("./rrrr E/rr.rrE+icmp", []),
-                ("./rrrr+http O/rrrrrO", []),
-                ("./rrrr E/rrorrE+icmp", ["other-routers"]),
-                # So did any other, though the best went the same way.
-                ("./rrrr E/rrrrrE+icmp ./rrorr+udp", ["other-routers"]),
-                ("./rrrr E/rrrrrE+icmp ./rrrro+udp", ["other-routers"]),
-                ("./rrrr E/rrrrrrE+icmp ./rrrrro+udp", []),     # farther
-                ("./rrrr O/rrrrrO", ["other-flow"]),
-                ("./rrrr+parted E/rrrrrE+icmp", ["other-flow"]),
-                ("./rrrr+limited E/rrrrrE+icmp", ["limited"]),
-                ("./rrrr+limited E/rrorrE+icmp", ["other-routers"])):
-            case = read_case(text)
-            self.assertEqual([each.name for each in pt.doubt_place(
-                case, case.controls[0])], doubts, text)
-
-    def test_control_is_nearer_if_a_router_of_the_port_lies_behind(self):
-        for text, nearer in (
-                ("./rrrr E/rrrrE+icmp", False), ("./rrrr E/rrrE+icmp", True),
-                ("./rrrr+http O/rrO", True), ("./rrrr E/+icmp", False),
-                ("./rrrr ./rr+icmp", False), ("./ E/E+icmp", False),
-                # The router has the host's address, and forwards this port.
-                ("./rrd E/rrE+icmp", False)):
-            case = read_case(text)
-            self.assertIs(pt.is_nearer(case.controls[0], case.path), nearer,
-                          text)
-
-    def test_control_that_is_spoken_of_is_the_surest_then_the_farthest(self):
-        texts = ("./+udp", "./rrr+icmp", "./rrrrr+icmp", "C/rrC+udp",
-                 "C/rrrrC+udp", "R/rrR+confirmed", "E/rrrE+icmp")
-        paths = [read_path(text) for text in texts]
-        self.assertEqual(sorted(paths[::-1], key=pt.how_far), paths)
-
-    def test_silent_ttls_before_a_limited_host_are_no_hops(self):
-        for text, last, shown in (
-                ("C/rr..C+udp", 2, "1 2 >2"), ("C/rrC+udp", None, "1 2 3"),
-                ("B/rr.O+nearer", 2, "1 2 >2"), ("B/rr.O", None, "1 2 3 4"),
-                ("C/..C+udp", None, "1 2 3"), ("./rr", None, "1 2")):
+    def test_silent_ttls_before_a_limited_answer_are_no_hops(self):
+        for text, last, hops in (
+                ("C/rr..C+udp", 2, [1, 2, 5]),
+                ("O/rr..O+nearer", 2, [1, 2, 5]),
+                ("C/r.r.C+udp", 3, [1, 2, 3, 5]),
+                # The distance is known, or none was heard before it, or
+                # nothing limits what came.
+                ("C/rrrC+udp", None, [1, 2, 3, 4]),
+                ("C/...C+udp", None, [1, 2, 3, 4]),
+                ("O/rr..O", None, [1, 2, 3, 4, 5]),
+                ("./rr..", None, [1, 2, 3, 4])):
             path = read_path(text)
             self.assertEqual(path.last_before, last, text)
-            self.assertEqual(" ".join(
-                str(hop).split("\t")[0] for hop in path.shown), shown, text)
-            self.assertEqual([pt.is_hop(path, hop) for hop in path.hops[:5]],
-                             [last is None or not last < hop.ttl < path.end
-                              for hop in path.hops[:5]])
+            self.assertEqual([hop.ttl for hop in path.hops[:hops[-1]]
+                              if pt.is_hop(path, hop)], hops, text)
+        shown = read_path("C/rr..C+udp").shown
+        self.assertEqual([(hop.ttl, hop.more) for hop in shown],
+                         [(1, False), (2, False), (2, True)])
 
-    def test_hops_beyond_the_cut_are_those_that_prove_something(self):
-        for text, ttls in (
-                ("E/rrrrE+icmp", [3, 4, 5]), ("E/rrr.E+icmp", [3, 4, 5]),
-                ("./rrrr+icmp", [3, 4]), ("./rr+icmp", []),
-                ("R/rrrrR", [3, 4]), ("R/rrrrR+confirmed", [3, 4, 5])):
-            path = read_path(text)
-            self.assertEqual([hop.ttl for hop in pt.hops_from(path, 3)],
-                             ttls, text)
+    def test_paths_are_sorted_by_how_far_they_got(self):
+        order = ["./", "./r", "./rrr", "O/O", "O/rrrO", "R/rrrR+confirmed",
+                 "E/rrrrE+icmp"]
+        paths = [read_path(text) for text in order]
+        self.assertEqual(sorted(paths[::-1], key=pt.how_far), paths)
 
-    def test_path_that_goes_on_is_shown_of_what_is_not_reached(self):
-        for text, number in (
-                ("./rr E/rrrrE+icmp", 0), ("./rr ./rr+icmp ./rrr+udp", 1),
-                ("./rr ./rr+icmp", None), ("./rr+cut E/rrrE+icmp", None),
-                ("B/rrB+confirmed E/rrE+icmp", None),
-                ("N/rrN E/rrrrE+icmp", 0), ("./rr R/rrR", None)):
-            case = read_case(text)
-            self.assertIs(pt.find_beyond_cut(case, pt.judge(case)), None if
-                          number is None else case.controls[number], text)
+    def test_what_answers_nearer_than_a_router_is_another(self):
+        for control, path, nearer in (
+                ("E/rrE+icmp", "./rrrr", True), ("E/rrE+icmp", "./rrr", True),
+                ("E/rrrE+icmp", "./rrr", False), ("E/E+icmp", "./", False),
+                ("./rr+icmp", "./rrrr", False), ("E/+icmp", "./rr", False),
+                # It is the router that forwards the port.
+                ("E/rrE+icmp", "./rrdd", False),
+                ("E/rrE+icmp", "./rrdr", True)):
+            self.assertIs(pt.is_nearer(read_path(control), read_path(path)),
+                          nearer, (control, path))
+
+
+class Beside(object):
+    """A Run, of which a port's peers are all that is asked."""
+
+    def __init__(self, *texts):
+        self.series = [read_series(text) for text in texts]
+
+    def peers(self, port):
+        return self.series
+
+
+def read_series(text):
+    """Return the Series of "full/letters", each ttl asked once, or as often
+    as there are letters in brackets."""
+    full, _, letters = text.partition("/")
+    groups = re.findall(r"\[.*?\]|.", letters)
+    series = pt.Series(1, len(groups), aim=make_path().aim)
+    for ttl, group in enumerate(groups, 1):
+        for letter in group.strip("[]"):
+            hear(series, (ttl, exceeded(ttl) if letter == "r" else
+                          LETTERS[letter]))
+    return hear(series, (0, LETTERS[full]))
+
+
+class PlaceTests(unittest.TestCase):
+    """Where a port's silence begins, by what gets farther."""
+
+    def port(self, text):
+        series = read_series(text)
+        return pt.Port(series.aim, series, 0)
+
+    def test_first_ttl_that_only_others_got_to_is_asked_again(self):
+        for port, others, found in (
+                ("./rr....", ["E/rrrrE"], (0, 3)),
+                ("./rr....", ["E/rr.rE"], (0, 4)),
+                ("./rr....", ["E/rr.rE", "./rrr..."], (1, 3)),
+                ("./rr....", ["E/rrE..."], (0, 3)),
+                ("./......", ["E/rrrrE"], (0, 1)),
+                ("./rr....", ["./rr...."], None),
+                ("./rrrr..", ["./rr...."], None),
+                # What is nearer than a hop of the port is another host.
+                ("./rrrr..", ["E/rrE..."], None)):
+            run = Beside(*others)
+            beyond = pt.find_beyond(run, self.port(port))
+            if found:
+                found = run.series[found[0]], found[1]
+            self.assertEqual(beyond, found, (port, others))
+
+    def test_place_is_proven_by_what_both_its_hops_answer_at_once(self):
+        for port, theirs, ttl, others, proven in (
+                ("./rr....", "./rrr", 3, [], True),
+                ("./rr....", "./rr.", 3, [], False),
+                ("./rr....", "./r.r", 3, [], False),
+                ("./......", "./r", 1, [], True),
+                # A silent hop between: only if nothing else is limited.
+                ("./rr....", "./rr.r", 4, [], True),
+                ("./rr....", "./rrrr", 4, [], False),
+                ("./r[.r]....", "./rr.r", 4, [], False),
+                ("./rr....", "./rr.r", 4, ["./r[r.]"], False),
+                ("./......", "./.r", 2, [], False)):
+            self.assertEqual(pt.is_proven(
+                Beside(*others), self.port(port), read_series(theirs), ttl),
+                proven, (port, theirs, ttl))
+
+    def test_hop_that_answers_a_part_is_limited(self):
+        for port, others, limited in (
+                ("./rr..", [], False), ("./r[r.]..", [], True),
+                ("./rr..", ["./rr[r.]"], True),
+                ("./rr..", ["./r.[..]"], True),     # the port has had one
+                ("./rr..", ["./rr[..]"], False),
+                # Behind the port's last hop its own silence says nothing.
+                ("./rr..", ["./rrr"], False)):
+            self.assertEqual(pt.is_limited(Beside(*others),
+                                           self.port(port)), limited,
+                             (port, others))
+
+    def test_what_another_flow_of_the_port_heard_is_adopted(self):
+        series = read_series("./rr....")
+        pt.adopt(series, read_series("./..rrr."), 3)
+        self.assertEqual((series.farthest, series.at(3).address,
+                          series.at(4).address), (3, router(3), None))
+        pt.adopt(series, read_series("./....rr"), 4)    # it was silent
+        pt.adopt(series, read_series("./......rr"), 8)  # not to be asked
+        self.assertEqual(series.farthest, 3)
+        self.assertEqual(len(series.at(3).probes), 2)
+
+    def test_what_the_destination_answers_as_a_router_is_forwarded(self):
+        port = self.port("R/rrR")
+        for text, ttl, forwards in (
+                ("O/rrdrO", None, True), ("O/rrdrO", 3, True),
+                ("O/rrdrO", 4, False), ("O/rrrO", None, False),
+                ("O/rrO", 3, False), ("O/rrdrO", 9, False)):
+            self.assertEqual(pt.forwards(port, read_series(text), ttl),
+                             forwards, (text, ttl))
+
+    def test_what_is_open_farther_on_shows_a_forgery_if_not_forwarded(self):
+        for port, behind, services, forged in (
+                ("R/rrR", [], ["O/....O"], True),
+                ("R/rrR", [], ["O/..r.O"], True),
+                ("R/rrR", ["./...r"], [], True),
+                ("R/rrR", [], ["O/..O"], False),
+                ("R/rrR", [], ["O/..drO"], False),
+                ("R/rrR", [], ["O/...drO"], False),
+                ("R/rrR", [], ["O/..rdrO"], True),
+                ("R/rrR", ["./...d"], [], False),
+                # All routers are silent: it may be forwarded.
+                ("R/..R", [], ["O/....O"], False),
+                ("R/R", [], ["O/....O"], True)):
+            port = self.port(port)
+            self.assertEqual(pt.lies_behind(
+                port, [read_series(text) for text in behind],
+                [read_series(text) for text in services], port.series.end),
+                forged, (behind, services))
 
 
 # --------------------------------------------------------------------------
@@ -1098,8 +1127,9 @@ OPEN = "is open: 198.51.100.7 accepted the connection"
 SOMEBODY = "198.51.100.7, or a device in its name, "
 WHICH = "; which of them is not confirmed"
 AT_3_OR_BEHIND = "a device at hop 3 (10.0.3.1) or just behind it, "
-AT_2_OR_3 = "is intercepted: a device at hop 2 (10.0.2.1), at hop 3 " \
-    "(10.0.3.1) or between them answered in the name of 198.51.100.7"
+INTERCEPTED = "is intercepted: a device at "
+AT_2_TO_3 = INTERCEPTED + "hop 2 (10.0.2.1), at hop 3 (10.0.3.1) or " \
+    "between them answered in the name of 198.51.100.7"
 SENTENCES = (
     ("B/rrrB+confirmed", OPEN + ", 4 hops away"),
     ("B/rrrB", "is open: " + SOMEBODY + "accepted the connection, 4 hops "
@@ -1136,12 +1166,15 @@ SENTENCES = (
     # `nc -l` takes the first connection and refuses the next.
     ("O/R+own", OPEN + "; but from ttl 1 on further "
      "connections were refused, by it or by a device on the way"),
-    ("O/rrO+forged E/rrrrrE+icmp", AT_2_OR_3 + "; with ttl 3 ICMP echo "
+    ("O/rrO+forged E/rrrrrE+icmp", AT_2_TO_3 + "; with ttl 3 ICMP echo "
      "gets to 10.0.3.1 only"),
     ("O/rrO+forged E/rr..rE+icmp", "is intercepted: a device at hop 2 "
      "(10.0.2.1) or just behind it answered in the name of 198.51.100.7; "
      "ICMP echo gets on to hop 5 (10.0.5.1)"),
-    ("D/rrD+udp+forged E/rrrrrE+icmp", AT_2_OR_3 + "; with ttl 3 ICMP "
+    ("O/r.O+forged E/r.rrrE+icmp", INTERCEPTED + "hop 3 (10.0.3.1) or before "
+     "it answered in the name of 198.51.100.7; with ttl 3 ICMP echo gets to "
+     "10.0.3.1 only"),
+    ("D/rrD+udp+forged E/rrrrrE+icmp", AT_2_TO_3 + "; with ttl 3 ICMP "
      "echo gets to 10.0.3.1 only"),
     ("R/rrrR+confirmed", "is closed: 198.51.100.7 refused it, 4 hops away"),
     ("R/rrrR", "is closed: " + SOMEBODY + "refused it, 4 hops away" + WHICH),
@@ -1165,6 +1198,9 @@ SENTENCES = (
      "unreachable"),
     ("F/rrrF", "is rejected by 198.51.100.7 itself: ICMP 3/13, "
      "communication administratively prohibited (its own firewall)"),
+    ("N/rrN N/rrN+icmp N/rrN+udp", "is rejected by 10.0.2.1 at hop 2: ICMP "
+     "3/13, communication administratively prohibited; it rejects ICMP echo, "
+     "UDP port 40000, too"),
     ("U/rrU", "198.51.100.7 is unreachable: 10.0.2.1 at hop 2 says so, ICMP "
      "3/0, network unreachable"),
     ("./rrrr", "is dropped after hop 4 (10.0.4.1): neither 198.51.100.7 nor "
@@ -1187,23 +1223,18 @@ SENTENCES = (
      "it would explain this"),
     ("./rrrr E/rrrr+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, more than 4 hops away"),
-    ("./rrrr E/rrE+icmp", "is dropped after hop 4 (10.0.4.1): with ttl 3 "
-     "ICMP echo is answered by 198.51.100.7 or in its name"),
+    ("./rrrr E/rrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo is "
+     "answered with ttl 3 by 198.51.100.7 or in its name"),
     ("./rrrr+http R/rrrrrrR+confirmed", "is dropped between hop 4 (10.0.4.1) "
      "and hop 5 (10.0.5.1): TCP port 443 reaches 198.51.100.7, 7 hops away"),
     ("./rrrr+http O/rrrr..O", "is dropped between hop 4 (10.0.4.1) and hop 7,"
      " where TCP port 443 is accepted by 198.51.100.7 or in its name; or the "
      "port's answers are lost on the way back"),
-    # Another control than the one that is spoken of was answered there.
-    ("./rrrr+http E/rrrr....E+icmp R/rrrr..R", "is dropped between hop 4 "
-     "(10.0.4.1) and hop 7, where another probe is answered: ICMP echo "
-     "reaches 198.51.100.7, at most 9 hops away; or the port's answers are "
-     "lost on the way back"),
     ("./rrrr+limited E/rrrrrrE+icmp", "is dropped somewhere after hop 4 "
      "(10.0.4.1): ICMP echo reaches 198.51.100.7, 7 hops away; cannot tell "
      "now where: the routers are limiting their answers"),
-    ("./rrrr O/rrrrO", "is dropped after hop 4 (10.0.4.1): with ttl 5 "
-     "TCP port 443 is accepted by 198.51.100.7 or in its name; only some of "
+    ("./rrrr O/rrrrO", "is dropped after hop 4 (10.0.4.1): TCP port 443 is "
+     "accepted with ttl 5 by 198.51.100.7 or in its name; only some of "
      "several paths are cut"),
     ("./rrrr E/rrorrrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, 7 hops away, but there are several paths from "
@@ -1230,7 +1261,7 @@ SENTENCES = (
      "it, though 198.51.100.7 is up (ICMP echo reaches 198.51.100.7, 5 hops "
      "away); syslog answers no such probe"),
     ("./rrrr+syslog C/rrrrC+udp", "is open or filtered: nothing came from it; "
-     "with ttl 5 UDP port 40000 is refused by 198.51.100.7 or in its name; "
+     "UDP port 40000 is refused with ttl 5 by 198.51.100.7 or in its name; "
      "syslog answers no such probe"),
     ("X/XX", "could not be probed: not permitted"),
     ("./rr+cut", "No verdict yet: so far hop 2 is the last that answered"),
@@ -1314,10 +1345,10 @@ class TraceTests(unittest.TestCase):
 
     def test_services_that_may_be_anothers_are_said_to_answer(self):
         for text, words in (
-                ("R/rrrR", "with ttl 4 %s is refused by 198.51.100.7 or in "
+                ("R/rrrR", "%s is refused with ttl 4 by 198.51.100.7 or in "
                  "its name"),
                 ("O/", "%s is accepted by 198.51.100.7 or in its name"),
-                ("D/rrD+udp", "with ttl 3 %s is answered by 198.51.100.7 or "
+                ("D/rrD+udp", "%s is answered with ttl 3 by 198.51.100.7 or "
                  "in its name"),
                 ("R/rrrR+confirmed", "%s reaches 198.51.100.7, 4 hops away"),
                 ("E/rrrE+icmp", "%s reaches 198.51.100.7, 4 hops away"),
@@ -1353,8 +1384,8 @@ class TraceTests(unittest.TestCase):
                 ({}, ["--tls"], "mail.example.com -p 443 --tls"),
                 (dict(no_dns=True, wait_time=0.5), ["-q", "20"],
                  "mail.example.com -p 443 -w 0.5 -n -q 20"),
-                (dict(no_dns=True, json=True, verbose=True), ["-n"],
-                 "mail.example.com -p 443 -n"),
+                (dict(no_dns=True, json=True, verbose=True), ["--mtu"],
+                 "mail.example.com -p 443 -n --mtu"),
                 (dict(control="tcp:80"), ["--mtu"],
                  "mail.example.com -p 443 --control=tcp:80 --mtu")):
             maker = Maker()
@@ -1407,6 +1438,71 @@ class TraceTests(unittest.TestCase):
             self.assertEqual((key, entry[key]), (key, value))
         self.assertEqual([hop["ttl"] for hop in entry["hops"]],
                          [1, 2, 3, 4])
+
+
+class NextTests(unittest.TestCase):
+    """The command that would tell more."""
+
+    def propose(self, text, **options):
+        """Return what follows the name of the host."""
+        case, maker = read_case(text), Maker()
+        verdict = pt.judge(case)
+        maker.options = pt.default_options(**options)
+        found = pt.find_all(case, verdict, pt.Look(maker.options, False,
+                                                   True, None))
+        start = "potraceroute.py mail.example.com"
+        commands = maker.make_trace(case, verdict, found).next
+        for command in commands:
+            self.assertTrue(command.startswith(start), command)
+        return [command[len(start):].strip() for command in commands]
+
+    def test_option_that_the_run_had_is_not_proposed_again(self):
+        for text, command, options in (
+                ("S/rrrO+confirmed", "-p 443 -q 20", dict(queries=20)),
+                ("./rrrO+confirmed", "-p 443 -q 20", dict(queries=5)),
+                ("./rrrr E/rrrrE+icmp", "-p 443 --return-path",
+                 dict(return_path=True)),
+                ("./rrrr O/rrrrrrO", "-p 443 --flows=8", dict(flows=8)),
+                ("O/rrNO+confirmed", "-p 443 --flows=8", dict(flows=4)),
+                ("O/rrrO+confirmed", "-p 443 --tls", dict(tls="")),
+                ("O/rrrO+confirmed+http", "-p 80 --http", dict(http="/x")),
+                ("O/rrrO+confirmed+ssh", "-p 22 --mtu", dict(mtu=True)),
+                ("./rrrr+ntp E/rrrrE+icmp", "-p 123 -S 123",
+                 dict(source_port=999))):
+            self.assertEqual(self.propose(text), [command], text)
+            self.assertEqual(self.propose(text, **options), [], text)
+
+    def test_silent_ntp_is_asked_from_its_own_port_next(self):
+        self.assertEqual(self.propose("./rrrr+ntp E/rrrrE+icmp", udp=True),
+                         ["-p 123 -U -S 123"])
+        for text in ("./rrrr+udp E/rrrrE+icmp", "D/rrrD+ntp+confirmed",
+                     "C/rrrC+ntp+confirmed"):
+            self.assertEqual(self.propose(text, udp=True), [], text)
+
+    def test_many_probes_and_flows_are_never_proposed_together(self):
+        for text, command, options in (
+                ("S/rrrO+confirmed", "-p 443 -q 20", dict(flows=8)),
+                ("./rrrr O/rrrrrrO", "-p 443 --flows=8", dict(queries=20)),
+                ("O/rrrO+confirmed", "-p 443 --tls",
+                 dict(queries=20, flows=8))):
+            self.assertEqual(self.propose(text, **options), [command])
+
+    def test_whatever_is_proposed_the_run_had_not(self):
+        several = (dict(), dict(queries=20), dict(flows=8), dict(mtu=True),
+                   dict(return_path=True), dict(queries=20, mtu=True))
+        flags = {"queries": "-q 20", "flows": "--flows", "mtu": "--mtu",
+                 "return_path": "--return-path"}
+        for text in [row[1] for row in JUDGED]:
+            for options in several:
+                found = self.propose(text, **options)
+                self.assertLessEqual(len(found), 1)
+                for command in found:
+                    self.assertFalse("-q " in command and
+                                     "--flows" in command, command)
+                    new = [flag for flag in flags.values()
+                           if command.endswith(flag)]
+                    for name in options:
+                        self.assertNotIn(flags[name], new)
 
 
 def make_hop(*answers, **more):

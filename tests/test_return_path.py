@@ -29,6 +29,9 @@ WORDS = {"b": ("refused", "refused"), "n": ("timeout", "refused"),
          "s": ("timeout", "sometimes")}
 
 
+STATEFUL = "; a stateful filter on the way back may still drop SYN/ACKs"
+
+
 def make_back(letters, sent=12):
     """Return the WayBack of hops from 1 on and, behind a >, of the
     destination."""
@@ -93,10 +96,13 @@ class TestWhatFollows(unittest.TestCase):
             "loss on the way out explains this too")
 
     def test_destination_alone_may_drop_it_itself(self):
-        self.assert_said(
-            "bob>n", 3, None, "answers from port 443 come back from hop 3 "
-            "(10.0.3.1): 198.51.100.7 refuses 444 but never 443, hops 1 to 3 "
-            "answer both ports")
+        start = "%s from port 443 come back from hop %d (10.0.%d.1): " \
+            "198.51.100.7 refuses 444 but never 443, hops 1 to %d answer " \
+            "both ports"
+        self.assert_said("bob>n", 3, None, start % (
+            "resets", 3, 3, 3) + STATEFUL)
+        # One that accepts shows that this comes back, too.
+        self.assert_said("bboo>n", 4, None, start % ("answers", 4, 4, 4))
 
     def test_pattern_that_is_not_clean_shows_no_place(self):
         for letters in ("bnb>n", "bnbn>-", "nb>n", "bbn>b", "nn>b"):
@@ -111,17 +117,18 @@ class TestWhatFollows(unittest.TestCase):
             "198.51.100.7 refuses 444 but never 443, hops 1 to 3 answer "
             "neither 443 nor 444, hop 4 gives no clear answer")
         self.assert_said(
-            "bxi>-", 3, None, "answers from port 443 come back from hop 1 "
+            "bxi>-", 3, None, "resets from port 443 come back from hop 1 "
             "(10.0.1.1): hop 1 refuses both ports, 198.51.100.7 answers "
-            "neither 443 nor 444, hops 2 and 3 give no clear answer")
+            "neither 443 nor 444, hops 2 and 3 give no clear answer" +
+            STATEFUL)
         self.assert_said(
-            "bs>s", 2, None, "answers from port 443 come back from hop 1 "
+            "bs>s", 2, None, "resets from port 443 come back from hop 1 "
             "(10.0.1.1): hop 1 refuses both ports, hop 2 and 198.51.100.7 "
-            "give no clear answer")
+            "give no clear answer" + STATEFUL)
         self.assert_said(
-            "pb>-", 3, None, "answers from port 443 come back from hop 2 "
+            "pb>-", 3, None, "resets from port 443 come back from hop 2 "
             "(10.0.2.1): hop 2 refuses both ports, hop 1 refuses 443 but not "
-            "444, 198.51.100.7 answers neither 443 nor 444")
+            "444, 198.51.100.7 answers neither 443 nor 444" + STATEFUL)
 
     def test_two_routers_of_one_ttl_are_no_place(self):
         knocks = (pt.Knock(2, "10.0.2.1", *WORDS["b"]),
@@ -289,9 +296,9 @@ class TestWayBackOfKernelRouters(KernelCase):
         for hop, _, at, text in self.said():
             self.assertIsNone(at)
             self.assertTrue(text.startswith(
-                "answers from port 443 come back from hop 5 (%s): %s refuses "
-                "444 but never 443, hops 1 to 5 refuse both ports; " % (
-                    hop(5), hop(6))), text)
+                "resets from port 443 come back from hop 5 (%s): %s refuses "
+                "444 but never 443, hops 1 to 5 refuse both ports%s; " % (
+                    hop(5), hop(6), STATEFUL)), text)
 
     def test_firewall_of_this_host_is_named_beside_hop_1(self):
         self.filter("client", self.DROP_IN % "tcp sport 443")
