@@ -767,7 +767,7 @@ class Answered(object):
 
 class Hop(namedtuple("Hop", "ttl method port destination answers name "
                             "destination_name version verbose more sent "
-                            "lost queries unseen"), Answered):
+                            "lost queries unseen unsure"), Answered):
     """What is known of one ttl: a record; what is absent is None.
 
     answers  tuple of Reply, the first is the one shown; empty if silent
@@ -776,6 +776,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     sent, lost  probes sent, and those of them that no answer came to
     queries  the answers that were wanted: if many, the line counts them
     unseen   True if this system does not show who answers here
+    unsure   True if who has answered may be another than the destination
     str(hop) is the printed line without the time.
     """
 
@@ -819,6 +820,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
             line = "?  {outcome}, address not visible"
         elif answer.address is None and answer.outcome == "refused":
             line = "{port} connection refused, by whom is not visible"
+        if self.unsure:
+            line = UNSURE.get(answer.outcome, line)
         if answer.data is not None:
             data = ", received data: " + format_data(answer.data)
         return line.format(
@@ -901,7 +904,13 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
         return entry
 
 
-Hop.__new__.__defaults__ = (1, False)
+Hop.__new__.__defaults__ = (1, False, False)
+
+# Lines of what may not be the destination's, by outcome.
+UNSURE = {"port-unreachable": "{host}  ICMP {icmp}",
+          "refused": "{port} connection refused, by whom is not confirmed",
+          "open": "{port} connection accepted, by whom is not confirmed",
+          "data": "{port} answered, by whom is not confirmed"}
 
 
 def format_count(answers, sent):
@@ -1639,6 +1648,7 @@ SILENT = {162: "SNMP trap", 514: "syslog", 1701: "L2TP", 2055: "NetFlow",
           51820: "WireGuard"}
 
 # By port: who sends from a port of its own, and which
+CLIENT_PORTS = (123, 500, 4500)     # whose usual clients use the same
 FROM_PORT = {53: ("some DNS servers", 53), 67: ("DHCP relays", 67),
              68: ("DHCP servers", 67), 500: ("IKE peers", 500),
              123: ("NTP servers and many clients", 123),
@@ -1970,9 +1980,8 @@ class TcpMethod(Method):
         if to_itself:           # a port of this host, by chance
             return self.reset
         self.tcp_info = info
-        # Of a repeated SYN it is known by timestamps only, of 1 ms.
-        if info and info.rtt and not (info.total_retrans and
-                                      info.rtt < 5000):
+        # Of a repeated SYN it is not known which one was answered.
+        if info and info.rtt and not info.total_retrans:
             probe.kernel_rtt = info.rtt * 1e-6
         return self.reset._replace(kind="accepted")
 
@@ -3240,8 +3249,13 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
         answers tell no more: the silent ttls before its answer are no
         hops.  None if that is not so."""
         last = self.at(self.end)
-        if last is None or self.distance or not (
-                self.nearer or last.outcome == "port-unreachable"):
+        if last is None or self.distance:
+            return None
+        if last.final and not last.reached:     # as a router, it was nearer
+            known = [hop.ttl for hop in self.routers
+                     if hop.address == last.address]
+            return known[0] if known and known[0] < self.end - 1 else None
+        if not (self.nearer or last.outcome == "port-unreachable"):
             return None
         heard = [hop.ttl for hop in self.hops
                  if hop.heard and hop.ttl < self.end]
@@ -3363,8 +3377,10 @@ def show_hop(path, hop, queries):
     destination's line says what the full-ttl probe found."""
     full = path.full
     hop = hop._replace(answers=hop.answers[:queries])
-    if hop.ttl == path.end and path.last_before not in (None, hop.ttl - 1):
-        hop = hop._replace(ttl=path.last_before, more=True)
+    last = path.last_before
+    if hop.ttl == path.end and last not in (None, hop.ttl - 1):
+        more = hop.reached
+        hop = hop._replace(ttl=last if more else last + 1, more=more)
     if not full.final:
         return hop
     if hop.ttl == full.ttl:
@@ -3483,6 +3499,7 @@ class Port(object):
     edge        the ttl at which it should end, by what else was seen
     asked       the ttl at which its place was verified
     proven      no limit of ICMP feigns the place where it ends
+    proofs      how often that was seen, of PROOFS
     limited     whether one does was asked, and could not be told
     parted      from other source ports it gets farther
     nearer      something else was answered with a smaller ttl, too
@@ -3499,6 +3516,7 @@ class Port(object):
         self.request = self.mtu = self.way_back = None
         self.asked = 0
         self.proven = self.limited = self.parted = self.nearer = False
+        self.proofs = 0
 
     @property
     def open_ended(self):
@@ -3757,13 +3775,15 @@ class Run(object):
         """Wait for the last router to say that the host is down, as long as
         nothing gets farther: it asks three times, a second each (RFC 1122
         2.3.2.1, RFC 4861 10), before it knows."""
-        series, full = self.lead.series, self.lead.series.full
-        series.full_until = 0
-        if full.probes and series.wait >= 2 and not full.final and \
-                series.farthest >= series.first and \
-                not find_farther(self, self.lead):
-            series.full_until = full.probes[0].sent + self.HOST_DOWN + 2 * (
-                series.slowest or 0)
+        for port in self.flying:
+            series, full = port.series, port.series.full
+            series.full_until = 0
+            farthest = max(series.farthest, self.limit_of_silence)
+            if full.probes and series.wait >= 2 and not full.final and \
+                    farthest >= self.options.first_hop and \
+                    not find_farther(self, port):
+                series.full_until = full.probes[0].sent + \
+                    self.HOST_DOWN + 2 * (self.lead.series.slowest or 0)
 
     @property
     def limit_of_silence(self):
@@ -3958,6 +3978,7 @@ STEPS = {"tcp": ((0.25, "icmp"), (0.5, "udp"), (0.75, "tcp")),
 CONTROL_PORTS = {"icmp": (None,), "udp": (33434, 33435),
                  "tcp": (443, 80, 22)}
 BEHIND = 3              # ttls to look at behind an end that is in doubt
+PROOFS = 2              # of a place, of one port beside others
 FLOWS = 8               # of which some take each of several paths
 
 
@@ -4229,12 +4250,14 @@ def check_in_silence(run, port, states):
         port.refusal = "confirmed"
     elif lies_behind(port, behind, services, end):
         port.refusal = "forged"
-    if port.refusal or not any(state.reached for state in full):
+    # Of UDP silence shows nothing: a closed port's answers are limited.
+    echoes = [check.full for check in port.full_checks
+              if check.aim.method == "icmp" and check.full.reached]
+    if port.refusal or not echoes:
         return
-    first = [state for state in full if state.reached][0]
     for check in port.checks:
         if check.at(end) in states:
-            check.doubt(check.at(end), first.probes[-1].sent + 1.1)
+            check.doubt(check.at(end), echoes[0].probes[-1].sent + 1.1)
     yield lambda: is_answered(states)
     if any(state.reached for state in states):
         port.refusal = "confirmed"
@@ -4476,7 +4499,7 @@ def verify_places(run):
     while True:
         pairs, beside = [], {}
         for port in doubtful_ports(run)[:8]:
-            ttl = port.asked = port.series.farthest + 1
+            ttl = port.asked = next_ttl(run, port)
             other = find_able(run, port, ttl)
             ours = other and run.open_ttls(port.aim, ttl, ttl,
                                            run.short_wait, retries=0)
@@ -4484,7 +4507,9 @@ def verify_places(run):
                 pairs.append((port, ttl, ours))
                 beside[ttl] = other.aim
         for ttl, aim in beside.items():
-            beside[ttl] = run.open_ttls(aim, max(1, ttl - 1), ttl,
+            last = max(port.series.farthest for port, at, _ in pairs
+                       if at == ttl)
+            beside[ttl] = run.open_ttls(aim, max(1, last), ttl,
                                         run.short_wait, retries=0)
         asked = [one for one in [ours for _, _, ours in pairs] +
                  list(beside.values()) if one]
@@ -4495,10 +4520,16 @@ def verify_places(run):
             theirs = beside[ttl]
             if ours.at(ttl).heard:
                 adopt(port.series, ours, ttl)
-            port.proven = bool(theirs) and not ours.at(ttl).heard and all(
-                state.heard for state in theirs.states)
-            if port.proven and port.series.farthest < port.series.first != 1:
-                port.ended, port.proven = None, False
+            elif theirs and theirs.at(ttl).heard and \
+                    theirs.states[0].heard:
+                port.proofs += 1
+                if port.proofs < PROOFS:
+                    port.asked = 0              # once more
+            port.proven = port.proofs >= PROOFS
+            unfit = port.series.farthest < port.series.first != 1
+            if ours.at(ttl).heard and not port.series.at(ttl) or \
+                    port.proven and unfit:
+                port.ended, port.proven, port.proofs = None, False, 0
                 run.engine.add(port.series)
                 run.ask(trace_flow(run, port))      # the whole path
         yield lambda: all(port.ended for port in run.ports)
@@ -4519,8 +4550,19 @@ def doubtful_ports(run):
     return [port for port in run.ports if port is not run.lead and not (
         port.proven or port.series.full.final or
         port.series.full.outcome == "send-failed" or
-        port.asked == port.series.farthest + 1) and
-        port.series.farthest < run.limit_of_silence]
+        port.asked == next_ttl(run, port)) and (
+            port.series.farthest < run.limit_of_silence or
+            next_ttl(run, port) > port.series.farthest + 1)]
+
+
+def next_ttl(run, port):
+    """Return the first ttl behind a port's last hop at which something else
+    got to a router; the next one, if nothing did."""
+    first = port.series.farthest + 1
+    for ttl in range(first, run.options.max_hops + 1):
+        if find_able(run, port, ttl):
+            return ttl
+    return first
 
 
 def find_able(run, port, ttl):
@@ -5756,8 +5798,10 @@ def judge_unreachable_for_all(case, best):
         return None
     for control in case.controls:
         verdict = judge(Case(control))
+        told = verdict.facts("icmp")
         if verdict.word == "unreachable" and \
-                path.farthest < (control.end or control.last + 1):
+                (told["ttl"] or 0) <= path.farthest < (
+                    control.end or control.last + 1):
             after = last_router(path) if verdict.who else None
             return Verdict("unreachable", verdict.who, after, reasons=[
                 reason("icmp", **verdict.facts("icmp")),
@@ -5965,7 +6009,10 @@ def doubt_place(case, control):
                    if answer.outcome == "time-exceeded" and answer.address)
         if len(seen) > 1:
             return [reason("other-routers", ttl=ttl)]
-    return [reason("limited")] if path.limited else []
+    if not path.limited:
+        return []
+    heard = any(each.routers for each in paths)
+    return [reason("limited" if heard else "mute-routers")]
 
 
 def find_again(path, control):
@@ -6134,13 +6181,15 @@ def check_forwarding(case, verdict, look):
                for other in case.controls)
     yield finding("forwarding", hop.ttl if first else None, "forwarding",
                   path=path, hop=hop if first else None, behind=behind,
-                  sure=sure, reached=verdict.reached)
+                  sure=sure, reached=path.reached is not None)
 
 
 def check_connections(case, verdict, look):
     """Connections that came about, beside others that never did."""
     path = case.path
     silent = silent_ttls(path)
+    if path.aim.flow is not None:
+        return
     if path.full.outcome != "open" or path.blind or not path.complete or \
             len(silent) < MANY_SILENT or path.end and not path.late:
         return
@@ -6561,6 +6610,9 @@ def suggest(case, verdict, found):
             "other-flow", "other-routers", "refused-some")):
         return [["--flows=8"]]
     source = verdict.facts("from-port")
+    if verdict.word == "answered" and miss_source(path) and \
+            path.aim.port in CLIENT_PORTS:
+        source = miss_source(path)[0].facts
     if source:
         return [["-S", str(source["port"])]]
     if any(each.name == "connections" and not each.facts["control"]
@@ -6599,9 +6651,10 @@ def find_beyond_cut(case, verdict):
 def hops_from(path, ttl):
     """Return the Hops shown of a path from a ttl on, up to the last that
     answered."""
-    hops = [hop for hop in path.shown if hop.ttl >= ttl and (
-        hop.reached and path.is_sure or hop.outcome == "time-exceeded" or
-        not hop.answers)]
+    hops = [hop._replace(unsure=not path.is_sure)
+            for hop in path.shown if hop.ttl >= ttl and (
+                hop.reached or hop.outcome == "time-exceeded" or
+                not hop.answers)]
     while hops and not hops[-1].answers:
         hops.pop()
     return hops
@@ -6807,9 +6860,13 @@ CLAUSES = {
     "reaches": ("; ", lambda control: say_reach(control)),
     "way-back": ("; or ", "the port's answers are lost on the way back"),
     "other-routers": (", ", "but there are several paths from hop {ttl} on"),
-    "other-flow": ("; ", "only some of several paths are cut"),
+    "other-flow": ("; ", "from other source ports it gets farther: one of "
+                         "several paths is cut, or a rule looks at the "
+                         "source port"),
     "limited": ("; ", "cannot tell now where: the routers are limiting "
-                      "their answers"),
+                      "their answers, or some are lost"),
+    "mute-routers": ("; ", "cannot tell where: no router on the way "
+                           "answers"),
     "no-farther": ("; ", lambda controls, path: say_no_farther(controls,
                                                               path)),
     "answered-nearer": ("; ", lambda control: "%s %s" % (
@@ -7027,6 +7084,8 @@ def say_where(verdict):
     if verdict.after is None or verdict.facts("loop"):
         blind = verdict.facts("perhaps-unanswered") is not None
         return "on the way, or not answered" if blind else "on the way"
+    if verdict.facts("mute-routers") is not None:
+        return "on the way"
     if verdict.facts("limited") is not None:
         return "somewhere after " + say_edge(verdict.after)
     return "after " + say_edge(verdict.after)
@@ -8434,7 +8493,8 @@ class Traceroute(object):
 
 
 # Options that a suggested command does not repeat.
-UNSAID = ("port", "json", "verbose", "debug", "flows", "queries")
+UNSAID = ("port", "json", "verbose", "debug", "flows", "queries",
+          "mtu")
 
 
 def quote_shell(word):

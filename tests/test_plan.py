@@ -640,7 +640,7 @@ rejected | l/uuu+blind         | unreachable - - - | icmp
 not_sent | X/XX                | error - - -    | not-sent
 not_sent | ./rrrX E/rrrrE+icmp | error - - -    | not-sent
 
-unreachable_for_all | ./r U/rrU+icmp | unreachable 10.0.2.1 1 - | icmp told
+unreachable_for_all | ./rr U/rrU+icmp | unreachable 10.0.2.1 2 - | icmp told
 
 looping | ./rrabababab         | dropped - 4 -  | loop
 looping | ./rrabababab E/rrrrE+icmp | dropped - 4 - | loop
@@ -671,6 +671,7 @@ dropped | ./rrrr E/rrorE+icmp  | dropped - 4 -  | reaches \
 other-routers
 dropped | ./rrrr+limited E/rrrrrrE+icmp | dropped - 4 - | reaches limited
 dropped | ./rrrr+limited E/rrrrE+icmp | dropped - 4 - | reaches limited
+dropped | ./+limited E/.....E+icmp | dropped - 0 - | reaches mute-routers
 dropped | ./rrrr+limited ./rr+icmp | dropped - 4 - | no-farther limited
 dropped | ./rrrr O/rrrrrrO     | dropped - 4 -  | reaches other-flow
 dropped | ./rrrr+parted E/rrrrrrE+icmp | dropped - 4 - | reaches other-flow
@@ -1232,10 +1233,12 @@ SENTENCES = (
      "port's answers are lost on the way back"),
     ("./rrrr+limited E/rrrrrrE+icmp", "is dropped somewhere after hop 4 "
      "(10.0.4.1): ICMP echo reaches 198.51.100.7, 7 hops away; cannot tell "
-     "now where: the routers are limiting their answers"),
+     "now where: the routers are limiting their answers, "
+     "or some are lost"),
     ("./rrrr O/rrrrO", "is dropped after hop 4 (10.0.4.1): TCP port 443 is "
-     "accepted with ttl 5 by 198.51.100.7 or in its name; only some of "
-     "several paths are cut"),
+     "accepted with ttl 5 by 198.51.100.7 or in its name; from other "
+     "source ports it gets farther: one of several paths is cut, or a rule "
+     "looks at the source port"),
     ("./rrrr E/rrorrrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, 7 hops away, but there are several paths from "
      "hop 3 on"),
@@ -1375,7 +1378,7 @@ class TraceTests(unittest.TestCase):
                 if options else [], text)
         flow = make_trace(None, walk(4), flow=2, parted=True,
                           control=[echo_trace(7)])
-        self.assertIn("only some of several paths", flow.summary)
+        self.assertIn("one of several paths is cut", flow.summary)
         self.assertEqual(flow.next, [])         # it has just been asked
 
     def test_command_repeats_the_options_and_can_be_pasted(self):
@@ -1475,7 +1478,7 @@ class NextTests(unittest.TestCase):
     def test_silent_ntp_is_asked_from_its_own_port_next(self):
         self.assertEqual(self.propose("./rrrr+ntp E/rrrrE+icmp", udp=True),
                          ["-p 123 -U -S 123"])
-        for text in ("./rrrr+udp E/rrrrE+icmp", "D/rrrD+ntp+confirmed",
+        for text in ("./rrrr+udp E/rrrrE+icmp", "D/rrrD+udp+confirmed",
                      "C/rrrC+ntp+confirmed"):
             self.assertEqual(self.propose(text, udp=True), [], text)
 
