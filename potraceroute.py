@@ -4295,9 +4295,9 @@ def check_shorter_path(run, port, ttl):
         if shows_router(states):
             port.refusal = "confirmed"
             return
-        if all(state.heard for state in states):
+        if not all(state.heard for state in states):
+            port.refusal = None
             return
-    port.refusal = None
 
 
 def verify_place(run, port, controls):
