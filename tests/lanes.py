@@ -17,7 +17,7 @@ import unittest
 
 import lab
 
-LANES = 2
+LANES = 3
 
 
 class Recorder(unittest.TestResult):
