@@ -40,7 +40,7 @@ Sections, each built on those above it:
 Add a UDP service to PAYLOADS; a verdict to RULES and SENTENCES, its reasons to
 CLAUSES; a finding to CHECKS and FINDINGS; an option to OPTION_GROUPS, and to
 NUMBERS if it is one; a system to SYSTEMS, with what it does differently as a
-Mechanism or RawSocket.  check_refusal() finds out whether a reset is forged.
+Mechanism or RawSocket.  check_answer() finds out whether an answer is forged.
 
 Limits: what a service does with a request is told hop by hop on Linux only,
 and so are path MTUs; on other systems a TCP trace opens some four more
@@ -767,7 +767,7 @@ class Answered(object):
 
 class Hop(namedtuple("Hop", "ttl method port destination answers name "
                             "destination_name version verbose more sent "
-                            "lost queries unseen"), Answered):
+                            "lost queries unseen unsure"), Answered):
     """What is known of one ttl: a record; what is absent is None.
 
     answers  tuple of Reply, the first is the one shown; empty if silent
@@ -776,6 +776,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     sent, lost  probes sent, and those of them that no answer came to
     queries  the answers that were wanted: if many, the line counts them
     unseen   True if this system does not show who answers here
+    unsure   True if who has answered may be another than the destination
     str(hop) is the printed line without the time.
     """
 
@@ -819,6 +820,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
             line = "?  {outcome}, address not visible"
         elif answer.address is None and answer.outcome == "refused":
             line = "{port} connection refused, by whom is not visible"
+        if self.unsure:
+            line = UNSURE.get(answer.outcome, line)
         if answer.data is not None:
             data = ", received data: " + format_data(answer.data)
         return line.format(
@@ -901,7 +904,13 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
         return entry
 
 
-Hop.__new__.__defaults__ = (1, False)
+Hop.__new__.__defaults__ = (1, False, False)
+
+# Lines of what may not be the destination's, by outcome.
+UNSURE = {"port-unreachable": "{host}  ICMP {icmp}",
+          "refused": "{port} connection refused, by whom is not confirmed",
+          "open": "{port} connection accepted, by whom is not confirmed",
+          "data": "{port} answered, by whom is not confirmed"}
 
 
 def format_count(answers, sent):
@@ -1639,6 +1648,7 @@ SILENT = {162: "SNMP trap", 514: "syslog", 1701: "L2TP", 2055: "NetFlow",
           51820: "WireGuard"}
 
 # By port: who sends from a port of its own, and which
+CLIENT_PORTS = (123, 500, 4500)     # whose usual clients use the same
 FROM_PORT = {53: ("some DNS servers", 53), 67: ("DHCP relays", 67),
              68: ("DHCP servers", 67), 500: ("IKE peers", 500),
              123: ("NTP servers and many clients", 123),
@@ -1970,9 +1980,8 @@ class TcpMethod(Method):
         if to_itself:           # a port of this host, by chance
             return self.reset
         self.tcp_info = info
-        # Of a repeated SYN it is known by timestamps only, of 1 ms.
-        if info and info.rtt and not (info.total_retrans and
-                                      info.rtt < 5000):
+        # Of a repeated SYN it is not known which one was answered.
+        if info and info.rtt and not info.total_retrans:
             probe.kernel_rtt = info.rtt * 1e-6
         return self.reset._replace(kind="accepted")
 
@@ -2524,6 +2533,11 @@ class Series(object):
         after something may have used up what it allows itself to send."""
         if state.extra is None and state.probes and not state.answered:
             self.ask_again(state, when)
+
+    def doubt_no_more(self):
+        """Take what is silent for that, without one more try."""
+        for state in self.states:
+            state.extra = None
 
     @staticmethod
     def ask_again(state, when):
@@ -3235,8 +3249,13 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
         answers tell no more: the silent ttls before its answer are no
         hops.  None if that is not so."""
         last = self.at(self.end)
-        if last is None or self.distance or not (
-                self.nearer or last.outcome == "port-unreachable"):
+        if last is None or self.distance:
+            return None
+        if last.final and not last.reached:     # as a router, it was nearer
+            known = [hop.ttl for hop in self.routers
+                     if hop.address == last.address]
+            return known[0] if known and known[0] < self.end - 1 else None
+        if not (self.nearer or last.outcome == "port-unreachable"):
             return None
         heard = [hop.ttl for hop in self.hops
                  if hop.heard and hop.ttl < self.end]
@@ -3358,8 +3377,10 @@ def show_hop(path, hop, queries):
     destination's line says what the full-ttl probe found."""
     full = path.full
     hop = hop._replace(answers=hop.answers[:queries])
-    if hop.ttl == path.end and path.last_before not in (None, hop.ttl - 1):
-        hop = hop._replace(ttl=path.last_before, more=True)
+    last = path.last_before
+    if hop.ttl == path.end and last not in (None, hop.ttl - 1):
+        more = hop.reached
+        hop = hop._replace(ttl=last if more else last + 1, more=more)
     if not full.final:
         return hop
     if hop.ttl == full.ttl:
@@ -3478,6 +3499,7 @@ class Port(object):
     edge        the ttl at which it should end, by what else was seen
     asked       the ttl at which its place was verified
     proven      no limit of ICMP feigns the place where it ends
+    proofs      how often that was seen, of PROOFS
     limited     whether one does was asked, and could not be told
     parted      from other source ports it gets farther
     nearer      something else was answered with a smaller ttl, too
@@ -3494,6 +3516,7 @@ class Port(object):
         self.request = self.mtu = self.way_back = None
         self.asked = 0
         self.proven = self.limited = self.parted = self.nearer = False
+        self.proofs = 0
 
     @property
     def open_ended(self):
@@ -3540,7 +3563,7 @@ class Run(object):
         self.ports, self.waiting = [], list(aims)
         self.turns = 0
         self.checks = {}            # (first, last) -> list of Series
-        self.services = {}          # ttl -> list of Series
+        self.services = {}          # (ttl, port) -> Series
         self.scout = None           # the Series that shows where silence is
         self.guide = None           # a Port to compare with, see trace_port()
         # The same port of the host's address of the other family, and the
@@ -3572,7 +3595,7 @@ class Run(object):
         self.engine.turn(self.TICK if self.kept else most)
         self.turns += 1
         for port in self.ports:
-            if port.ended is None:
+            if port.ended is None and not port.proven:
                 self.doubt_silence(port)
         ready = True
         while ready:
@@ -3689,18 +3712,20 @@ class Run(object):
         """Return the Series that ask, at a ttl, a few behind it and the
         full one, what else is open: ports of this run, or usual ones; four
         flows each."""
-        if ttl not in self.services:
-            aims = [other.aim for other in self.ports if other is not port and
-                    other.series.full.outcome == "open" and other.reached]
-            if not aims:
-                aims = [self.lead.aim.other("tcp", number)
-                        for number in self.choose_control_ports("tcp")]
-            found = [self.open_series(
-                aim.other("tcp", aim.port), ttl, ttl + BEHIND,
-                self.short_wait, retries=3, gap=0, full_retries=1,
-                half_open=True) for aim in aims[:3]]
-            self.services[ttl] = [series for series in found if series]
-        return self.services[ttl]
+        aims = [other.aim for other in self.ports if other is not port and
+                other.series.full.outcome == "open" and other.reached]
+        if not aims:
+            aims = [self.lead.aim.other("tcp", number)
+                    for number in self.choose_control_ports("tcp")]
+        found = []
+        for aim in aims[:3]:
+            if (ttl, aim.port) not in self.services:
+                self.services[ttl, aim.port] = self.open_series(
+                    aim.other("tcp", aim.port), ttl, ttl + BEHIND,
+                    self.short_wait, retries=3, gap=0, full_retries=1,
+                    half_open=True)
+            found.append(self.services[ttl, aim.port])
+        return [series for series in found if series]
 
     def finish(self, port):
         port.ended = self.clock()
@@ -3735,8 +3760,12 @@ class Run(object):
                 if farthest < state.ttl <= farthest + 5 and twin and \
                         twin.outcome == "time-exceeded":
                     series.doubt(state, twin.probes[-1].sent + 1.1)
+            # The host may limit what it says of closed ports to one a
+            # second; this was the one.
+            if port.aim.method == "udp" and \
+                    other.full.outcome == "port-unreachable":
+                series.doubt(full, other.full.probes[-1].sent + 1.1)
         if full.outcome == "port-unreachable" and series.end is None:
-            # The host may limit them to one a second; this was the one.
             for state in series.states:
                 ahead = state.ttl - farthest
                 if 0 < ahead <= 2:
@@ -3746,13 +3775,15 @@ class Run(object):
         """Wait for the last router to say that the host is down, as long as
         nothing gets farther: it asks three times, a second each (RFC 1122
         2.3.2.1, RFC 4861 10), before it knows."""
-        series, full = self.lead.series, self.lead.series.full
-        series.full_until = 0
-        if full.probes and series.wait >= 2 and not full.final and \
-                series.farthest >= series.first and \
-                not find_farther(self, self.lead):
-            series.full_until = full.probes[0].sent + self.HOST_DOWN + 2 * (
-                series.slowest or 0)
+        for port in self.flying:
+            series, full = port.series, port.series.full
+            series.full_until = 0
+            farthest = max(series.farthest, self.limit_of_silence)
+            if full.probes and series.wait >= 2 and not full.final and \
+                    farthest >= self.options.first_hop and \
+                    not find_farther(self, port):
+                series.full_until = full.probes[0].sent + \
+                    self.HOST_DOWN + 2 * (self.lead.series.slowest or 0)
 
     @property
     def limit_of_silence(self):
@@ -3826,6 +3857,10 @@ class Run(object):
                 for hop in lead.hops[len(shown):]
                 if hop.ttl <= (lead.end or hop.ttl) and is_hop(lead, hop) and (
                     hop.answers or hop.ttl <= lead.farthest)]
+        if lead.reached and shown and lead.end and not any(
+                hop.reached for hop in shown):      # it was asked again
+            shown = shown + [show_hop(lead, lead.at(lead.end),
+                                      self.show.queries)]
         lead = lead._replace(shown=tuple(shown))
         controls = self.freeze_controls(self.lead)
         known = [path.distance for path in (lead,) + controls
@@ -3868,9 +3903,9 @@ class Run(object):
         series = self.lead.series
         shown = [state.address for state in series.states]
         if not self.lead.reached:
+            last = series.end or series.farthest + 1
             shown += [state.address for other in self.peers(self.lead)
-                      for state in other.states
-                      if state.ttl > series.farthest]
+                      for state in other.states if state.ttl >= last]
         return [address for address in shown if address]
 
     @property
@@ -3943,6 +3978,7 @@ STEPS = {"tcp": ((0.25, "icmp"), (0.5, "udp"), (0.75, "tcp")),
 CONTROL_PORTS = {"icmp": (None,), "udp": (33434, 33435),
                  "tcp": (443, 80, 22)}
 BEHIND = 3              # ttls to look at behind an end that is in doubt
+PROOFS = 2              # of a place, of one port beside others
 FLOWS = 8               # of which some take each of several paths
 
 
@@ -4010,17 +4046,21 @@ def is_wanted(run, port, name):
 
 def open_control(run, port, name, wait):
     """Probe the path by other means.  If it is known how far the host is,
-    what it says is enough; of other services, what lies behind the port's
-    last hop, and then the whole path of one that answers."""
+    what it says is enough.  The second one and other services ask only what
+    lies behind the port's last hop, so as not to use up what routers may
+    say; of services, the whole path of one that answers."""
     first, last = run.options.first_hop, run.options.max_hops
     if run.auto and find_reached(run, port):
         last = 0
     services = run.auto and name == "tcp"
-    if services:
+    if services or run.auto and port.controls:
         first = port.series.farthest + 1
+    if services:
         last = min(last, first + BEHIND - 1)
     found = run.open_controls(name, first, last, wait,
                               full_retries=1 if name == "tcp" else None)
+    for series in found:
+        series.behind_router = port.series.farthest == first - 1 > 0
     port.controls += found
     turn = run.turns
     yield lambda: run.turns > turn
@@ -4029,7 +4069,6 @@ def open_control(run, port, name, wait):
     yield lambda: find_reached(run, port) or all(
         series.done for series in found)
     for series in found:
-        series.behind_router = port.series.farthest == first - 1 > 0
         if series.full.reached:
             series.look(first, run.options.max_hops)
             break
@@ -4206,12 +4245,14 @@ def check_in_silence(run, port, states):
         port.refusal = "confirmed"
     elif lies_behind(port, behind, services, end):
         port.refusal = "forged"
-    if port.refusal or not any(state.reached for state in full):
+    # Of UDP silence shows nothing: a closed port's answers are limited.
+    echoes = [check.full for check in port.full_checks
+              if check.aim.method == "icmp" and check.full.reached]
+    if port.refusal or not echoes:
         return
-    first = [state for state in full if state.reached][0]
     for check in port.checks:
         if check.at(end) in states:
-            check.doubt(check.at(end), first.probes[-1].sent + 1.1)
+            check.doubt(check.at(end), echoes[0].probes[-1].sent + 1.1)
     yield lambda: is_answered(states)
     if any(state.reached for state in states):
         port.refusal = "confirmed"
@@ -4249,9 +4290,9 @@ def check_shorter_path(run, port, ttl):
         if shows_router(states):
             port.refusal = "confirmed"
             return
-        if all(state.heard for state in states):
+        if not all(state.heard for state in states):
+            port.refusal = None
             return
-    port.refusal = None
 
 
 def verify_place(run, port, controls):
@@ -4271,6 +4312,8 @@ def verify_place(run, port, controls):
     for _ in range(4):
         yield lambda: series.full.final or is_due()
         found = find_beyond(run, port)
+        if not found:
+            port.limited = is_limited(run, port)
         if not found or series.full.final:
             return
         other, ttl = found
@@ -4294,6 +4337,7 @@ def verify_place(run, port, controls):
         elif series.farthest < ttl:
             port.proven = is_proven(run, port, theirs, ttl)
         if port.proven:
+            series.doubt_no_more()
             return
     port.limited = find_beyond(run, port) is not None
 
@@ -4450,7 +4494,7 @@ def verify_places(run):
     while True:
         pairs, beside = [], {}
         for port in doubtful_ports(run)[:8]:
-            ttl = port.asked = port.series.farthest + 1
+            ttl = port.asked = next_ttl(run, port)
             other = find_able(run, port, ttl)
             ours = other and run.open_ttls(port.aim, ttl, ttl,
                                            run.short_wait, retries=0)
@@ -4458,7 +4502,9 @@ def verify_places(run):
                 pairs.append((port, ttl, ours))
                 beside[ttl] = other.aim
         for ttl, aim in beside.items():
-            beside[ttl] = run.open_ttls(aim, max(1, ttl - 1), ttl,
+            last = max(port.series.farthest for port, at, _ in pairs
+                       if at == ttl)
+            beside[ttl] = run.open_ttls(aim, max(1, last), ttl,
                                         run.short_wait, retries=0)
         asked = [one for one in [ours for _, _, ours in pairs] +
                  list(beside.values()) if one]
@@ -4469,10 +4515,16 @@ def verify_places(run):
             theirs = beside[ttl]
             if ours.at(ttl).heard:
                 adopt(port.series, ours, ttl)
-            port.proven = bool(theirs) and not ours.at(ttl).heard and all(
-                state.heard for state in theirs.states)
-            if port.proven and port.series.farthest < port.series.first != 1:
-                port.ended, port.proven = None, False
+            elif theirs and theirs.at(ttl).heard and \
+                    theirs.states[0].heard:
+                port.proofs += 1
+                if port.proofs < PROOFS:
+                    port.asked = 0              # once more
+            port.proven = port.proofs >= PROOFS
+            unfit = port.series.farthest < port.series.first != 1
+            if ours.at(ttl).heard and not port.series.at(ttl) or \
+                    port.proven and unfit:
+                port.ended, port.proven, port.proofs = None, False, 0
                 run.engine.add(port.series)
                 run.ask(trace_flow(run, port))      # the whole path
         yield lambda: all(port.ended for port in run.ports)
@@ -4493,8 +4545,19 @@ def doubtful_ports(run):
     return [port for port in run.ports if port is not run.lead and not (
         port.proven or port.series.full.final or
         port.series.full.outcome == "send-failed" or
-        port.asked == port.series.farthest + 1) and
-        port.series.farthest < run.limit_of_silence]
+        port.asked == next_ttl(run, port)) and (
+            port.series.farthest < run.limit_of_silence or
+            next_ttl(run, port) > port.series.farthest + 1)]
+
+
+def next_ttl(run, port):
+    """Return the first ttl behind a port's last hop at which something else
+    got to a router; the next one, if nothing did."""
+    first = port.series.farthest + 1
+    for ttl in range(first, run.options.max_hops + 1):
+        if find_able(run, port, ttl):
+            return ttl
+    return first
 
 
 def find_able(run, port, ttl):
@@ -5730,8 +5793,10 @@ def judge_unreachable_for_all(case, best):
         return None
     for control in case.controls:
         verdict = judge(Case(control))
+        told = verdict.facts("icmp")
         if verdict.word == "unreachable" and \
-                path.farthest < (control.end or control.last + 1):
+                (told["ttl"] or 0) <= path.farthest < (
+                    control.end or control.last + 1):
             after = last_router(path) if verdict.who else None
             return Verdict("unreachable", verdict.who, after, reasons=[
                 reason("icmp", **verdict.facts("icmp")),
@@ -5758,7 +5823,7 @@ def judge_silent(case, best):
         return None
     reasons = [reason("is-up", control=best)]
     for control in case.controls:       # what a port surely closed says
-        if control.aim.method != "udp":
+        if control.aim.method != "udp" or control is best:
             continue
         word = judge(Case(control)).word
         if word in ("refused", "dropped"):
@@ -5823,7 +5888,8 @@ def explain_loss(case, best, beyond):
         return [reason("reaches", control=best)]
     if best and (beyond or heard and best.reached):
         doubts = doubt_place(case, best)
-        there = beyond and beyond.reached and not beyond.address
+        there = beyond and beyond.reached and not beyond.address and \
+            best.end == beyond.ttl
         name = "reaches" if doubts or not there else "gets-there"
         reasons = [reason(name, control=best)]      # or the place says it
         if path.aim.method == "tcp" and not doubts and \
@@ -5835,7 +5901,10 @@ def explain_loss(case, best, beyond):
     if nearer and heard:
         return [reason("answered-nearer", control=nearer[0])]
     if best and heard:
-        return [reason("no-farther", controls=case.controls, path=path)]
+        reasons = [reason("no-farther", controls=case.controls, path=path)]
+        if path.limited:
+            reasons.append(reason("limited"))
+        return reasons
     if heard:
         return [reason("nobody-behind", address=path.address)]
     if path.blind:
@@ -5935,7 +6004,10 @@ def doubt_place(case, control):
                    if answer.outcome == "time-exceeded" and answer.address)
         if len(seen) > 1:
             return [reason("other-routers", ttl=ttl)]
-    return [reason("limited")] if path.limited else []
+    if not path.limited:
+        return []
+    heard = any(each.routers for each in paths)
+    return [reason("limited" if heard else "mute-routers")]
 
 
 def find_again(path, control):
@@ -6104,13 +6176,15 @@ def check_forwarding(case, verdict, look):
                for other in case.controls)
     yield finding("forwarding", hop.ttl if first else None, "forwarding",
                   path=path, hop=hop if first else None, behind=behind,
-                  sure=sure, reached=verdict.reached)
+                  sure=sure, reached=path.reached is not None)
 
 
 def check_connections(case, verdict, look):
     """Connections that came about, beside others that never did."""
     path = case.path
     silent = silent_ttls(path)
+    if path.aim.flow is not None:
+        return
     if path.full.outcome != "open" or path.blind or not path.complete or \
             len(silent) < MANY_SILENT or path.end and not path.late:
         return
@@ -6531,6 +6605,9 @@ def suggest(case, verdict, found):
             "other-flow", "other-routers", "refused-some")):
         return [["--flows=8"]]
     source = verdict.facts("from-port")
+    if verdict.word == "answered" and miss_source(path) and \
+            path.aim.port in CLIENT_PORTS:
+        source = miss_source(path)[0].facts
     if source:
         return [["-S", str(source["port"])]]
     if any(each.name == "connections" and not each.facts["control"]
@@ -6569,9 +6646,10 @@ def find_beyond_cut(case, verdict):
 def hops_from(path, ttl):
     """Return the Hops shown of a path from a ttl on, up to the last that
     answered."""
-    hops = [hop for hop in path.shown if hop.ttl >= ttl and (
-        hop.reached and path.is_sure or hop.outcome == "time-exceeded" or
-        not hop.answers)]
+    hops = [hop._replace(unsure=not path.is_sure)
+            for hop in path.shown if hop.ttl >= ttl and (
+                hop.reached or hop.outcome == "time-exceeded" or
+                not hop.answers)]
     while hops and not hops[-1].answers:
         hops.pop()
     return hops
@@ -6666,8 +6744,7 @@ SENTENCES = {
     "rejected": "{subject} is rejected by {who}: {what}{why}",
     "unreachable": "{address} is unreachable: {who} says so, {what}{why}",
     "dropped": "{subject} is dropped {where}{why}",
-    "silent": "{subject} is open or filtered: nothing came from it, though "
-              "{address} is up{why}",
+    "silent": "{subject} is open or filtered: nothing came from it{why}",
     "unanswered": "{subject} is open; the {request} {where}{why}",
     "error": "{subject} could not be probed{why}",
 }
@@ -6702,6 +6779,13 @@ def say_unsure(control, ttl=None):
     if ttl:
         word += " with ttl %d" % ttl
     return "is %s by %s or in its name" % (word, control.address)
+
+
+def say_up(control):
+    """Return what shows that the host is up, if that is sure."""
+    if not control.is_sure:
+        return "; " + say_reach(control)
+    return ", though %s is up (%s)" % (control.address, say_reach(control))
 
 
 def say_times(count):
@@ -6771,9 +6855,13 @@ CLAUSES = {
     "reaches": ("; ", lambda control: say_reach(control)),
     "way-back": ("; or ", "the port's answers are lost on the way back"),
     "other-routers": (", ", "but there are several paths from hop {ttl} on"),
-    "other-flow": ("; ", "only some of several paths are cut"),
+    "other-flow": ("; ", "from other source ports it gets farther: one of "
+                         "several paths is cut, or a rule looks at the "
+                         "source port"),
     "limited": ("; ", "cannot tell now where: the routers are limiting "
-                      "their answers"),
+                      "their answers, or some are lost"),
+    "mute-routers": ("; ", "cannot tell where: no router on the way "
+                           "answers"),
     "no-farther": ("; ", lambda controls, path: say_no_farther(controls,
                                                               path)),
     "answered-nearer": ("; ", lambda control: "%s %s" % (
@@ -6788,9 +6876,11 @@ CLAUSES = {
                      "this host's own firewall and gateway first"),
     "local-firewall": ("; ", "perhaps this host's own firewall drops it"),
     "no-answer-due": (", ", "or the service says nothing to such a probe"),
-    "is-up": (" ", lambda control: "(%s)" % say_reach(control)),
+    "is-up": ("", lambda control: say_up(control)),
     "udp-refused": (" ", "and says that {control.subject} is closed"),
-    "udp-dropped": (", ", "but {control.subject} is silent too"),
+    "udp-dropped": (", ", "but {control.subject} is silent too: UDP may be "
+                    "filtered, or the host limits what it says of closed "
+                    "ports"),
     "shy": ("; ", "{service} may say nothing to strangers"),
     "mute": ("; ", "{service} answers no such probe"),
     "not-sent": ("; ", lambda error: format_errno(error)),
@@ -6989,6 +7079,8 @@ def say_where(verdict):
     if verdict.after is None or verdict.facts("loop"):
         blind = verdict.facts("perhaps-unanswered") is not None
         return "on the way, or not answered" if blind else "on the way"
+    if verdict.facts("mute-routers") is not None:
+        return "on the way"
     if verdict.facts("limited") is not None:
         return "somewhere after " + say_edge(verdict.after)
     return "after " + say_edge(verdict.after)
@@ -7000,6 +7092,8 @@ def say_edge(place, control=None):
     if place.ttl == 0:
         return "this host"
     if place.reached and not place.address:
+        if control is None or control.end != place.ttl:
+            return "hop %d, where another probe is answered" % place.ttl
         return "hop %d, where %s %s" % (place.ttl, control.subject,
                                         say_unsure(control))
     if place.reached:
@@ -7040,7 +7134,7 @@ def say_hops(path):
     count = path.farthest if path.end is None else path.end
     if path.end is not None and path.at(path.end).outcome != "reset":
         count -= 1
-    return "more than %s away" % plural(count, "hop")
+    return "more than %s away" % plural(count, "hop") if count else ""
 
 
 # A request inside the session
@@ -7121,8 +7215,7 @@ def say_request_at_host(request, path):
 def say_unanswered(outcome):
     """Return what it means that a request has no answer."""
     if outcome == "acknowledged":
-        return "The request has arrived, but nothing answers it in time " \
-            "(-v looks for a proxy that took it)"
+        return "The request has arrived, but nothing answers it in time"
     if outcome == "unconnected":
         return "No further connection comes about: only few may be let in"
     return "No answer"
@@ -8395,7 +8488,8 @@ class Traceroute(object):
 
 
 # Options that a suggested command does not repeat.
-UNSAID = ("port", "json", "verbose", "debug", "flows", "queries")
+UNSAID = ("port", "json", "verbose", "debug", "flows", "queries",
+          "mtu")
 
 
 def quote_shell(word):

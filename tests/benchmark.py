@@ -484,29 +484,45 @@ class Benchmark(object):
     # Verdicts
 
     def row_i(self):
-        ports = {1: "drop", 2: "reject", 3: "reset"}
-        filters = [{"proto": "tcp", "port": port, "action": ports[port]}
-                   for port in ports]
-        filters += [{"proto": "udp", "port": 514, "action": "drop"}]
-        with lab.Path(routers=9, delay=0.030, hops={
-                4: {"filters": filters[:3]}, 9: {"filters": filters[3:]},
-                }) as net:
-            service = net.serve(net.server, "banner", port=25, banner=BANNER)
-            user, to = Inside(net, False), net.destination
-            for verdict, flags in (
-                    ("open", ["-p25"]), ("refused", ["-p26"]),
-                    ("refused", ["-U"]), ("dropped", ["-p1"]),
-                    ("rejected", ["-p2"]), ("reset", ["-p3"]),
-                    ("silent", ["-U", "-p514"])):
-                done = [user.run(self.ours("-n", "--json", to, *flags))
-                        for _ in range(self.runs)]
-                said = json.loads(done[-1].output)["traces"][0]["verdict"]
-                self.table.line("i", " ".join(["potraceroute"] + flags),
-                                "%s in %.2f s, %s" % (
-                                    said, median_seconds(done),
-                                    format_runs(len(done))),
-                                verdict, said == verdict)
-            service.close()
+        tcp = [{"proto": "tcp", "port": port, "action": action}
+               for port, action in ((1, "drop"), (2, "reject"), (3, "reset"),
+                                    (4, "accept"))]
+        udp = [{"proto": "udp", "port": 514, "action": "drop"}]
+        deny = [{"proto": "tcp", "port": 22, "action": "pass"},
+                {"action": "drop"}]
+        for name, filters, calls in (
+                ("", {4: tcp, 9: udp}, (
+                    ("open", ["-p25"]), ("open", ["-p27"]),
+                    ("refused", ["-p26"]), ("refused", ["-U"]),
+                    ("dropped", ["-p1"]), ("rejected", ["-p2"]),
+                    ("reset", ["-p3"]), ("intercepted", ["-p4"]),
+                    ("silent", ["-U", "-p514"]))),
+                (", all but 22 denied", {4: deny}, (
+                    ("dropped", ["-p1"]), ("open", ["-p22"]))),
+                (", all denied", {4: deny[1:]}, (("dropped", ["-p1"]),))):
+            hops = dict((k, {"filters": filters[k]}) for k in filters)
+            with lab.Path(routers=9, delay=0.030, hops=hops) as net:
+                net.serve(net.server, "banner", port=25, banner=BANNER)
+                net.serve(net.server, "tcp", port=27)
+                net.serve(net.server, "tcp", port=22)
+                for verdict, flags in calls:
+                    self.time_verdict(net, name, verdict, flags)
+        with lab.Chain(routers=3, icmp_limits=True) as net:
+            net.ip("server", "addr flush dev toclient")
+            self.time_verdict(net, ", kernel, dead host", "unreachable",
+                              ["-p1"])
+
+    def time_verdict(self, net, name, verdict, flags):
+        user = Inside(net, False)
+        done = [user.run(self.ours("-n", "--json", net.destination, *flags))
+                for _ in range(self.runs)]
+        said = json.loads(done[-1].output)["traces"][0]["verdict"]
+        seconds = median_seconds(done)
+        self.table.line("i", " ".join(["potraceroute"] + flags) + name,
+                        "%s in %.2f s, %s" % (said, seconds,
+                                              format_runs(len(done))),
+                        verdict + ", 3.3 s",
+                        said == verdict and seconds <= 3.3)
 
     def row_j(self):
         filters = [{"proto": "tcp", "port": port, "action": "drop"}

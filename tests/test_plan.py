@@ -616,6 +616,7 @@ forged  | O/uuO+blind+forged E/uuuuuE+icmp+blind | intercepted - 2 - | \
 nearer-than-host
 
 rejected | N/rrN               | rejected 10.0.2.1 2 - | icmp
+rejected | N/rrN N/rrN+icmp     | rejected 10.0.2.1 2 - | icmp rejects-too
 rejected | N/rrN+cut           | rejected 10.0.2.1 2 - | icmp
 rejected | N/3>N               | rejected 10.0.2.1 - - | icmp
 rejected | N/rrN E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
@@ -639,7 +640,7 @@ rejected | l/uuu+blind         | unreachable - - - | icmp
 not_sent | X/XX                | error - - -    | not-sent
 not_sent | ./rrrX E/rrrrE+icmp | error - - -    | not-sent
 
-unreachable_for_all | ./r U/rrU+icmp | unreachable 10.0.2.1 1 - | icmp told
+unreachable_for_all | ./rr U/rrU+icmp | unreachable 10.0.2.1 2 - | icmp told
 
 looping | ./rrabababab         | dropped - 4 -  | loop
 looping | ./rrabababab E/rrrrE+icmp | dropped - 4 - | loop
@@ -650,6 +651,7 @@ silent  | ./rrrr+ntp E/rrrrE+icmp C/+udp | silent - - - | is-up \
 udp-refused shy from-port
 silent  | ./rrrr+udp E/rrrrE+icmp ./+udp | silent - - - | is-up udp-dropped
 silent  | ./rr+udp+limited E/rrrrrE+icmp | silent - - - | is-up
+silent  | ./rrrr+udp C/rrrrC+syslog | silent - - - | is-up
 silent  | ./uu+udp+blind E/uuuuuE+icmp+blind | silent - - - | is-up
 silent  | ./3>.+udp E/rrrrrE+icmp | silent - - - | is-up
 
@@ -669,11 +671,14 @@ dropped | ./rrrr E/rrorE+icmp  | dropped - 4 -  | reaches \
 other-routers
 dropped | ./rrrr+limited E/rrrrrrE+icmp | dropped - 4 - | reaches limited
 dropped | ./rrrr+limited E/rrrrE+icmp | dropped - 4 - | reaches limited
-dropped | ./rrrr+limited ./rr+icmp | dropped - 4 - | no-farther
+dropped | ./+limited E/.....E+icmp | dropped - 0 - | reaches mute-routers
+dropped | ./rrrr+limited ./rr+icmp | dropped - 4 - | no-farther limited
 dropped | ./rrrr O/rrrrrrO     | dropped - 4 -  | reaches other-flow
 dropped | ./rrrr+parted E/rrrrrrE+icmp | dropped - 4 - | reaches other-flow
 dropped | ./rrrr+http R/rrrrrrR+confirmed | dropped - 4 5 | reaches
 dropped | ./rrrr+http R/rrrr..R | dropped - 4 7 | gets-there \
+way-back
+dropped | ./rrrr+http E/rrrr....E+icmp R/rrrr..R | dropped - 4 7 | reaches \
 way-back
 dropped | ./rrrr+http R/rrrR   | dropped - 4 -  | answered-nearer
 dropped | ./rrrr E/rrE+icmp    | dropped - 4 -  | answered-nearer
@@ -1160,7 +1165,7 @@ SENTENCES = (
      "small ttl, 4 hops away; but the SYNs of a whole connection were lost, "
      "or not answered in time"),
     # `nc -l` takes the first connection and refuses the next.
-    ("O/R+own", OPEN + ", more than 0 hops away; but from ttl 1 on further "
+    ("O/R+own", OPEN + "; but from ttl 1 on further "
      "connections were refused, by it or by a device on the way"),
     ("O/rrO+forged E/rrrrrE+icmp", AT_2_TO_3 + "; with ttl 3 ICMP echo "
      "gets to 10.0.3.1 only"),
@@ -1228,10 +1233,12 @@ SENTENCES = (
      "port's answers are lost on the way back"),
     ("./rrrr+limited E/rrrrrrE+icmp", "is dropped somewhere after hop 4 "
      "(10.0.4.1): ICMP echo reaches 198.51.100.7, 7 hops away; cannot tell "
-     "now where: the routers are limiting their answers"),
+     "now where: the routers are limiting their answers, "
+     "or some are lost"),
     ("./rrrr O/rrrrO", "is dropped after hop 4 (10.0.4.1): TCP port 443 is "
-     "accepted with ttl 5 by 198.51.100.7 or in its name; only some of "
-     "several paths are cut"),
+     "accepted with ttl 5 by 198.51.100.7 or in its name; from other "
+     "source ports it gets farther: one of several paths is cut, or a rule "
+     "looks at the source port"),
     ("./rrrr E/rrorrrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, 7 hops away, but there are several paths from "
      "hop 3 on"),
@@ -1256,6 +1263,9 @@ SENTENCES = (
     ("./rrrr+syslog E/rrrrE+icmp", "is open or filtered: nothing came from "
      "it, though 198.51.100.7 is up (ICMP echo reaches 198.51.100.7, 5 hops "
      "away); syslog answers no such probe"),
+    ("./rrrr+syslog C/rrrrC+udp", "is open or filtered: nothing came from it; "
+     "UDP port 40000 is refused with ttl 5 by 198.51.100.7 or in its name; "
+     "syslog answers no such probe"),
     ("X/XX", "could not be probed: not permitted"),
     ("./rr+cut", "No verdict yet: so far hop 2 is the last that answered"),
     ("./+cut", "No verdict yet: no hop has answered so far"))
@@ -1336,6 +1346,71 @@ class TraceTests(unittest.TestCase):
                 for each in make_trace(case=read_case(text)).findings],
                 found)
 
+    def test_services_that_may_be_anothers_are_said_to_answer(self):
+        for text, words in (
+                ("R/rrrR", "%s is refused with ttl 4 by 198.51.100.7 or in "
+                 "its name"),
+                ("O/", "%s is accepted by 198.51.100.7 or in its name"),
+                ("D/rrD+udp", "%s is answered with ttl 3 by 198.51.100.7 or "
+                 "in its name"),
+                ("R/rrrR+confirmed", "%s reaches 198.51.100.7, 4 hops away"),
+                ("E/rrrE+icmp", "%s reaches 198.51.100.7, 4 hops away"),
+                ("./rr+icmp", "%s gets on to hop 2 (10.0.2.1), no farther"),
+                ("./+udp", "%s gets no answer from any hop")):
+            path = read_path(text)
+            self.assertEqual(pt.say_reach(path), words % path.subject)
+
+    def test_next_command_is_the_one_that_would_tell_more(self):
+        for text, options in (
+                ("W/rrO+confirmed", "-p 443 --tls"),
+                ("W/rrO+confirmed+http", "-p 80 --http"),
+                ("W/rrO+confirmed+ssh", "-p 22 --mtu"),
+                ("B/rrB+confirmed", None), ("H/rrO+confirmed", None),
+                ("S/rrO+confirmed", "-p 443 -q 20"),
+                ("./rrO+confirmed", "-p 443 -q 20"),
+                ("./rrrr E/rrorrE+icmp", "-p 443 --flows=8"),
+                ("./rrrr O/rrrrrO", "-p 443 --flows=8"),
+                ("./rrrr E/rrrrE+icmp", "-p 443 --return-path"),
+                ("./rrrr E/rrrrrE+icmp", None), ("./rrrr", None),
+                ("W/rrO+cut", None), ("R/rrR", None)):
+            self.assertEqual(make_trace(case=read_case(text)).next, [
+                "potraceroute.py mail.example.com " + options]
+                if options else [], text)
+        flow = make_trace(None, walk(4), flow=2, parted=True,
+                          control=[echo_trace(7)])
+        self.assertIn("one of several paths is cut", flow.summary)
+        self.assertEqual(flow.next, [])         # it has just been asked
+
+    def test_command_repeats_the_options_and_can_be_pasted(self):
+        aim = read_path("./").aim
+        for options, words, command in (
+                ({}, ["--tls"], "mail.example.com -p 443 --tls"),
+                (dict(no_dns=True, wait_time=0.5), ["-q", "20"],
+                 "mail.example.com -p 443 -w 0.5 -n -q 20"),
+                (dict(no_dns=True, json=True, verbose=True), ["--mtu"],
+                 "mail.example.com -p 443 -n --mtu"),
+                (dict(control="tcp:80"), ["--mtu"],
+                 "mail.example.com -p 443 --control=tcp:80 --mtu")):
+            maker = Maker()
+            maker.options = pt.default_options(**options)
+            self.assertEqual(maker.format_command(aim, words),
+                             "potraceroute.py " + command)
+        self.assertEqual(maker.format_command(aim._replace(
+            target=make_target(None)), []), "potraceroute.py "
+            "mail.example.com --control=tcp:80")
+        for word, quoted in (("a.b-c:1", "a.b-c:1"), ("", "''"),
+                             ("x; rm y", "'x; rm y'"),
+                             ("it's", "'it'\\''s'")):
+            self.assertEqual(pt.quote_shell(word), quoted)
+
+    def test_next_command_is_printed_and_is_in_json(self):
+        trace = make_trace(case=read_case("W/rrO+confirmed"))
+        command = "potraceroute.py mail.example.com -p 443 --tls"
+        self.assertEqual(trace.as_dict()["next"], [command])
+        self.assertNotIn("beyond", trace.as_dict())
+        self.assertEqual(pt.format_next([trace]), ["Next: " + command])
+        self.assertEqual(pt.format_next([trace, trace]), [])    # reached
+
     def test_verdicts_cover_every_outcome_that_ends_a_trace(self):
         for word, outcome in pt.OUTCOMES.items():
             if outcome.reached:
@@ -1403,7 +1478,7 @@ class NextTests(unittest.TestCase):
     def test_silent_ntp_is_asked_from_its_own_port_next(self):
         self.assertEqual(self.propose("./rrrr+ntp E/rrrrE+icmp", udp=True),
                          ["-p 123 -U -S 123"])
-        for text in ("./rrrr+udp E/rrrrE+icmp", "D/rrrD+ntp+confirmed",
+        for text in ("./rrrr+udp E/rrrrE+icmp", "D/rrrD+udp+confirmed",
                      "C/rrrC+ntp+confirmed"):
             self.assertEqual(self.propose(text, udp=True), [], text)
 

@@ -366,7 +366,9 @@ class TestManyAtOnce(unittest.TestCase):
         self.assertFalse(any(series.full.probes for series in engine.series))
 
     def test_port_is_verified_by_the_next_hop_only_if_that_answers(self):
-        for heard, proven in (((False, True), True), ((True, True), False),
+        for heard, proven in (((False, True) * 2, True),
+                              ((False, True, False, False), False),
+                              ((True, True), False),
                               ((False, False), False)):
             answers = list(heard)
 
