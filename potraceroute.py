@@ -4241,11 +4241,6 @@ def check_in_silence(run, port, states):
     full = [check.full for check in port.full_checks]
     yield lambda: is_answered(full) and all(
         series.done for series in behind + services)
-    passed = [series for series in services
-              if series.full.reached and not series.at(end).heard]
-    for series in passed:       # does it forward them, but limits its ICMP?
-        series.doubt(series.at(end), series.at(end).probes[-1].sent + 1.1)
-    yield lambda: all(series.at(end).settled for series in passed)
     if confirms(port, services, end):
         port.refusal = "confirmed"
     elif lies_behind(port, behind, services, end):

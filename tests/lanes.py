@@ -17,7 +17,7 @@ import unittest
 
 import lab
 
-LANES = 2
+LANES = 3
 
 
 class Recorder(unittest.TestResult):
@@ -94,18 +94,17 @@ def deal(suite, parts):
 
 def load_tests(loader, tests, pattern):
     """Called by unittest: the suite of a module."""
-    alone, beside, lanes = [], [], LANES
+    alone, beside, dealt = [], [], []
     for suite in tests:
         first = next(iter(suite), None)
         parts = getattr(first, "parts", 1)
-        lanes = max(lanes, parts)
         if not getattr(first, "own_network", False):
             alone.append(suite)
         elif parts > 1:
-            beside += deal(suite, parts)
+            dealt += deal(suite, parts)
         else:
             beside.append(suite)
-    if beside:
-        beside = [SideBySide(beside)]
-        beside[0].lanes = lanes
-    return unittest.TestSuite(alone + beside)
+    if beside or dealt:
+        alone.append(SideBySide(dealt + beside))
+        alone[-1].lanes = max(LANES, len(dealt))
+    return unittest.TestSuite(alone)

@@ -6,6 +6,7 @@ host's own service turns connections away once they are accepted.
 
 import os
 import sys
+import time
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -339,6 +340,7 @@ class TestForwardingWithoutEcho(ForwardingCase):
                 "accept", "meta l4proto %s drop" % dropped))
             self.forward()
             for ports in ("443,22", "22,443", "443,444,22"):
+                time.sleep(1)           # one answer a second, at most
                 for own, _, traces in self.traces("-p" + ports, how=[USER]):
                     found = dict((trace["port"], trace) for trace in traces)
                     self.assertEqual(

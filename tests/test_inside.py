@@ -1031,6 +1031,8 @@ class TestUnanswered(InsidePath):
 
 class TestKernelRouters(test_live.ChainCase):
 
+    parts = 2
+
     def test_reset_and_drop_of_data_by_nftables_name_the_router(self):
         self.serve("tcp", port=443)
         for rule, verdict in (("reject with tcp reset", "reset"),
@@ -1096,6 +1098,8 @@ class TestKernelRouters(test_live.ChainCase):
 class TestKernelRoutersWithLimits(test_live.ChainCase):
     """A hanging service, and a narrow link on the way back of which the
     router may not tell."""
+
+    parts = 2
 
     SIZES = {80: 9000, 81: 20}
 

@@ -114,6 +114,8 @@ class PathCase(LiveCase):
 
 class TestChainOfKernelRouters(ChainCase):
 
+    parts = 2
+
     def tearDown(self):
         for name in [self.net.client] + list(self.net.routers):
             self.net.nft(name, "flush ruleset\n")
@@ -473,6 +475,8 @@ def blank_time(line):
 
 class TestEmulatedPath(PathCase):
     """Delay, silence, filters and forgeries between two real stacks."""
+
+    parts = 2
 
     def test_exactly_one_connection_is_opened_and_none_left_half_open(self):
         destination = self.make(routers=5, delay=0.01)
@@ -1189,7 +1193,8 @@ class TestRoundTripTimes(PathCase):
         self.serve("tcp", port=80)
         _, trace = run_json(self.net, destination, "--banner-wait=0")
         self.assertEqual(trace["verdict"], "open")
-        self.assertLess(trace["rtt_ms"], 900)
+        # By the kernel; below 5 ms it is not known.
+        self.assertLess(trace["rtt_ms"] or 0, 900)
 
 
 class TestMechanisms(PathCase):

@@ -591,6 +591,8 @@ def assert_place(case, text, link):
 class TestKernelRouters(test_live.ChainCase):
     """With the limits of ICMP that kernels have."""
 
+    parts = 4
+
     @staticmethod
     def build():
         return lab.Chain(routers=4, icmp_limits=True)
@@ -673,13 +675,19 @@ class TestKernelRouters(test_live.ChainCase):
             self.assertTrue(ttls == sorted(ttls), trace)
 
     def test_healthy_path_of_limited_routers_has_no_finding(self):
-        for pause, flags in ((3, []), (0, ["-q12"]), (4, ["-q12", "-U"])):
-            time.sleep(pause)       # for the limits to be as at rest
-            status, trace = self.trace(self.net.destination, *flags)
-            self.assertEqual((status, trace["findings"]), (0, []), trace)
-            for count, sent in answers(trace) if flags else ():
-                self.assertGreaterEqual(count, 10)
-                self.assertEqual(sent, 12)
+        self.look_at_health(3, [])
+        self.look_at_health(0, ["-q12"])
+
+    def test_healthy_path_of_limited_routers_has_none_by_udp(self):
+        self.look_at_health(4, ["-q12", "-U"])
+
+    def look_at_health(self, pause, flags):
+        time.sleep(pause)           # for the limits to be as at rest
+        status, trace = self.trace(self.net.destination, *flags)
+        self.assertEqual((status, trace["findings"]), (0, []), trace)
+        for count, sent in answers(trace) if flags else ():
+            self.assertGreaterEqual(count, 10)
+            self.assertEqual(sent, 12)
 
     def test_loss_is_told_from_limits_with_its_place(self):
         self.lose("r2", "numgen random mod 100 < 30")
@@ -697,6 +705,8 @@ class TestKernelRouters(test_live.ChainCase):
 
 
 class TestEmulatedPath(test_live.PathCase):
+
+    parts = 4
 
     def each(self, *flags):
         """The traces by each method at the same time."""

@@ -499,6 +499,8 @@ NTP_SERVER = (
 class TestSourcePort(test_live.ChainCase):
     """A firewall at hop 2 that knows NTP by both its ports."""
 
+    parts = 4
+
     CLAUSE = "; NTP servers and many clients " + \
         TestSentences.FROM_PORT % (123, 123) + " as root"
 

@@ -263,7 +263,7 @@ class TestWayBackOfUsualRouters(KernelCase):
 
 class TestWayBackOfKernelRouters(KernelCase):
 
-    own_network = True
+    own_network, parts = True, 4
 
     @staticmethod
     def build():
