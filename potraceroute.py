@@ -83,7 +83,7 @@ import sys
 import time
 from collections import namedtuple
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 __author__ = "the potraceroute developers"
 __license__ = "MIT"
 __all__ = ["Traceroute", "Trace", "Hop", "trace", "parse_options", "main",
