@@ -13,6 +13,7 @@ import unittest
 
 import emulator
 import lab
+import lanes
 from lanes import load_tests  # noqa: F401
 
 # Sends one probe and prints the ICMP messages that come, as [[hex, seconds
@@ -307,6 +308,22 @@ class TestFork(LiveCase):
 
 class TestSideBySide(unittest.TestCase):
     """What happens in a thread is told as if it had happened here."""
+
+    def setUp(self):
+        share = os.environ.pop("POTRACEROUTE_SHARE", None)
+        if share:
+            self.addCleanup(os.environ.__setitem__, "POTRACEROUTE_SHARE",
+                            share)
+
+    def test_share_has_each_class_once(self):
+        for name in ("TestControl", "TestNotes", "TestMtu"):
+            ours = []
+            for number in range(3):
+                os.environ["POTRACEROUTE_SHARE"] = "%d/3" % number
+                ours.append(lanes.is_ours(name))
+            del os.environ["POTRACEROUTE_SHARE"]
+            self.assertEqual(sorted(ours), [False, False, True])
+            self.assertTrue(lanes.is_ours(name))
 
     def test_every_outcome_is_told_in_the_order_of_the_classes(self):
         class First(unittest.TestCase):
