@@ -3270,7 +3270,8 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
 def how_far(path):
     """Return a key by which Paths are sorted: the farthest is the last."""
     last = path.last_hop
-    return (path.reached is not None, path.is_sure, last.ttl if last else 0,
+    reached = path.reached is not None
+    return (reached, reached and path.is_sure, last.ttl if last else 0,
             len(path.routers))
 
 
@@ -3680,15 +3681,16 @@ class Run(object):
         return series
 
     def open_flows(self, port, ttl):
-        """Begin to probe a ttl by a port from neighbouring source ports, as
-        a load balancer may look at their last bits only; return the
-        Series."""
-        aim, base, found = port.aim, None, []
-        if aim.port is not None:
-            base = 33000 + struct.unpack("!H", os.urandom(2))[0] % 27000
+        """Begin to probe a ttl by a port from source ports all over the
+        range, odd and even: a load balancer, or a rule, may look at any of
+        their bits; return the Series."""
+        aim, found = port.aim, []
         for number in range(FLOWS):
-            flow = aim.other(aim.method, aim.port, base and base + number,
-                             aim.target.payload)
+            source = None
+            if aim.port is not None:
+                some, = struct.unpack("!H", os.urandom(2))
+                source = 20000 + 5000 * number + some % 2500 * 2 + number % 2
+            flow = aim.other(aim.method, aim.port, source, aim.target.payload)
             found.append(self.open_ttls(flow, ttl, ttl, self.short_wait,
                                         retries=0))
         return [series for series in found if series]
@@ -6597,15 +6599,18 @@ HTTP_PORTS = (80, 591, 631, 3000, 3128, 5000, 5985, 8000, 8008, 8080, 8081,
               8088, 8888, 9090)
 
 
-def suggest(case, verdict, found):
+def suggest(case, verdict, found, several=False):
     """Return the options that would tell more of a case, a list of lists:
-    one at most for what a verdict leaves open."""
+    one at most for what a verdict leaves open, and that empty if the port
+    alone would tell more than several."""
     path, names = case.path, [each.name for each in verdict.reasons]
     if not path.complete:
         return []
     if path.aim.flow is None and set(names) & set((
             "other-flow", "other-routers", "refused-some")):
         return [["--flows=8"]]
+    if several and set(names) & set(("limited", "silent-hops")):
+        return [[]]
     source = verdict.facts("from-port")
     if verdict.word == "answered" and miss_source(path) and \
             path.aim.port in CLIENT_PORTS:
@@ -6770,6 +6775,10 @@ def say_reach(control):
     return "%s gets on to %s, no farther" % (control.subject, say_place(last))
 
 
+def say_closed(after):
+    return "closed the connection after %.0f ms" % (after * 1e3)
+
+
 def say_unsure(control, ttl=None):
     """Return what a service answered that may be another's, with which
     ttl."""
@@ -6812,8 +6821,7 @@ def say_nearer(ttl, control, place):
 # here are said elsewhere in the sentence.
 CLAUSES = {
     "reset-at-once": ("; but ", "the connection was reset at once"),
-    "closed-at-once": ("; ", lambda after: "the peer closed the connection "
-                       "after %.0f ms" % (after * 1e3)),
+    "closed-at-once": ("; ", lambda after: "the peer " + say_closed(after)),
     "handshake-only": ("; ", lambda after: "only the handshake is proven" + (
                        ": nothing came within %g s" % round(after, 1)
                        if after else "")),
@@ -6837,7 +6845,8 @@ CLAUSES = {
     "syn-late": ("; ", "it took so long that its SYN may have been sent more "
                        "than once"),
     "syn-unanswered": ("; but ", "the SYNs of a whole connection were lost, "
-                       "or not answered in time"),
+                       "filtered by their source port, or not answered in "
+                       "time"),
     "own-firewall": (" ", "(its own firewall)"),
     "rejects-too": ("; ", lambda controls: "it rejects %s, too" %
                     say_subjects(controls)),
@@ -6879,7 +6888,7 @@ CLAUSES = {
     "local-firewall": ("; ", "perhaps this host's own firewall drops it"),
     "no-answer-due": (", ", "or the service says nothing to such a probe"),
     "is-up": ("", lambda control: say_up(control)),
-    "udp-refused": (" ", "and says that {control.subject} is closed"),
+    "udp-refused": ("; ", "{control.subject} is closed"),
     "udp-dropped": (", ", "but {control.subject} is silent too: UDP may be "
                     "filtered, or the host limits what it says of closed "
                     "ports"),
@@ -8450,14 +8459,14 @@ class Traceroute(object):
             [{"kind": each.kind, "hop": each.hop, "text": say_finding(each)}
              for each in found], mtu[0] if mtu else None,
             [self.format_command(path.aim, words)
-             for words in suggest(case, verdict, found)
+             for words in suggest(case, verdict, found, len(self.aims) > 1)
              if not self.is_given(words)],
             find_beyond_cut(case, verdict), path, verdict, self.why,
             case.request is not None and case.request.kind != "payload")
 
     def is_given(self, words):
         """Return True if this run had an option that is suggested."""
-        for each in OPTIONS:
+        for each in OPTIONS if words else ():
             if words[0].partition("=")[0] in each.flags.split():
                 return getattr(self.options, each.name) != each.default
         return False
@@ -8622,6 +8631,9 @@ def format_table(results):
         if each.rtt is not None:
             time_taken = "%.3f ms" % (each.rtt * 1e3)
         who = format_culprit(each)
+        closed = each.judged.facts("closed-at-once")
+        if closed:
+            who += ", which " + say_closed(**closed)
         if each.banner:
             words = each.method == "udp" and name_data(
                 each.path.aim.target, each.banner)

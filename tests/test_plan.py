@@ -101,6 +101,7 @@ class Maker(pt.Traceroute):
         self.destination = "mail.example.com"
         self.mechanism_name, self.privileged = "error-queue", False
         self.options, self.why = pt.default_options(), ""
+        self.aims = []
 
 
 def make_trace(full=None, hops=None, proto="tcp", port=443, control=(),
