@@ -185,7 +185,8 @@ class SynTests(unittest.TestCase):
         self.assertIn("accepted a probe with a small ttl, 4 hops away",
                       trace.summary)
         self.assertIn("but the SYNs of a whole connection were lost, "
-                      "filtered by their source port, or not answered in time", trace.summary)
+                      "filtered by their source port, or not answered in "
+                      "time", trace.summary)
         for more in (dict(complete=False), dict(proto="udp", port=9)):
             answer = opened() if "complete" in more else opened()._replace(
                 outcome="data", data=b"x")
@@ -658,7 +659,8 @@ class TestKernelRouters(test_live.ChainCase):
             self.assertIn("accepted a probe with a small ttl",
                           trace["summary"])
             self.assertIn("the SYNs of a whole connection were lost, "
-                          "filtered by their source port, or not answered in time", trace["summary"])
+                          "filtered by their source port, or not answered "
+                          "in time", trace["summary"])
 
     def test_half_of_all_syns_lost_never_looks_healthy(self):
         self.lose("r2", SYN + "numgen random mod 2 == 0")

@@ -1164,7 +1164,7 @@ SENTENCES = (
      "once"),
     ("./rrrB+confirmed", "is open: 198.51.100.7 accepted a probe with a "
      "small ttl, 4 hops away; but the SYNs of a whole connection were lost, "
-     "or not answered in time"),
+     "filtered by their source port, or not answered in time"),
     # `nc -l` takes the first connection and refuses the next.
     ("O/R+own", OPEN + "; but from ttl 1 on further "
      "connections were refused, by it or by a device on the way"),
