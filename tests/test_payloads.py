@@ -274,7 +274,7 @@ class TestSentences(unittest.TestCase):
         for port, controls, words in (
                 (40000, [], ""),
                 (40000, [beside(CLOSED)],
-                 " and says that UDP port 33434 is closed"),
+                 "; UDP port 33434 is closed"),
                 (40000, [beside(None)],
                  ", but UDP port 33434 is silent too: UDP may be filtered, "
                  "or the host limits what it says of closed ports"),
@@ -471,8 +471,8 @@ class TestAnswersOnThePath(test_live.PathCase):
         self.assert_verdict((status, trace), "silent", 1)
         self.assertEqual(trace["summary"], "UDP port 514 is open or filtered"
                          ": nothing came from it, though 192.0.2.7 is up "
-                         "(ICMP echo reaches 192.0.2.7, 3 hops away) and "
-                         "says that UDP port 33434 is closed; syslog answers "
+                         "(ICMP echo reaches 192.0.2.7, 3 hops away); "
+                         "UDP port 33434 is closed; syslog answers "
                          "no such probe")
 
     def test_silence_of_all_udp_is_told(self):
