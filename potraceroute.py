@@ -22,9 +22,10 @@ of its own, and a nonce.
 
 One more probe has the system's own ttl: it says in one round trip what
 becomes of the port, and is the only real connection a service sees.  When the
-port is not reached, the path is traced by ICMP or UDP as well: the first hop
-that answers only those lies behind the filter.  When it is refused, one of
-them with the same ttl must get to the host too, or the refusal was forged.
+port is not reached, the path is traced by other means as well: the first hop
+that answers only those lies behind the filter.  When it is accepted or
+refused, one of them with the same ttl must get to the host too, or a device
+on the way did it.
 
 Sections, each built on those above it:
 
@@ -6931,7 +6932,7 @@ CLAUSES = {
                       "(--tls=NAME)"),
     "from-port": ("; ", lambda who, port: "%s send from port %d, which a "
                   "firewall may demand: test it with -S %d%s" % (
-                      who, port, port, " as root" * (port < 1024))),
+                      who, port, port, " as root" if port < 1024 else "")),
 }
 
 
