@@ -286,6 +286,8 @@ TCP_DEFER_ACCEPT = 9            # Linux, seconds: tcp(7)
 TCP_INFO = 11
 TCP_TIMESTAMP = 24              # the clock behind TSval, in ms
 IPV6_AUTOFLOWLABEL = 70
+# Level and number of IP_MINTTL and IPV6_MINHOPCOUNT (RFC 5082).
+LEAST_TTL = {4: (0, 21), 6: (41, 73)}
 DEFAULT_TTL = 64
 # Windows' SO_REUSEADDR shares a port with whoever has it.
 REUSE = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
@@ -1752,8 +1754,11 @@ def describe_detail(detail, value):
 # 9 Probe methods
 # ---------------------------------------------------------------------------
 
+# least_ttl: what arrives with a smaller ttl is not heard, 0 if all is.
 Target = namedtuple("Target", "family address sockaddr port source_ip "
-                              "source_port payload tos own_address")
+                              "source_port payload tos own_address "
+                              "least_ttl")
+Target.__new__.__defaults__ = (0,)
 
 
 class Probe(object):
@@ -1790,6 +1795,7 @@ class Method(object):
                TCP only the kernel knows the sequence numbers
     sight      what we see of who answers: see Mechanism
     kernel_sight  the same, without a raw socket
+    bounds_ttl  True if it knows the least_ttl of its Target
     proven     True once the kernel has told who answered
     send()     send a probe; raises socket.error
     receive()  list of Reply on a readable socket
@@ -1803,7 +1809,7 @@ class Method(object):
     most = MOST_PORTS
     connects = False
     checked = True
-    proven = False
+    proven = bounds_ttl = False
     tcp_info = None             # TcpInfo of a connection that came about
     sock = None
 
@@ -2054,8 +2060,12 @@ class LinuxTcpMethod(TcpMethod):
 
     most = MOST_PORTS
     quiet_errors = False
+    bounds_ttl = True
 
     def set_up(self, sock, probe):
+        if self.target.least_ttl:
+            option = LEAST_TTL[self.target.family.version]
+            try_option(sock, option, self.target.least_ttl)
         if self.target.family.version == 6:     # a constant flow label
             try_option(sock, (41, IPV6_AUTOFLOWLABEL), 0)
         if not probe.real:
@@ -3180,11 +3190,21 @@ FORGED = {"tcp": {"refused": "reset", "port-unreachable": "prohibited",
           "icmp": {}}
 REFUSALS = ("refused", "port-unreachable")
 
+# With which ttl a reset arrives, how many routers it has passed, and how many
+# what the destination says has.
+Arrival = namedtuple("Arrival", "ttl passed host")
+STARTS = (64, 128, 255)         # with one of these ttls most packets begin
+
+
+def count_passed(reply_ttl):
+    """Return how many routers a reply has passed, judged by its ttl."""
+    return min(start - reply_ttl for start in STARTS if start >= reply_ttl)
+
 
 class Path(namedtuple("Path", "aim sight first last horizon hops full end "
                               "farthest open_ended loop refusal reached "
                               "distance shown complete elapsed limited "
-                              "parted nearer late")):
+                              "parted nearer late arrival")):
     """A series frozen: plain facts, which nothing changes any more.
 
     aim         the Aim: its method, its Target, its subject in sentences
@@ -3206,6 +3226,8 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
     nearer      something else was answered from nearer, too
     late        what reached the destination had been sent later than what
                 did not, behind the last router
+    arrival     the Arrival of a reset that comes from the last router, though
+                its distance is the destination's; else None
     """
 
     __slots__ = ()
@@ -3284,7 +3306,7 @@ Case.__new__.__defaults__ = ((), None)
 
 def freeze(series, show, refusal=None, sight="addresses", complete=True,
            elapsed=None, limited=False, now=None, parted=False,
-           nearer=False):
+           nearer=False, arrival=None):
     """Return the Path of a series; now: the time, if it is not over."""
     forged = find_forged(series) if refusal == "forged" else ()
     hops = tuple(make_hop(series, state, show, forged, now, sight)
@@ -3301,7 +3323,7 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
     path = Path(series.aim, sight, series.first, series.last, series.horizon,
                 hops, full, end, series.farthest, open_ended, None, refusal,
                 None, None, (), complete, elapsed, limited, parted,
-                nearer, reached_late(series))
+                nearer, reached_late(series), arrival)
     if series.loop:
         path = path._replace(loop=tuple(path.at(state.ttl)
                                         for state in series.loop))
@@ -3506,6 +3528,7 @@ class Port(object):
     parted      from other source ports it gets farther
     nearer      something else was answered with a smaller ttl, too
     ended       when all of it was known, None before
+    arrival     as Path has it
     request     a Request, once what happens inside the session was asked
     mtu         a PathMtu, once that was asked
     way_back    a WayBack, once that was asked
@@ -3514,7 +3537,7 @@ class Port(object):
     def __init__(self, aim, series, began):
         self.aim, self.series, self.began = aim, series, began
         self.controls, self.checks, self.full_checks = [], [], []
-        self.refusal = self.edge = self.ended = None
+        self.refusal = self.arrival = self.edge = self.ended = None
         self.request = self.mtu = self.way_back = None
         self.asked = 0
         self.proven = self.limited = self.parted = self.nearer = False
@@ -3819,7 +3842,7 @@ class Run(object):
         return freeze(port.series, self.show,
                       refusal or self.find_refusal(port),
                       self.sight, complete, now - port.began, limited, now,
-                      port.parted, port.nearer)
+                      port.parted, port.nearer, port.arrival)
 
     def find_refusal(self, port):
         """Return what is known of a refusal.  Another port may have shown
@@ -4057,13 +4080,13 @@ def open_control(run, port, name, wait):
         last = 0
     services = run.auto and name == "tcp"
     if services or run.auto and port.controls:
-        first = port.series.farthest + 1
+        first = port.series.end or port.series.farthest + 1
     if services:
         last = min(last, first + BEHIND - 1)
     found = run.open_controls(name, first, last, wait,
                               full_retries=1 if name == "tcp" else None)
     for series in found:
-        series.behind_router = port.series.farthest == first - 1 > 0
+        series.behind_router = port.series.passed == first - 1 > 0
     port.controls += found
     turn = run.turns
     yield lambda: run.turns > turn
@@ -4164,6 +4187,8 @@ def check_answer(run, port):
             yield check_in_silence(run, port, states)
         if port.refusal == "forged":
             yield check_shorter_path(run, port, end)
+        elif port.refusal == "confirmed":
+            yield check_sender(run, port, end)
         yield lambda: series.done or series.end != end
         if series.end == end:
             return
@@ -4300,6 +4325,122 @@ def check_shorter_path(run, port, ttl):
     port.refusal = None
 
 
+def check_sender(run, port, end):
+    """A device right before the destination forges a reset at its very
+    distance.  But that has passed one router fewer than what the destination
+    says: as many as what the last router says, if it does.
+    """
+    near, host = count_both(run, port, end)
+    port.arrival = None
+    if port.series.full.outcome != "refused" or \
+            None not in (near, host) and near >= host:
+        return
+    if near is None and host:
+        near = host - 1
+    found = set(complete(probe).reply_ttl for state in port.series.all_states
+                for probe in state.answered
+                if probe.answer.outcome == "refused")
+    services = open_services(run, port)
+    if found == set([None]) and port.series.method.bounds_ttl:
+        found = set()
+        if near is not None:
+            yield bound_arrival(run, port, near, found)
+        elif services:
+            yield search_arrival(run, port, found)
+    if len(found) != 1 or None in found:
+        return
+    ttl, = found
+    if host is None and services and near in (None, count_passed(ttl)):
+        heard = set()
+        yield ask_bounded(run, services[0].target, (0, ttl - 1, ttl), heard)
+        if heard == set([0, ttl - 1]):
+            near, host = count_passed(ttl), count_passed(ttl) + 1
+    if host is not None and count_passed(ttl) == near:
+        port.refusal, port.arrival = "forged", Arrival(ttl, near, host)
+
+
+def count_both(run, port, end):
+    """Return how many routers what the last router says has passed, and what
+    the destination says; None if it is not known, or not always the same."""
+    near, host = set(), set()
+    for other in [port.series] + run.peers(port) + port.checks + \
+            run.lead.checks:
+        for state in other.all_states:
+            passed = set(count_passed(reply.reply_ttl) for reply in
+                         map(complete, state.answered) if reply.reply_ttl)
+            if state.reached and state.outcome != "refused":
+                host |= passed
+            elif state.ttl == end - 1 and state.outcome == "time-exceeded" \
+                    and state.address != port.aim.target.address:
+                near |= passed
+    return [passed.pop() if len(passed) == 1 else None
+            for passed in (near, host)]
+
+
+def open_services(run, port):
+    """Return the Aims of what is open beside a port."""
+    found = [other.series for other in run.ports if other.reached]
+    return [other.aim for other in found + run.peers(port) + port.checks
+            if other.aim.method == "tcp" and other.full.outcome == "open"][:1]
+
+
+def bound_arrival(run, port, passed, found):
+    """Add to `found` the ttl with which a reset arrives, if it has passed so
+    many routers."""
+    for start in STARTS:
+        heard, ttl = set(), start - passed
+        yield ask_bounded(run, port.aim.target, (0, ttl, ttl + 1), heard)
+        if ttl in heard and ttl + 1 not in heard:
+            found.add(ttl)
+        if ttl + 1 not in heard:
+            return
+
+
+def search_arrival(run, port, found):
+    """Add to `found` the ttl with which a reset arrives."""
+    low, high = 0, 256              # heard with this least ttl, not with that
+    while high - low > 1:
+        step = (high - low + 6) // 7
+        ttls, heard = list(range(low + step, high, step)), set()
+        yield ask_bounded(run, port.aim.target, [0] + ttls, heard)
+        if 0 not in heard:
+            return
+        high = min([ttl for ttl in ttls if ttl not in heard] + [high])
+        low = max([ttl for ttl in heard if ttl < high] + [low])
+    found.add(low)
+
+
+def ask_bounded(run, target, ttls, heard):
+    """Add to `heard` those of some least ttls, the first is 0, with which a
+    port is heard: the kernel lets nothing else in to the sockets that ask
+    (RFC 5082)."""
+    asked = [open_syn(run, target._replace(least_ttl=ttl), run.short_wait)
+             for ttl in ttls]
+    first, last = [one.at(DEFAULT_TTL) for one in (asked[0], asked[-1])]
+    yield lambda: all(one.done for one in asked) or \
+        first.answered and run.clock() >= last.probes[0].sent + \
+        2 * (first.answer.rtt or 0) + 0.03
+    for ttl, one in zip(ttls, asked):
+        if one.at(DEFAULT_TTL).answered:
+            heard.add(ttl)
+        run.engine.retire(one)
+
+
+def open_syn(run, target, wait, tries=1):
+    """Begin to send SYNs, never acknowledged, with the system's own ttl;
+    return the Series."""
+    lead = run.lead.series
+    # No raw socket: what it hears of TCP is the destination's only.
+    method = METHODS["tcp"](target._replace(source_port=None, payload=None),
+                            lead.method.mechanism)
+    series = Series(DEFAULT_TTL, DEFAULT_TTL, wait, 1, tries - 1,
+                    aim=Aim("tcp", target, None), method=method)
+    series.full.settled = True          # no real connection
+    series.slowest = lead.slowest
+    run.engine.add(series)
+    return series
+
+
 def verify_place(run, port, controls):
     """Where does silence begin?  The first ttl that only something else got
     to is asked again: by the port from other source ports, and at once by
@@ -4431,6 +4572,8 @@ def trace_port(run, port):
     if port.edge and fits:
         if port.reached and is_confirmed_at(run, port, port.edge):
             port.refusal = "confirmed"
+        if port.reached:
+            yield check_sender(run, port, port.edge)
         run.finish(port)
     else:
         yield trace_flow(run, port)
@@ -4640,19 +4783,12 @@ def places_to_knock(port):
 def knock(run, port, address, number):
     """Begin to send up to two SYNs, never acknowledged, to a port of an
     address; return the Series."""
-    lead, target = run.lead.series, port.aim.target
-    target = target._replace(
-        address=address, port=number, source_port=None, payload=None,
-        sockaddr=(address, number) + target.sockaddr[2:])
-    # No raw socket: what it hears of TCP is the destination's only.
-    method = METHODS["tcp"](target, lead.method.mechanism)
-    wait = min(run.options.wait_time, max(1.0, 4 * (lead.slowest or 0)))
-    series = Series(DEFAULT_TTL, DEFAULT_TTL, wait, 1, 1,
-                    aim=Aim("tcp", target, None), method=method)
-    series.full.settled = True          # no real connection
-    series.slowest = lead.slowest
-    run.engine.add(series)
-    return series
+    target = port.aim.target
+    wait = max(1.0, 4 * (run.lead.series.slowest or 0))
+    return open_syn(run, target._replace(
+        address=address, port=number,
+        sockaddr=(address, number) + target.sockaddr[2:]),
+        min(run.options.wait_time, wait), tries=2)
 
 
 # ---------------------------------------------------------------------------
@@ -5683,6 +5819,14 @@ def judge_forged(case, best):
     path, answer = case.path, final_answer(case.path)
     if answer is None or "forged" not in answer.flags:
         return None
+    if path.arrival:
+        near = last_router(path, path.end - 1)
+        is_last = near is not None and near.ttl == path.end - 1
+        return Verdict("reset", after=near, before=Place(
+            path.end, path.address, True), reasons=[
+                reason("last-router", place=near if is_last else None,
+                       ttl=path.end, arrival=path.arrival,
+                       address=path.address)])
     before = best and router_at_end(path, best)
     beyond = before or best and first_router(best, path.end)
     reasons = [reason("nearer-than-host", ttl=path.end, control=best,
@@ -5710,20 +5854,13 @@ def name_forger(path, beyond):
     if not beyond or not near or near.outcome != "time-exceeded" or not all(
             hop.reply_ttl for hop in (near, reset, beyond)):
         return []
-    passed = count_back(reset.reply_ttl)
-    ways = count_back(near.reply_ttl), count_back(beyond.reply_ttl)
+    passed = count_passed(reset.reply_ttl)
+    ways = count_passed(near.reply_ttl), count_passed(beyond.reply_ttl)
     if passed not in ways or ways[0] == ways[1]:
         return []
     is_near = passed == ways[0]
     return [reason("reply-ttl", ttl=reset.reply_ttl, is_near=is_near,
                    place=place_at(near if is_near else beyond))]
-
-
-def count_back(reply_ttl):
-    """Return how many routers a reply has passed, if it began with one of
-    the usual ttls."""
-    return min(start - reply_ttl for start in (64, 128, 255)
-               if start >= reply_ttl)
 
 
 def judge_rejected(case, best):
@@ -6840,6 +6977,11 @@ CLAUSES = {
     "nearer-than-host": ("; ", say_nearer),
     "perhaps-icmp": ("; ", "it may be an ICMP error, which is not visible "
                            "to this user"),
+    "last-router": ("; ", lambda place, arrival, address, **_: "its reset "
+                    "(ttl %d) has passed %s%s; what %s says passes %d" % (
+                        arrival.ttl, plural(arrival.passed, "router"),
+                        place and ", as has what that hop says" or "",
+                        address, arrival.host)),
     "reply-ttl": (", ", "and the reset arrives with ttl {ttl}"),
     "syn-repeated": ("; ", lambda count: "its SYN had to be sent %s" %
                      say_times(count)),
@@ -7070,8 +7212,11 @@ def say_where(verdict):
         return say_fate(verdict)
     if verdict.request:
         return say_request_place(verdict)
-    if seen and seen["is_near"]:
-        return "at " + say_place(seen["place"])
+    last = verdict.facts("last-router")
+    if last and last["place"] is None:
+        return say_forger(verdict.after, last["ttl"])
+    if last or seen and seen["is_near"]:
+        return "at " + say_place((last or seen)["place"])
     if seen:
         return "at %s or just before it" % say_place(seen["place"])
     if verdict.word == "intercepted" and forged["place"] and \
