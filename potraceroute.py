@@ -6760,7 +6760,7 @@ def suggest(case, verdict, found, several=False):
         return [["--control=icmp"]]
     if "way-back" in names and not any(each.kind == "return-path"
                                        for each in found):
-        return [["--return-path"]]
+        return [["--return-path"] + same_control(verdict)]
     if "syn-repeated" in names or "syn-unanswered" in names:
         return [["-q", "20"]]
     for each in found:
@@ -6771,6 +6771,16 @@ def suggest(case, verdict, found, several=False):
             return [["--tls"]]
         return [["--http" if path.aim.port in HTTP_PORTS else "--mtu"]]
     return []
+
+
+def same_control(verdict):
+    """Return the option that compares with the port that got there, if it
+    is not one that is compared with by default."""
+    reaches = verdict.facts("reaches") or verdict.facts("gets-there")
+    aim = reaches["control"].aim
+    if aim.method != "tcp" or aim.port in CONTROL_PORTS["tcp"]:
+        return []
+    return ["--control=tcp:%d" % aim.port]
 
 
 def find_beyond_cut(case, verdict):

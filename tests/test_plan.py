@@ -517,14 +517,15 @@ LETTERS = {
     "c": REFUSED._replace(reply_ttl=253),
     "d": exceeded(3)._replace(responder=DESTINATION)}
 FACTS = {
-    "-": {}, "forged": dict(refusal="forged"), "own": dict(own=DESTINATION),
+    "-": {}, "forged": dict(refusal="forged"), "last": dict(
+        refusal="forged", arrival=pt.Arrival(61, 3, 4)), "own": dict(own=DESTINATION),
     "confirmed": dict(refusal="confirmed"), "limited": dict(limited=True),
     "blind": dict(sight="distance"), "dark": dict(sight="nothing"),
     "cut": dict(complete=False), "parted": dict(parted=True),
     "nearer": dict(nearer=True), "icmp": dict(proto="icmp", port=None),
     "udp": dict(proto="udp", port=40000), "syslog": dict(
         proto="udp", port=514), "ntp": dict(proto="udp", port=123),
-    "http": dict(port=80), "ssh": dict(port=22)}
+    "http": dict(port=80), "ssh": dict(port=22), "alt": dict(port=8443)}
 
 
 def read_path(text):
@@ -605,6 +606,8 @@ forged  | n/uuun+blind+forged  | reset - 3 -    | nearer-than-host \
 perhaps-icmp
 forged  | c/rrac+forged ./4>b<+icmp | reset - 3 4 | nearer-than-host \
 reply-ttl
+forged  | R/rrrR+last E/rrrE+icmp | reset - 3 4 | last-router
+forged  | R/rr.R+last E/rr.E+icmp | reset - 2 4 | last-router
 forged  | C/rrrC+udp+forged ./4>r<+icmp | rejected - 3 - | icmp \
 nearer-than-host
 forged  | O/rrO+forged E/rrrrrE+icmp | intercepted - 2 - | nearer-than-host
@@ -1258,6 +1261,12 @@ SENTENCES = (
     ("R/rrrR+forged E/rrrrrrrrE+icmp ./4>r<+icmp", "is reset by " +
      AT_3_OR_BEHIND + "not by 198.51.100.7: with ttl 4 ICMP echo gets to "
      "10.0.4.1 only"),
+    ("R/rrrR+last E/rrrE+icmp", "is reset by a device at hop 3 (10.0.3.1), "
+     "not by 198.51.100.7: its reset (ttl 61) has passed 3 routers, as has "
+     "what that hop says; what 198.51.100.7 says passes 4"),
+    ("R/rr.R+last E/rr.E+icmp", "is reset by a device before hop 4 and "
+     "behind hop 2 (10.0.2.1), not by 198.51.100.7: its reset (ttl 61) has "
+     "passed 3 routers; what 198.51.100.7 says passes 4"),
     ("C/rrrC+udp+forged ./4>r<+icmp", "is rejected by " + AT_3_OR_BEHIND +
      "in the name of 198.51.100.7: ICMP 3/3, port unreachable; with ttl 4 "
      "ICMP echo gets to 10.0.4.1 only"),
@@ -1372,6 +1381,9 @@ class TraceTests(unittest.TestCase):
                 ("./rrrr E/rrorrE+icmp", "-p 443 --flows=8"),
                 ("./rrrr O/rrrrrO", "-p 443 --flows=8"),
                 ("./rrrr E/rrrrE+icmp", "-p 443 --return-path"),
+                ("./rrrr O/rrrrO+ssh", "-p 443 --return-path"),
+                ("./rrrr O/rrrrO+alt", "-p 443 --return-path "
+                 "--control=tcp:8443"),
                 ("./rrrr E/rrrrrE+icmp", None), ("./rrrr", None),
                 ("W/rrO+cut", None), ("R/rrR", None)):
             self.assertEqual(make_trace(case=read_case(text)).next, [
