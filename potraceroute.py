@@ -3184,11 +3184,11 @@ Show = namedtuple("Show", "destination verbose queries names")
 
 # What becomes of an answer that did not come from the destination.
 FORGED = {"tcp": {"refused": "reset", "port-unreachable": "prohibited",
-                  "open": "intercepted"},
+                  "prohibited": "prohibited", "open": "intercepted"},
           "udp": {"refused": "prohibited", "port-unreachable": "prohibited",
-                  "data": "intercepted"},
+                  "prohibited": "prohibited", "data": "intercepted"},
           "icmp": {}}
-REFUSALS = ("refused", "port-unreachable")
+REFUSALS = ("refused", "port-unreachable", "prohibited")
 
 # With which ttl a reset arrives, how many routers it has passed, and how many
 # what the destination says has.
@@ -3275,9 +3275,11 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
         if last is None or self.distance:
             return None
         if last.final and not last.reached:     # as a router, it was nearer
-            known = [hop.ttl for hop in self.routers
-                     if hop.address == last.address]
-            return known[0] if known and known[0] < self.end - 1 else None
+            known = [hop for hop in self.routers if hop.ttl < self.end]
+            if known and known[-1].address == last.address and \
+                    known[-1].ttl < self.end - 1:
+                return known[-1].ttl
+            return None
         if not (self.nearer or last.outcome == "port-unreachable"):
             return None
         heard = [hop.ttl for hop in self.hops
@@ -3368,12 +3370,17 @@ def make_hop(series, state, show, forged=(), now=None, sight="addresses"):
         late = now - 0.3 - 2 * usual
         probes = [probe for probe in probes
                   if probe.answer or probe.closed or probe.sent < late]
-    lost = [probe for probe in probes if not probe.answer]
+    lost = sum(1 for probe in probes if not probe.answer)
+    # SYNs that the kernel sent again until one of them was answered.
+    again = sum((probe.answer.syns or 1 + (probe.retransmits or 0)) - 1
+                for probe in probes
+                if probe.answer and usual < TcpMethod.repeats)
     name = show.names and show.names.get(state.address)
     return Hop(state.ttl, aim.method, aim.port, aim.target.address,
                tuple(answers), name, show.destination,
                aim.target.family.version, bool(show.verbose), False,
-               len(probes), len(lost), show.queries, sight == "nothing")
+               len(probes) + again, lost + again, show.queries,
+               sight == "nothing")
 
 
 def understand(answer, aim, forged):
@@ -3552,7 +3559,10 @@ class Port(object):
         """True if something else should say whether it is the destination
         that refuses, or accepts."""
         series, target = self.series, self.aim.target
-        return self.answered and series.end is not None and (
+        full = series.full
+        prohibits = full.outcome == "prohibited" and \
+            full.address == target.address
+        return (self.answered or prohibits) and series.end is not None and (
             target.address != target.own_address) and (
                 self.open_ended or
                 series.at(series.end).outcome in FORGED[self.aim.method])
@@ -3759,6 +3769,14 @@ class Run(object):
             self.engine.retire(port.series)
 
     # What the parts know of each other
+
+    @property
+    def has_few_ports(self):
+        """True if each of the ports may be asked as often as one alone, and
+        from other source ports, too."""
+        aim = self.ports[0].aim
+        return aim.flow is None and not aim.target.source_port and \
+            len(self.ports) + len(self.waiting) <= FLOWS
 
     @property
     def flying(self):
@@ -4566,7 +4584,8 @@ def trace_port(run, port):
     if port.edge:
         series.look(max(run.options.first_hop, port.edge - 1), port.edge)
         yield lambda: series.done
-    fits = series.farthest < port.edge
+    fits = series.farthest < port.edge and (
+        series.farthest >= series.first or not run.has_few_ports)
     if series.full.final:
         fits = series.end == port.edge and not port.open_ended
     if port.edge and fits:
@@ -4605,7 +4624,9 @@ def find_edge(run, port):
     if full.reached:
         ends = [other.end for other in peers
                 if other.end and other.full.reached and not (
-                    lead if other is lead.series else other).open_ended]
+                    lead if other is lead.series else other).open_ended and
+                # It may have come from nearer already.
+                (other.end > other.first or other.first == 1)]
         if ends:
             return min(ends)
         return find_guide(run, port)
@@ -4644,9 +4665,13 @@ def verify_places(run):
         for port in doubtful_ports(run)[:8]:
             ttl = port.asked = next_ttl(run, port)
             other = find_able(run, port, ttl)
-            ours = other and run.open_ttls(port.aim, ttl, ttl,
-                                           run.short_wait, retries=0)
-            if ours:
+            ours = []
+            if other and run.has_few_ports:
+                ours = run.open_flows(port, ttl)
+            elif other:
+                ours = [run.open_ttls(port.aim, ttl, ttl, run.short_wait,
+                                      retries=0)]
+            if ours and all(ours):
                 pairs.append((port, ttl, ours))
                 beside[ttl] = other.aim
         for ttl, aim in beside.items():
@@ -4654,15 +4679,16 @@ def verify_places(run):
                        if at == ttl)
             beside[ttl] = run.open_ttls(aim, max(1, last), ttl,
                                         run.short_wait, retries=0)
-        asked = [one for one in [ours for _, _, ours in pairs] +
-                 list(beside.values()) if one]
+        asked = [one for one in sum([ours for _, _, ours in pairs],
+                                    list(beside.values())) if one]
         yield lambda: all(one.done for one in asked)
         for one in asked:
             run.engine.retire(one)
         for port, ttl, ours in pairs:
             theirs = beside[ttl]
-            if ours.at(ttl).heard:
-                adopt(port.series, ours, ttl)
+            heard = [one for one in ours if one.at(ttl).heard]
+            if heard:
+                adopt(port.series, heard[0], ttl)
             elif theirs and theirs.at(ttl).heard and \
                     theirs.states[0].heard:
                 port.proofs += 1
@@ -4670,7 +4696,7 @@ def verify_places(run):
                     port.asked = 0              # once more
             port.proven = port.proofs >= PROOFS
             unfit = port.series.farthest < port.series.first != 1
-            if ours.at(ttl).heard and not port.series.at(ttl) or \
+            if heard and not port.series.at(ttl) or \
                     port.proven and unfit:
                 port.ended, port.proven, port.proofs = None, False, 0
                 run.engine.add(port.series)
@@ -4695,12 +4721,14 @@ def doubtful_ports(run):
         port.series.full.outcome == "send-failed" or
         port.asked == next_ttl(run, port)) and (
             port.series.farthest < run.limit_of_silence or
-            next_ttl(run, port) > port.series.farthest + 1)]
+            find_able(run, port, next_ttl(run, port)) and (
+                run.has_few_ports or
+                next_ttl(run, port) > port.series.farthest + 1))]
 
 
 def next_ttl(run, port):
-    """Return the first ttl behind a port's last hop at which something else
-    got to a router; the next one, if nothing did."""
+    """Return the first ttl behind a port's last hop to which something else
+    got; the next one, if nothing did."""
     first = port.series.farthest + 1
     for ttl in range(first, run.options.max_hops + 1):
         if find_able(run, port, ttl):
@@ -4709,11 +4737,13 @@ def next_ttl(run, port):
 
 
 def find_able(run, port, ttl):
-    """Return a Series that has got to a router at a ttl, None if none has."""
+    """Return a Series that has got to a router at a ttl, or, if that is not
+    asked of many ports, to the destination; None if none has."""
     for other in run.peers(port):
         state = other.at(ttl)
-        if ttl <= other.last and state and \
-                state.outcome == "time-exceeded":
+        if ttl <= other.last and state and (
+                state.outcome == "time-exceeded" or
+                run.has_few_ports and state.reached):
             return other
     return None
 
@@ -5832,6 +5862,8 @@ def judge_forged(case, best):
     reasons = [reason("nearer-than-host", ttl=path.end, control=best,
                       place=place_at(beyond))]
     if answer.outcome == "intercepted":
+        reasons += [reason(flag) for flag in path.full.answer.flags
+                    if flag == "reset-at-once"]
         return Verdict("intercepted", after=last_router(path, path.end - 1),
                        reasons=reasons)
     if answer.outcome != "reset":
@@ -5875,10 +5907,16 @@ def judge_rejected(case, best):
     if answer.outcome == "unreachable" and not reached:
         word = "unreachable"
     ttl, reasons = place_of(answer, path), []
-    if answer.address == path.address and forwarding_hop(path):
+    forwards = answer.address == path.address and forwarding_hop(path)
+    if forwards and any(forwards.ttl < hop.ttl < (path.end or 0)
+                        for hop in path.routers):
+        ttl = path.end
+        reasons.append(reason("behind", ttl=path.end))
+    elif forwards:
         reasons.append(reason("or-behind"))
     elif answer.address == path.address:
-        reasons.append(reason("own-firewall"))
+        known = path.refusal == "confirmed"
+        reasons.append(reason("own-firewall" if known else "unconfirmed"))
     elif best and path.end and best.distance == ttl == path.end and (
             answer.icmp_type, answer.icmp_code) in ((3, 3), (1, 4)):
         reasons.append(reason("other-address"))
@@ -6318,7 +6356,7 @@ def check_forwarding(case, verdict, look):
                for other in case.controls)
     yield finding("forwarding", hop.ttl if first else None, "forwarding",
                   path=path, hop=hop if first else None, behind=behind,
-                  sure=sure, reached=path.reached is not None)
+                  sure=sure, silent=final_answer(path) is None)
 
 
 def check_connections(case, verdict, look):
@@ -6419,7 +6457,7 @@ def check_way_back(case, verdict, look):
 Count = namedtuple("Count", "hop sent lost")
 
 
-def count_hops(path, verdict, few):
+def count_hops(path, few):
     """Return the Counts of the hops that have answered, in ttl order; the
     destination's with what was sent with the system's own ttl.  If there are
     few, that alone: what is silent at its own ttl may have come to a router
@@ -6430,10 +6468,8 @@ def count_hops(path, verdict, few):
         if few and hop.reached:
             one = Count(hop, hop.sent - hop.lost, 0)
         if hop.reached and not hop.more and path.full.reached:
-            again = verdict.facts("syn-repeated")
-            more = again["count"] - 1 if again else 0
-            one = Count(hop, one.sent + path.full.sent + more,
-                        one.lost + path.full.lost + more)
+            one = Count(hop, one.sent + path.full.sent,
+                        one.lost + path.full.lost)
         counts.append(one)
     return counts
 
@@ -6524,6 +6560,9 @@ def find_loss(path, counts):
     host = counts[-1]
     if host.hop.outcome == "port-unreachable" or host.lost < 2:
         return []               # limited as well, or by chance
+    if any(len(set(answer.address for answer in hop.answers)) > 1
+           for hop in path.shown):
+        return [finding("loss", None, "branches", count=host)]
     first, last = locate_loss(counts)
     near = add_up([one for one in counts[:first]
                    if chance(one, host) > 0.05])
@@ -6535,10 +6574,8 @@ def find_loss(path, counts):
         far = add_up([one for one in counts[last:] if one is host or
                       chance(one, host) > 0.05])
     after = counts[first - 1].hop if first else None
-    divided = any(len(set(answer.address for answer in hop.answers)) > 1
-                  for hop in path.shown)
     return [finding("loss", counts[last].hop.ttl, "lost", count=far,
-                    after=after, before=counts[last].hop, divided=divided)]
+                    after=after, before=counts[last].hop)]
 
 
 def find_unanswered(counts, reached):
@@ -6561,7 +6598,7 @@ def check_loss(case, verdict, look):
     ICMP?  By what the hops behind it answer, and the destination."""
     # Several flows at once use up what the routers may say.
     few = look.options.queries <= FEW_QUERIES or look.options.flows > 1
-    counts = count_hops(case.path, verdict, few)
+    counts = count_hops(case.path, few)
     limited, behind = find_limited(counts, 0.03 if few else 0.001)
     if limited:
         yield finding("rate-limit", limited[0].hop.ttl, "limited",
@@ -6789,7 +6826,10 @@ def find_beyond_cut(case, verdict):
     path = case.path
     if verdict.reached or not path.complete or path.loop:
         return None
-    start = path.end or path.farthest + 1
+    start, answer = path.end or path.farthest + 1, final_answer(path)
+    if answer and answer.address == path.address and \
+            "forged" not in answer.flags:
+        start += 1              # it has got there
     told = [each.facts.get("control") for each in verdict.reasons]
     found = [(control in told, len(hops), -number, control)
              for number, control in enumerate(case.controls)
@@ -7015,12 +7055,12 @@ CLAUSES = {
                        "{address} did not answer"),
     "forwarded": ("; ", "{address} answers there as a router, so it seems "
                         "to forward this port, and nothing behind it "
-                        "answers"),
+                        "answers on it"),
     "reaches": ("; ", lambda control: say_reach(control)),
     "way-back": ("; or ", "the port's answers are lost on the way back"),
     "other-routers": (", ", "but there are several paths from hop {ttl} on"),
     "other-flow": ("; ", "from other source ports it gets farther: one of "
-                         "several paths is cut, or a rule looks at the "
+                         "several paths drops it, or a rule looks at the "
                          "source port"),
     "limited": ("; ", "cannot tell now where: the routers are limiting "
                       "their answers, or some are lost"),
@@ -7160,8 +7200,12 @@ def say_place(place):
 def say_who(verdict, path):
     """Return who decided a verdict."""
     told = verdict.facts("icmp")
+    behind = verdict.facts("behind")
+    if behind:
+        return "what is behind %s, hop %d, in its name" % (path.address,
+                                                           behind["ttl"])
     if verdict.facts("unconfirmed") is not None:
-        joint = "" if verdict.word == "answered" else ","   # at the end
+        joint = "," if verdict.word in ("open", "refused") else ""
         return "%s%s or a device in its name%s" % (path.address, joint, joint)
     if not told:
         return path.address
@@ -7575,7 +7619,7 @@ def say_part(count):
     return "about %d %% (%s)" % (int(percent / step + 0.5) * step, text)
 
 
-def say_lost(count, after, before, divided):
+def say_lost(count, after, before):
     """Return how much is lost, and from where on."""
     text = "%s probes, or their answers, are lost" % say_part(count)
     if "%" in text:
@@ -7591,9 +7635,6 @@ def say_lost(count, after, before, divided):
     else:
         text += " on the way to %s; the answers of the hops do not show " \
             "where" % before.address
-    if divided:
-        text += "; the path has branches (--flows=8 tells if one of them " \
-            "loses all)"
     return text
 
 
@@ -7643,7 +7684,7 @@ def format_ports(ports):
                     for low, high in runs)
 
 
-def say_forwarding(path, hop, behind, sure, reached):
+def say_forwarding(path, hop, behind, sure, silent):
     """Return what the destination's address as a hop means."""
     text = path.address + " answers as %s" % (
         "hop %d" % hop.ttl if hop else "a router on the way")
@@ -7651,9 +7692,9 @@ def say_forwarding(path, hop, behind, sure, reached):
         text += " and %s as hop %d" % (path.subject, path.distance)
     text += ": it forwards this port to a host "
     text += plural(behind, "hop") + " behind it" if behind else "behind it"
-    if not reached:
+    if silent:
         text += ", from which nothing came"
-    elif not sure:
+    elif path.reached and not sure:
         text += ", or something there answers in its name"
     return text
 
@@ -7780,12 +7821,17 @@ FINDINGS = {
     "limited": say_limited,
     "lost": say_lost,
     "missing": say_missing,
+    "branches": lambda count: "%s probes with the ttl of %s were not "
+                "answered, but the path has branches, which may differ in "
+                "length: is one of them cut? (--flows=8, with one port, "
+                "tells)" % (say_part(count), count.hop.address),
     "syn-repeated": lambda ports, count, noun: "the SYN had to be sent more "
                     "than once for %s %s (%d of %d)" % (
                         noun, format_ports(ports), len(ports), count),
     "syn-unanswered": lambda ports, count, noun: "the connection itself was "
                       "not answered in time for %s %s (%d of %d), only "
-                      "probes with a small ttl were" % (
+                      "SYNs from other source ports were: some are lost, or "
+                      "a path or a rule drops some ports" % (
                           noun, format_ports(ports), len(ports), count),
     "deaf": "{text}",
     "limit": say_limit,
@@ -8804,9 +8850,11 @@ def format_culprit(trace_):
     """Return who decided a verdict, or where something is lost."""
     if trace_.error:
         return trace_.error
+    judged = trace_.judged
     if trace_.verdict in ("dropped", "reset", "intercepted") or \
-            trace_.verdict and trace_.judged.request:
-        return say_where(trace_.judged)
+            trace_.verdict and (judged.request or
+                                judged.facts("nearer-than-host")):
+        return say_where(judged)
     if trace_.responder:
         return trace_.responder
     return "not visible" if trace_.verdict == "refused" else "-"

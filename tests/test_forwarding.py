@@ -81,7 +81,9 @@ class TestForwardingFound(unittest.TestCase):
     def test_what_it_forwards_and_is_rejected_behind_is_not_its_own(self):
         for case, words in (
                 ("F/rrdF", "(or by a router behind it, to which it forwards "
-                 "this port)"), ("F/rrrF", "(its own firewall)")):
+                 "this port)"), ("F/rrrF+confirmed", "(its own firewall)"),
+                ("F/rrdrF", "is rejected by what is behind 198.51.100.7, hop "
+                 "5, in its name: ICMP 3/13")):
             self.assertIn(words, examine(read_case(case))["summary"])
 
     def test_port_behind_it_has_no_place_by_other_ports(self):

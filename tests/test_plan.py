@@ -632,8 +632,11 @@ rejected | N/rrN ./rr+icmp     | rejected 10.0.2.1 2 - | icmp
 rejected | N/rrN A/rrA+icmp    | rejected 10.0.2.1 2 - | icmp
 rejected | U/rrU E/rrrrE+icmp  | rejected 10.0.2.1 2 - | icmp reaches
 rejected | U/rrU               | unreachable 10.0.2.1 2 - | icmp
-rejected | F/rrrF              | rejected host 3 - | icmp own-firewall
-rejected | F/rrrF F/rrrF+icmp  | rejected host 3 - | icmp own-firewall
+rejected | F/rrrF              | rejected host 3 - | icmp unconfirmed
+rejected | F/rrrF+confirmed    | rejected host 3 - | icmp own-firewall
+rejected | F/rrdrF             | rejected host 4 - | icmp behind
+forged  | F/rrrF+forged E/rrrrrE+icmp | rejected - 3 4 | icmp nearer-than-host
+rejected | F/rrrF F/rrrF+icmp  | rejected host 3 - | icmp unconfirmed
 rejected | F/rrdF E/rrE+icmp   | rejected host 3 - | icmp or-behind reaches
 rejected | A/rrrA+udp E/rrrE+icmp | rejected 192.0.2.50 4 - | icmp \
 other-address reaches
@@ -865,7 +868,7 @@ class JudgementTests(unittest.TestCase):
     def test_names_of_reasons_are_all_tried_and_all_have_words(self):
         given = set(each.name for case in all_cases()
                     for each in pt.judge(case).reasons)
-        elsewhere = ("refused-by-whom", "icmp", "gets-there",
+        elsewhere = ("refused-by-whom", "icmp", "behind", "gets-there",
                      "perhaps-unanswered", "port-open", "place", "no-place")
         self.assertEqual(given, set(pt.CLAUSES) | set(elsewhere))
 
@@ -1201,7 +1204,9 @@ SENTENCES = (
      "administratively prohibited"),
     ("A/rrA+udp", "is rejected by 192.0.2.50 at hop 3: ICMP 3/3, port "
      "unreachable"),
-    ("F/rrrF", "is rejected by 198.51.100.7 itself: ICMP 3/13, "
+    ("F/rrrF", "is rejected by " + SOMEBODY.replace(",", "").strip() +
+     ": ICMP 3/13, communication administratively prohibited" + WHICH),
+    ("F/rrrF+confirmed", "is rejected by 198.51.100.7 itself: ICMP 3/13, "
      "communication administratively prohibited (its own firewall)"),
     ("N/rrN N/rrN+icmp N/rrN+udp", "is rejected by 10.0.2.1 at hop 2: ICMP "
      "3/13, communication administratively prohibited; it rejects ICMP echo, "
@@ -1241,7 +1246,7 @@ SENTENCES = (
      "or some are lost"),
     ("./rrrr O/rrrrO", "is dropped after hop 4 (10.0.4.1): TCP port 443 is "
      "accepted with ttl 5 by 198.51.100.7 or in its name; from other "
-     "source ports it gets farther: one of several paths is cut, or a rule "
+     "source ports it gets farther: one of several paths drops it, or a rule "
      "looks at the source port"),
     ("./rrrr E/rrorrrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, 7 hops away, but there are several paths from "
@@ -1391,7 +1396,7 @@ class TraceTests(unittest.TestCase):
                 if options else [], text)
         flow = make_trace(None, walk(4), flow=2, parted=True,
                           control=[echo_trace(7)])
-        self.assertIn("one of several paths is cut", flow.summary)
+        self.assertIn("one of several paths drops it", flow.summary)
         self.assertEqual(flow.next, [])         # it has just been asked
 
     def test_command_repeats_the_options_and_can_be_pasted(self):

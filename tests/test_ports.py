@@ -386,7 +386,7 @@ class TestManyAtOnce(unittest.TestCase):
             run, farther = p.Run.__new__(p.Run), [
                 (ttl, exceeded(ttl)) for ttl in (1, 2, 3)]
             run.engine, run.open_method = Engine(), lambda aim: None
-            aim = p.Aim("tcp", None, None)
+            aim = p.Aim("tcp", None, 1)
             lead, port = [p.Port(aim, hear(p.Series(1, 8), *hops), 0)
                           for hops in (farther, farther[:2])]
             lead.ended = port.ended = 1
