@@ -6774,17 +6774,18 @@ HTTP_PORTS = (80, 591, 631, 3000, 3128, 5000, 5985, 8000, 8008, 8080, 8081,
               8088, 8888, 9090)
 
 
-def suggest(case, verdict, found, several=False):
+def suggest(case, verdict, found, ports=""):
     """Return the options that would tell more of a case, a list of lists:
     one at most for what a verdict leaves open, and that empty if the port
-    alone would tell more than several."""
+    alone would tell more than several.  ports: those, if they are several.
+    """
     path, names = case.path, [each.name for each in verdict.reasons]
     if not path.complete:
         return []
     if path.aim.flow is None and set(names) & set((
             "other-flow", "other-routers", "refused-some")):
         return [["--flows=8"]]
-    if several and set(names) & set(("limited", "silent-hops")):
+    if ports and set(names) & set(("limited", "silent-hops")):
         return [[]]
     source = verdict.facts("from-port")
     if verdict.word == "answered" and miss_source(path) and \
@@ -6802,7 +6803,8 @@ def suggest(case, verdict, found, several=False):
         return [["-q", "20"]]
     for each in found:
         if each.kind == "family" and each.facts["other"].full.reached:
-            return [["-%d" % each.facts["other"].version]]
+            family = "-%d" % each.facts["other"].version
+            return [[family, "-p", ports] if ports else [family]]
     if "handshake-only" in names:
         if path.aim.port in TLS_PORTS:
             return [["--tls"]]
@@ -8650,6 +8652,9 @@ class Traceroute(object):
         failure, error = verdict.facts("not-sent"), None
         if failure:
             error = format_errno(failure["error"])
+        ports = ""
+        if len(self.aims) > 1:
+            ports = format_ports([aim.port for aim in self.aims])
         mtu = [each.facts["mtu"].size for each in found if each.name == "mtu"]
         return Trace(
             self.destination, path.address, path.version, path.aim.method,
@@ -8661,7 +8666,7 @@ class Traceroute(object):
             [{"kind": each.kind, "hop": each.hop, "text": say_finding(each)}
              for each in found], mtu[0] if mtu else None,
             [self.format_command(path.aim, words)
-             for words in suggest(case, verdict, found, len(self.aims) > 1)
+             for words in suggest(case, verdict, found, ports)
              if not self.is_given(words)],
             find_beyond_cut(case, verdict), path, verdict, self.why,
             case.request is not None and case.request.kind != "payload")
@@ -8687,7 +8692,7 @@ class Traceroute(object):
                 given.append("%s=%s" % (flag, value))
             else:
                 given += [flag, format_value(value)]
-        if aim.port is not None:
+        if aim.port is not None and "-p" not in words:
             given[:0] = ["-p", str(aim.port)]
         return " ".join(quote_shell(word) for word in [
             "potraceroute.py", format_text(self.destination)] + given +

@@ -517,8 +517,8 @@ LETTERS = {
     "c": REFUSED._replace(reply_ttl=253),
     "d": exceeded(3)._replace(responder=DESTINATION)}
 FACTS = {
-    "-": {}, "forged": dict(refusal="forged"), "last": dict(
-        refusal="forged", arrival=pt.Arrival(61, 3, 4)), "own": dict(own=DESTINATION),
+    "-": {}, "forged": dict(refusal="forged"), "own": dict(own=DESTINATION),
+    "last": dict(refusal="forged", arrival=pt.Arrival(61, 3, 4)),
     "confirmed": dict(refusal="confirmed"), "limited": dict(limited=True),
     "blind": dict(sight="distance"), "dark": dict(sight="nothing"),
     "cut": dict(complete=False), "parted": dict(parted=True),
@@ -635,7 +635,7 @@ rejected | U/rrU               | unreachable 10.0.2.1 2 - | icmp
 rejected | F/rrrF              | rejected host 3 - | icmp unconfirmed
 rejected | F/rrrF+confirmed    | rejected host 3 - | icmp own-firewall
 rejected | F/rrdrF             | rejected host 4 - | icmp behind
-forged  | F/rrrF+forged E/rrrrrE+icmp | rejected - 3 4 | icmp nearer-than-host
+forged  | F/rrrF+forged E/rrrrrE+icmp | rejected - 3 - | icmp nearer-than-host
 rejected | F/rrrF F/rrrF+icmp  | rejected host 3 - | icmp unconfirmed
 rejected | F/rrdF E/rrE+icmp   | rejected host 3 - | icmp or-behind reaches
 rejected | A/rrrA+udp E/rrrE+icmp | rejected 192.0.2.50 4 - | icmp \
