@@ -585,7 +585,7 @@ class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
     responder    address of who sent it
     reply_ttl    the ttl it arrived with
     received     when it came, by the kernel's stamp: time.time()
-    quoted       Quoted: what it quotes of our packet
+    quoted       Quoted: what it quotes of our packet, or NOTHING_QUOTED
     data         what a service sent (bytes)
     error        errno or text of "unsent" and "failed"
     raw          True if a raw socket heard it
@@ -605,8 +605,9 @@ class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
     address = property(lambda self: self.responder)
 
 
-Reply.__new__.__defaults__ = (None,) * 9 + (False, (), (), "timeout", None,
-                                            1, (), None, None)
+Reply.__new__.__defaults__ = (None,) * 6 + (
+    NOTHING_QUOTED, None, None, False, (), (), "timeout", None, 1, (), None,
+    None)
 NO_REPLY = Reply()
 
 
@@ -793,7 +794,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     reply_ttl = property(lambda self: self.answer.reply_ttl)
     rxdata = property(lambda self: self.answer.data)
     labels = property(lambda self: self.answer.labels)
-    quoted = property(lambda self: self.answer.quoted or NOTHING_QUOTED)
+    quoted = property(lambda self: self.answer.quoted)
 
     @property
     def ipfields(self):
@@ -927,13 +928,12 @@ def format_count(answers, sent):
 
 def answer_dict(answer):
     """Return a Reply for JSON: times in ms, silence is null."""
-    quoted = answer.quoted or NOTHING_QUOTED
     return {"outcome": answer.outcome, "address": answer.address,
             "rtt_ms": format_ms(answer.rtt), "icmp_type": answer.icmp_type,
             "icmp_code": answer.icmp_code, "reply_ttl": answer.reply_ttl,
             "error": answer.error and format_errno(answer.error),
-            "quoted_ttl": quoted.ttl,
-            "quoted_tos": quoted.tos, "syns": answer.syns,
+            "quoted_ttl": answer.quoted.ttl,
+            "quoted_tos": answer.quoted.tos, "syns": answer.syns,
             "interfaces": list(answer.interfaces),
             "labels": [label._asdict() for label in answer.labels]}
 
@@ -1847,11 +1847,12 @@ class Method(object):
     def same_ports(self, reply, probe):
         """Return True if nothing that is known of its ports tells a reply
         from one to the probe; a raw socket hears of everybody's."""
-        quoted = reply.quoted or NOTHING_QUOTED
+        quoted = reply.quoted
         if reply.raw and quoted.source_port != probe.source_port:
             return False
         return (quoted.protocol in (None, self.protocol) and
-                quoted.source_port in (None, probe.source_port))
+                quoted.source_port in (None, probe.source_port) and
+                quoted.dest_port in (None, self.target.port))
 
     def quotes(self, quoted, probe):
         """Return True if the probe's payload is quoted; with another
@@ -2011,9 +2012,7 @@ class TcpMethod(Method):
         if (reply.kind in ("accepted", "reset") and
                 reply.responder != self.target.address):
             return False
-        quoted = reply.quoted or NOTHING_QUOTED
-        return (self.same_ports(reply, probe) and
-                quoted.dest_port in (None, self.target.port))
+        return self.same_ports(reply, probe)
 
     def rtt(self, probe, reply, elapsed):
         """A repeated SYN makes `elapsed` too long by a second or more: the
@@ -2024,10 +2023,10 @@ class TcpMethod(Method):
             return None
         if not probe.retransmits:
             return elapsed
-        quoted = reply.quoted or NOTHING_QUOTED
-        if quoted.tsval is None or probe.tsval is None:
+        tsval = reply.quoted.tsval
+        if tsval is None or probe.tsval is None:
             return None
-        late = ((quoted.tsval - probe.tsval) & 0xffffffff) * 1e-3
+        late = ((tsval - probe.tsval) & 0xffffffff) * 1e-3
         return elapsed - late if late <= elapsed else None
 
     def count_sent(self, probe, answer, elapsed):
@@ -2151,10 +2150,8 @@ class UdpMethod(Method):
             row = find_payload(self.target)
             return reply.responder == self.target.address and (
                 row is None or replies_to(row, probe.payload, reply.data))
-        quoted = reply.quoted or NOTHING_QUOTED
         return (self.same_ports(reply, probe) and
-                quoted.dest_port in (None, self.target.port) and
-                self.quotes(quoted, probe))
+                self.quotes(reply.quoted, probe))
 
 
 class IcmpMethod(Method):
@@ -2231,7 +2228,7 @@ class IcmpMethod(Method):
         return replies          # a raw one is the mechanism's to read
 
     def answers(self, reply, probe):
-        quoted = reply.quoted or NOTHING_QUOTED
+        quoted = reply.quoted
         if (quoted.protocol, quoted.ident, quoted.seq) != (
                 self.protocol, probe.ident, probe.seq):
             return False
@@ -2983,7 +2980,7 @@ class Engine(object):
             return (reply.kind == "icmp" and not accepted and
                     method.kernel_sight != "addresses" and
                     method.to_destination(reply.quoted))
-        return reply.quoted is None or method.to_destination(reply.quoted)
+        return method.to_destination(reply.quoted)
 
     def explain(self, flight, reply, now, real_now):
         """Return a Reply with its outcome and its rtt."""
