@@ -75,6 +75,7 @@ if __name__ == "__main__":
             os._exit(2)
 
 import errno
+import itertools
 import math
 import os
 import select
@@ -156,12 +157,9 @@ def find_recvmsg():
         header = create_string_buffer(form.pack(
             addressof(name), 128, addressof(vector), 1, addressof(control),
             control_size, 0))
-        length = -1
-        while length < 0:
-            length = call(sock.fileno(), byref(header), flags)
-            number = get_errno()
-            if length < 0 and number != errno.EINTR:
-                raise socket.error(number, os.strerror(number))
+        length = call(sock.fileno(), byref(header), flags)
+        if length < 0:
+            raise socket.error(get_errno(), os.strerror(get_errno()))
         _, name_size, _, _, _, used, told = form.unpack_from(header.raw)
         return (data.raw[:length], split_control(control.raw[:used]), told,
                 decode_name(name.raw[:name_size]))
@@ -850,17 +848,13 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     def groups(self):
         """The lists of answers whose times stand together: those of each
         responder, or, of few answers, in the order in which they came."""
-        groups = []
-        for answer in self.answers:
-            known = groups[-1:]
-            if self.counted:
-                known = [group for group in groups
-                         if group[0].address == answer.address]
-            if known and known[0][0].address == answer.address:
-                known[0].append(answer)
-            else:
-                groups.append([answer])
-        return groups
+        answers = self.answers
+        if self.counted:
+            order = [answer.address for answer in answers]
+            answers = sorted(answers,
+                             key=lambda answer: order.index(answer.address))
+        return [list(group) for _, group in itertools.groupby(
+            answers, lambda answer: answer.address)]
 
     def format_line(self):
         """Return the line with the times of all answers, and names of
@@ -871,9 +865,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
                 line += "  " + self.format_answer(group[0])
             if self.counted:
                 line += format_count(group, self.sent)
-                group = [answer._replace(rtt=None) for answer in group]
             for answer in group:
-                if answer.rtt is not None:
+                if answer.rtt is not None and not self.counted:
                     line += "  %.3f ms" % (answer.rtt * 1e3)
                 extension = answer.interfaces, answer.labels
                 if extension not in said:
@@ -1374,8 +1367,6 @@ class RawSocket(Mechanism):
     sees_tcp = False
     options = {4: (), 6: ((41, getattr(socket, "IPV6_RECVHOPLIMIT", 37)),)}
     ttl_items = ((41, getattr(socket, "IPV6_HOPLIMIT", 47)),)
-    # By version: option, words; does a set bit let a type pass?
-    icmp_filter = {6: ((58, 18), 8, True)}
 
     def __init__(self, target, with_tcp):
         family = self.family = target.family
@@ -1392,25 +1383,10 @@ class RawSocket(Mechanism):
                 if peer:
                     sock.connect(peer)
                 else:
-                    self.set_filter(sock)
                     self.set_up(sock, target)
         except socket.error:
             self.close()
             raise
-
-    def set_filter(self, sock):
-        """Ask for the types that are of use; failing that, decode_icmp()
-        sorts them out."""
-        family = self.family
-        if family.version not in self.icmp_filter:
-            return
-        option, words, passing = self.icmp_filter[family.version]
-        bits = [0] * words
-        for kind in family.errors + (family.reply,):
-            bits[kind // 32] |= 1 << kind % 32
-        if not passing:
-            bits = [word ^ 0xffffffff for word in bits]
-        try_option(sock, option, struct.pack("=%dI" % words, *bits))
 
     def set_up(self, sock, target):
         pass
@@ -1453,13 +1429,6 @@ class LinuxRawSocket(RawSocket):
     sees_tcp = True
     options = {4: ((0, 12), SO_TIMESTAMPNS), 6: ((41, 51), SO_TIMESTAMPNS)}
     ttl_items = Mechanism.ttl_items
-    icmp_filter = {4: ((255, 1), 1, False), 6: ((58, 1), 8, False)}
-
-
-class SolarisRawSocket(RawSocket):
-    """Needs PRIV_NET_ICMPACCESS."""
-
-    icmp_filter = {6: ((58, 1), 8, True)}
 
 
 class DatagramIcmp(RawSocket):
@@ -1475,7 +1444,6 @@ class WindowsRawSocket(RawSocket):
     """Needs an administrator, and a firewall that lets ICMP in."""
 
     options = {4: (), 6: ()}
-    icmp_filter = {}
 
     def set_up(self, sock, target):
         sock.bind((target.own_address, 0))
@@ -1511,7 +1479,7 @@ SYSTEMS = (
            "ping_group_range='0 2147483647'`", ()),
     System(("darwin",), (), (RawSocket, DatagramIcmp), "run it with sudo",
            None, DEAF),
-    System(("sunos",), (), (SolarisRawSocket,),
+    System(("sunos",), (), (RawSocket,),
            "run it as root, or let root give the privilege net_icmpaccess: "
            "`ppriv -s EI+net_icmpaccess PID` to a shell, `usermod -K "
            "defaultpriv=basic,net_icmpaccess USER` for good", None, DEAF),
