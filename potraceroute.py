@@ -1730,8 +1730,7 @@ class Probe(object):
     __slots__ = ("ttl", "real", "sock", "source_port", "ident", "seq",
                  "payload", "sent", "sent_at", "answer", "doubtful", "error",
                  "tsval", "renewed", "retransmits", "kernel_rtt", "gone",
-                 "failed_at", "empty", "facts", "accepted", "banner_until",
-                 "closed")
+                 "failed_at", "empty", "facts", "accepted", "closed")
 
     def __init__(self, ttl, real):
         for name in self.__slots__:
@@ -2749,8 +2748,9 @@ class Engine(object):
         self.guard = guard or wait_for
         self.series = []
         self.watched = {}       # file number -> Flight
-        self.banners = []       # Flights that may get a banner
-        self.unexplained = []   # Flights that ended with a mere errno
+        # Flight -> (when, function): it may get a banner, or has ended with
+        # a mere errno that a raw socket may explain.
+        self.timed = {}
         self.held_until = 0     # no sending before, after ENOBUFS
         self.holds = 0
         self.raw_sockets = raw.sockets if raw else []
@@ -2796,9 +2796,7 @@ class Engine(object):
         now = self.clock()
         times = [latest]
         times += [series.next_time(now) for series in self.series]
-        times += [flight.probe.banner_until for flight in self.banners]
-        times += [flight.probe.failed_at[0] + self.GRACE
-                  for flight in self.unexplained]
+        times += [when for when, _ in self.timed.values()]
         for flight in self.watched.values():
             repeats, probe = flight.series.method.repeats, flight.probe
             if repeats and not probe.renewed and not probe.answer:
@@ -2927,7 +2925,7 @@ class Engine(object):
             elif self.raw:              # wait for it to tell more
                 probe.error, probe.failed_at = reply.error, (now, real_now)
                 self.forget(series.method, probe)
-                self.unexplained.append(flight)
+                self.timed[flight] = now + self.GRACE, self.leave_unexplained
                 return
         probe.facts += [entry.reply for entry in probe.doubtful]
         self.answer(flight, self.explain(flight, reply, now, real_now))
@@ -3001,8 +2999,8 @@ class Engine(object):
         self.poller.remove(number)
         self.poller.add(number)
         probe.accepted = self.clock()
-        probe.banner_until = probe.accepted + self.banner_wait
-        self.banners.append(flight)
+        self.timed[flight] = (probe.accepted + self.banner_wait,
+                              self.end_banner)
 
     def read_banner(self, flight):
         try:
@@ -3029,16 +3027,16 @@ class Engine(object):
             kind="banner", data=data or None, flags=flags,
             after=self.clock() - probe.accepted))
         state.held = False
-        self.banners.remove(flight)
+        del self.timed[flight]
         self.forget(series.method, probe)
 
     # Letting go
 
     def expire(self, now):
         """See to the probes whose time has come."""
-        for flight in list(self.banners):
-            if now >= flight.probe.banner_until:
-                self.end_banner(flight)
+        for flight, (when, function) in list(self.timed.items()):
+            if now >= when:
+                function(flight)
         for series, state, probe in list(self.watched.values()):
             method = series.method
             if method.repeats and not probe.answer and not probe.renewed \
@@ -3049,10 +3047,6 @@ class Engine(object):
                     method.renew(probe)
                 else:           # a fresh probe is worth more
                     self.forget(method, probe)
-        for flight in list(self.unexplained):
-            if now >= flight.probe.failed_at[0] + self.GRACE:
-                self.unexplained.remove(flight)
-                self.leave_unexplained(flight)
         for series in self.series:
             for state in series.all_states:
                 if state.settled or state.answered or not state.probes or \
@@ -3064,6 +3058,7 @@ class Engine(object):
 
     def leave_unexplained(self, flight):
         """Take an errno for what it says: no ICMP error has come."""
+        del self.timed[flight]
         series, state, probe = flight
         if probe.answer or state.settled:
             return
@@ -3111,10 +3106,9 @@ class Engine(object):
         for flight in list(self.watched.values()):
             if flight.series is series:
                 self.forget(series.method, flight.probe)
-        self.banners = [flight for flight in self.banners
-                        if flight.series is not series]
-        self.unexplained = [flight for flight in self.unexplained
-                            if flight.series is not series]
+        for flight in list(self.timed):
+            if flight.series is series:
+                del self.timed[flight]
         self.series.remove(series)
         if series.method.sock:
             self.poller.remove(series.method.sock.fileno())
