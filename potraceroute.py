@@ -981,7 +981,6 @@ class Mechanism(object):
     debug = staticmethod(lambda text: None)
     options = {4: (), 6: ()}
     ttl_items = ((0, 2), (41, 52))      # IP_TTL, IPV6_HOPLIMIT
-    stamp_items = ((1, 35), (1, 29))    # SCM_TIMESTAMPNS, SCM_TIMESTAMP
 
     @staticmethod
     def available():
@@ -1025,8 +1024,8 @@ class Mechanism(object):
         for level, kind, value in items:
             if (level, kind) in self.ttl_items and len(value) >= 4:
                 facts["reply_ttl"] = struct.unpack_from("=i", value)[0]
-            elif (level, kind) in self.stamp_items:
-                facts["received"] = decode_stamp(value, kind == 35)
+            elif (level, kind) == SO_TIMESTAMPNS:
+                facts["received"] = decode_stamp(value)
         return data, address.split("%")[0], port, facts, items
 
     def send_echo(self, sock, packet, target, ttl):
@@ -1057,14 +1056,14 @@ def takes_option(kind, option):
     return known
 
 
-def decode_stamp(value, nano):
-    """Return the seconds in a struct timespec (nano) or timeval, or None;
-    32-bit systems have two forms."""
+def decode_stamp(value):
+    """Return the seconds in a struct timespec, or None; 32-bit systems have
+    two forms."""
     form = {8: "=ii", 16: "=qq"}.get(len(value))
     if form is None:
         return None
     seconds, part = struct.unpack(form, value)
-    return seconds + part * (1e-9 if nano else 1e-6)
+    return seconds + part * 1e-9
 
 
 class ErrorQueue(Mechanism):
@@ -1626,10 +1625,8 @@ FROM_PORT = {53: ("some DNS servers", 53), 67: ("DHCP relays", 67),
 
 def find_payload(target):
     """Return the Payload for a target; None if none is known, or needed."""
-    if target.payload is not None:
-        return None
     for row in PAYLOADS:
-        if target.port in row.ports:
+        if target.port in row.ports and target.payload is None:
             return row
     return None
 
@@ -2089,12 +2086,11 @@ class UdpMethod(Method):
             self.set_ttl(sock, probe.ttl)
         probe.source_port = sock.getsockname()[1]
         probe.payload = self.new_payload()
+        probe.stamp()
         if self.sight == "addresses":
-            probe.stamp()
             sock.sendto(probe.payload, self.target.sockaddr)
         else:
             sock.connect(self.target.sockaddr)
-            probe.stamp()
             sock.send(probe.payload)
 
     def receive(self, sock, probe):
@@ -5007,7 +5003,7 @@ def vary_request(run, method, port, greets):
 # protocol (by this side), certificate (the peer wants another, or one),
 # unable (this Python is).  small: it came about in small segments only.
 Tls = namedtuple("Tls", "version cipher subject issuer until problem failure")
-Tls.__new__.__defaults__ = (None,)
+Tls.__new__.__defaults__ = (None,) * len(Tls._fields)
 FAILED = ("stalled", "small", "lost", "alert", "protocol")
 
 
@@ -5048,9 +5044,8 @@ class Handshake(object):
                     server_hostname=self.name.decode("ascii") or None)
                 self.secured = True
             self.sock.do_handshake()
-            self.tls = Tls(*(self.sock.version(), self.sock.cipher()[0]) +
-                           decode_certificate(self.sock.getpeercert(True)) +
-                           (None,))
+            self.tls = Tls(self.sock.version(), self.sock.cipher()[0],
+                           *decode_certificate(self.sock.getpeercert(True)))
             return True
         except (self.ssl.SSLWantReadError, self.ssl.SSLWantWriteError):
             self.poller.add(self.number)
@@ -5136,9 +5131,8 @@ def shake_hands(run, method, port):
         problem, failure = None, "small"
     if failure == "alert" and request.full.reply[:1] == b"\x16":
         failure = "certificate"     # all the rest was agreed on before
-    tls = tls or Tls(None, None, None, None, None, None)
-    port.request = request._replace(tls=tls._replace(problem=problem,
-                                                     failure=failure))
+    port.request = request._replace(tls=(tls or Tls())._replace(
+        problem=problem, failure=failure))
 
 
 def decode_certificate(data):
@@ -8836,23 +8830,25 @@ def format_paste():
     Raises RunError if its source cannot be read.
     """
     import bz2
-    code = encode_words(strip_source(read_own_source()))
-    data = encode_digits(bz2.compress(code, 9))
+    code = strip_source(read_own_source())
+    # With how many words it is the shortest is a matter of chance.
+    data = encode_digits(min([bz2.compress(encode_words(code, count), 9)
+                              for count in range(112, 129)], key=len))
     lines = ["# potraceroute %s, %s license\n" % (__version__, __license__)]
     for at in range(0, len(data), PASTE_WIDTH):
         lines.append("#%s\n" % data[at:at + PASTE_WIDTH])
     return PASTE_HEAD + "".join(lines)
 
 
-def encode_words(text):
-    """Return a program as bytes: its 128 most common words in one line, then
-    the rest, with a byte above 127 in place of each of them: bzip2 alone
-    makes it longer by a fiftieth."""
+def encode_words(text, count):
+    """Return a program as bytes: its most common words in one line, then the
+    rest, with a byte above 127 in place of each of them: bzip2 alone makes
+    it longer by a fiftieth."""
     import re
     pattern, counts = "[A-Za-z0-9]{2,}", {}
     for word in re.findall(pattern, text):
         counts[word] = counts.get(word, 0) + 1
-    words = sorted(counts, key=lambda word: (-counts[word], word))[:128]
+    words = sorted(counts, key=lambda word: (-counts[word], word))[:count]
     codes = dict((word, u"%c" % code) for code, word in enumerate(words, 128))
     coded = re.sub(pattern, lambda found: codes.get(
         found.group(), found.group()), text)
@@ -9347,8 +9343,7 @@ def run_as_root(words):
     from subprocess import PIPE, STDOUT, Popen
     try:
         program = ROOT_PROGRAM % ([os.path.abspath(__file__)] + words)
-        python = sys.executable.replace("'", "'\\''")
-        su = Popen(["su", "-p", "-c", "'%s' -" % python],
+        su = Popen(["su", "-p", "-c", quote_shell(sys.executable) + " -"],
                    stdin=PIPE, stdout=PIPE, stderr=STDOUT)
         out, _ = su.communicate(program.encode("ascii", "backslashreplace"))
         text = out.decode("ascii", "ignore").rstrip()
