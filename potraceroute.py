@@ -346,7 +346,6 @@ def format_text(text):
 
 
 def format_hex(data):
-    """Return bytes in hexadecimal."""
     return "".join("%02x" % byte for byte in bytearray(data))
 
 
@@ -735,7 +734,6 @@ def format_icmp(version, answer):
 
 
 def name_icmp(version, answer):
-    """Return the meaning of an ICMP type and code."""
     key = answer.icmp_type, answer.icmp_code
     return FAMILIES[version].codes.get(key, ("", "unassigned code"))[1]
 
@@ -2244,9 +2242,6 @@ class Aim(namedtuple("Aim", "method target flow")):
 class State(Answered):
     """What a series knows of one ttl (0: the system's own)."""
 
-    __slots__ = ("ttl", "probes", "answered", "settled", "held", "too_big",
-                 "farther", "beyond", "extra")
-
     def __init__(self, ttl):
         self.ttl = ttl
         self.probes = []        # sent
@@ -2593,7 +2588,6 @@ class Series(object):
         state.probes.append(probe)
 
     def note_answer(self, state, probe):
-        """Take probe.answer as one to a state."""
         answer = probe.answer
         state.answered.append(probe)
         # The destination's word counts more than a router's.
@@ -3112,10 +3106,8 @@ class Engine(object):
 
     def close(self):
         """Close everything; no connection stays half-open."""
-        for flight in list(self.watched.values()):
-            self.forget(flight.series.method, flight.probe)
-        for series in self.series:
-            series.method.close()
+        for series in list(self.series):
+            self.retire(series)
         if self.raw:
             self.raw.close()
 
@@ -6255,7 +6247,6 @@ def count_hops(path, verdict, few):
 
 
 def add_up(counts):
-    """Return the Count of several hops together."""
     return Count(None, sum(one.sent for one in counts),
                  sum(one.lost for one in counts))
 
@@ -6379,17 +6370,16 @@ def check_loss(case, verdict, look):
     few = look.options.queries <= FEW_QUERIES or look.options.flows > 1
     counts = count_hops(case.path, verdict, few)
     limited, behind = find_limited(counts, 0.03 if few else 0.001)
-    if limited:
-        yield finding("rate-limit", limited[0].hop.ttl, "limited",
-                      counts=limited, behind=behind)
     found = []
+    if limited:
+        found.append(finding("rate-limit", limited[0].hop.ttl, "limited",
+                             counts=limited, behind=behind))
     if not few and counts and verdict.reached and counts[-1].hop.reached:
-        found = find_loss(case.path, counts)
+        found += find_loss(case.path, counts)
     if few and (look.lead or case.path.aim.flow is not None):
-        found = find_unanswered([one for one in counts
-                                 if one not in limited], verdict.reached)
-    for each in found:
-        yield each
+        found += find_unanswered([one for one in counts
+                                  if one not in limited], verdict.reached)
+    return found
 
 
 def check_deaf(case, verdict, look):
@@ -7700,7 +7690,6 @@ class Names(object):
             self.asked[address][1].wait(0.05)
 
     def get(self, address):
-        """Return the name, or None."""
         if address in self.asked:
             for result in self.asked[address][1].result:
                 if not isinstance(result, Exception):
@@ -7866,7 +7855,6 @@ def find_beside(find, guard):
 
 
 def no_address(hostname, version, problem):
-    """Return the RunError for a host without an address."""
     name, _, port = hostname.rpartition(":")
     cure = "check the name, the resolver, or give an IP address"
     if name and port.isdigit():
@@ -7950,7 +7938,6 @@ def decode_payload(text):
 
 
 def check_address(text):
-    """Raise RunError if a text is no IP address."""
     try:
         socket.getaddrinfo(text, 0, 0, 0, 0, socket.AI_NUMERICHOST)
     except (socket.error, UnicodeError, TypeError):
@@ -7997,10 +7984,7 @@ class Traceroute(object):
 
     def __init__(self, options=None, destination=None, method=None,
                  mechanism=None, guard=None, **keywords):
-        if options is None:
-            options = default_options()
-        elif keywords or method:
-            options = default_options(**vars(options))
+        options = default_options(**vars(options or Options()))
         for name, value in keywords.items():
             if not hasattr(options, name):
                 raise OptionError("no option is called %r" % name)
@@ -8079,7 +8063,6 @@ class Traceroute(object):
         return list(range(first, first + count))
 
     def choose_aims(self):
-        """Return the Aim of each port, or of each flow."""
         lead = Aim(self.proto, self.target, None)
         if len(self.flows) > 1:
             return [lead.other(self.proto, self.port, port,
@@ -8167,7 +8150,6 @@ class Traceroute(object):
         return best
 
     def make_target(self, number, sockaddr, payload):
-        """Return the Target of an address of a family."""
         options, family = self.options, FAMILIES[number]
         sockaddr = (sockaddr[0], self.port or 0) + sockaddr[2:]
         check_destination(sockaddr)
@@ -8212,7 +8194,7 @@ class Traceroute(object):
                 sock.bind((options.source_ip, 0))
             sock.connect((sockaddr[0], self.port or 9) + sockaddr[2:])
             return sock.getsockname()[0].split("%")[0]
-        except (socket.error, OverflowError) as error:
+        except socket.error as error:
             if isinstance(error, Error):
                 raise
             self.route_error = error.args[-1]
@@ -8388,7 +8370,6 @@ class Traceroute(object):
         self.result = self.results[0]
 
     def make_trace(self, case, verdict, found, controls=()):
-        """Return the Trace of a case that has been judged."""
         path, target = case.path, case.path.aim.target
         told, summary, after, before = None, say_no_verdict(path), None, None
         if path.complete or verdict.reached:
@@ -8867,7 +8848,6 @@ def encode_digits(data):
 
 
 def read_own_source():
-    """Return the text of this program."""
     import inspect
     if "source" in globals():           # PASTE_HEAD has put it there
         return globals()["source"]
@@ -9080,7 +9060,6 @@ class ParseError(SystemExit):
 
 
 def print_error(message):
-    """Print an error as one line on stderr."""
     Writer(sys.stderr).line("potraceroute: error: " + format_text(message))
 
 
