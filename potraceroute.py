@@ -39,9 +39,9 @@ Sections, each built on those above it:
            24 Options and command line  25 Dialogs
 
 Add a UDP service to PAYLOADS; a verdict to RULES and SENTENCES, its reasons to
-CLAUSES; a finding to CHECKS and FINDINGS; an option to OPTION_GROUPS, and to
-NUMBERS if it is one; a system to SYSTEMS, with what it does differently as a
-Mechanism or RawSocket.  check_answer() finds out whether an answer is forged.
+CLAUSES; a finding to CHECKS and FINDINGS; an option to OPTION_GROUPS; a system
+to SYSTEMS, with what it does differently as a Mechanism or RawSocket.
+check_answer() finds out whether an answer is forged.
 
 Limits: what a service does with a request is told hop by hop on Linux only,
 and so are path MTUs; on other systems a TCP trace opens some four more
@@ -83,6 +83,7 @@ import socket
 import struct
 import sys
 import time
+from binascii import hexlify, unhexlify
 from collections import namedtuple
 
 __version__ = "0.6.0"
@@ -346,7 +347,7 @@ def format_text(text):
 
 
 def format_hex(data):
-    return "".join("%02x" % byte for byte in bytearray(data))
+    return hexlify(data).decode("ascii")
 
 
 def format_value(value):
@@ -1467,6 +1468,7 @@ System = namedtuple("System", "platforms mechanisms witnesses cure no_echo "
                               "deaf")
 DEAF = ("No ICMP error from any hop was heard: either they send none, or a "
         "firewall drops them",)
+System.__new__.__defaults__ = (None, DEAF)
 SYSTEMS = (
     System(("linux", "android"), (ErrorQueue,), (LinuxRawSocket,),
            "run it as root, or with CAP_NET_RAW (setcap cap_net_raw+ep on a "
@@ -1474,14 +1476,13 @@ SYSTEMS = (
            "sysctl net.ipv4.ping_group_range is closed to this user and "
            "there is no CAP_NET_RAW; run as root, or `sysctl -w net.ipv4."
            "ping_group_range='0 2147483647'`", ()),
-    System(("darwin",), (), (RawSocket, DatagramIcmp), "run it with sudo",
-           None, DEAF),
+    System(("darwin",), (), (RawSocket, DatagramIcmp), "run it with sudo"),
     System(("sunos",), (), (RawSocket,),
            "run it as root, or let root give the privilege net_icmpaccess: "
            "`ppriv -s EI+net_icmpaccess PID` to a shell, `usermod -K "
-           "defaultpriv=basic,net_icmpaccess USER` for good", None, DEAF),
+           "defaultpriv=basic,net_icmpaccess USER` for good"),
     System(("netbsd", "aix"), (OwnHeader,), (RawSocket,),
-           "run it as root", None, DEAF),
+           "run it as root"),
     System(("win32",), (TcpIcmpError, OldWindows, IcmpApi),
            (WindowsRawSocket,),
            "run it as administrator", None, (
@@ -1492,9 +1493,9 @@ SYSTEMS = (
                "dir=in action=allow protocol=icmpv6:any,any")),
     System(("cygwin",), (), (WindowsRawSocket,),
            "use a Python for Windows (python.org), which needs no "
-           "privilege, or run it as administrator", None, DEAF),
+           "privilege, or run it as administrator"),
     System(("",), (), (RawSocket,), "run it as root (in a jail, with "
-           "allow.raw_sockets)", None, DEAF),
+           "allow.raw_sockets)"),
 )
 
 
@@ -1668,7 +1669,7 @@ def decode_outside(target, data):
         return None
     mask = ("2112" + format_hex(data)[8:])[:len(value)]
     value = "%0*x" % (len(value), int(value, 16) ^ int(mask, 16))
-    return format_address(bytearray.fromhex(value[4:])), int(value[:4], 16)
+    return format_address(unhexlify(value[4:])), int(value[:4], 16)
 
 
 def describe_data(target, data):
@@ -1708,7 +1709,7 @@ def describe_detail(detail, value):
         return ""
     if "%d" in detail:
         return detail % int(value, 16)
-    return detail % format_text(bytearray.fromhex(value))[:60].strip()
+    return detail % format_text(unhexlify(value))[:60].strip()
 
 
 # ---------------------------------------------------------------------------
@@ -2075,8 +2076,7 @@ class UdpMethod(Method):
         row, random = find_payload(self.target), os.urandom(64)
         if row is None:
             return random[:12]
-        request = fill_template(row.request, format_hex(random))
-        return bytes(bytearray.fromhex(request))
+        return unhexlify(fill_template(row.request, format_hex(random)))
 
     def send(self, probe):
         probe.sock = sock = self.open_socket(socket.SOCK_DGRAM)
@@ -4619,7 +4619,7 @@ def encode_hello(name, padding=0):
     """Return a TLS ClientHello (RFC 8446 4.1.2, 6066 3, 7685)."""
     def vector(data):
         return struct.pack("!H", len(data)) + data
-    ciphers, extensions = [bytes(bytearray.fromhex(text)) for text in HELLO]
+    ciphers, extensions = map(unhexlify, HELLO)
     extensions += os.urandom(32) + b"\0\x15" + vector(b"\0" * padding)
     if name:
         extensions = b"\0\0" + vector(vector(b"\0" + vector(name))) + \
@@ -7864,41 +7864,28 @@ def no_address(hostname, version, problem):
         quote(hostname), family, problem, cure))
 
 
-# Options that are numbers: their flag, smallest and largest value, and
-# whether they may have decimals.
-Number = namedtuple("Number", "name flag low high decimals")
-NUMBERS = (
-    Number("first_hop", "-f", 1, 255, False),
-    Number("max_hops", "-m", 1, 255, False),
-    Number("wait_time", "-w", 0.001, 3600, True),
-    Number("banner_wait", "--banner-wait", 0, 3600, True),
-    Number("queries", "-q", 1, 100, False),
-    Number("retries", "-r", 0, 100, False),
-    Number("gap_limit", "-g", 0, 255, False),
-    Number("parallel", "-N", 1, 512, False),
-    Number("tos", "-t", 0, 255, False),
-    Number("flows", "--flows", 1, 64, False))
-
-
-def check_number(value, number):
-    """Return the value of a Number, or raise OptionError."""
+def check_number(value, option):
+    """Return the value of an Option that is a number, or raise OptionError.
+    """
+    low, high = option.limits
     try:
-        if number.low <= value <= number.high:
-            if number.decimals:
+        if low <= value <= high:
+            if option.metavar == "SEC":
                 return value
             if value == int(value):
                 return int(value)
     except (ValueError, TypeError):
         pass
     raise OptionError("%s %s: must be a number from %g to %g" % (
-        number.flag, quote(value), number.low, number.high))
+        option.flag, quote(value), low, high))
 
 
 def check_options(options):
     """Return the name of the method; raise OptionError for bad options."""
-    for number in NUMBERS:
-        setattr(options, number.name,
-                check_number(getattr(options, number.name), number))
+    for each in OPTIONS:
+        if each.limits:
+            setattr(options, each.name,
+                    check_number(getattr(options, each.name), each))
     if options.first_hop > options.max_hops:
         raise OptionError("-f %d is beyond -m %d: no hop would be probed" %
                           (options.first_hop, options.max_hops))
@@ -7926,12 +7913,11 @@ def check_options(options):
 
 def decode_payload(text):
     """Return the bytes of -P, None for none given."""
-    import binascii
     if text is None:
         return None
     try:
         digits = text if isinstance(text, bytes) else text.encode("ascii")
-        return binascii.unhexlify(b"".join(digits.split()))
+        return unhexlify(b"".join(digits.split()))
     except (TypeError, ValueError, AttributeError):
         raise OptionError("-P %s: not hexadecimal; give two digits for each "
                           "byte, like 68690a" % quote(text))
@@ -8043,15 +8029,15 @@ class Traceroute(object):
         """
         options = self.options
         first, count = options.source_port, options.flows
-        if options.return_path and len(self.ports) > 1:
-            raise OptionError("--return-path does not go with several ports:"
-                              " give one by -p")
-        if count > 1 and len(self.ports) > 1:
-            raise OptionError("--flows %d does not go with several ports: "
-                              "give one by -p" % count)
-        if first and self.proto == "udp" and len(self.ports) > 1:
-            raise OptionError("-S %d does not go with several UDP ports: "
-                              "give one by -p" % first)
+        for is_given, words in (
+                (options.return_path,
+                 "--return-path does not go with several ports"),
+                (count > 1, "--flows %d does not go with several ports" %
+                 count),
+                (first and self.proto == "udp",
+                 "-S %s does not go with several UDP ports" % first)):
+            if is_given and len(self.ports) > 1:
+                raise OptionError(words + ": give one by -p")
         if count == 1 or self.proto == "icmp":
             return [first] * count
         # Neighbours: a balancer may look at the last bits only.
@@ -8266,7 +8252,7 @@ class Traceroute(object):
     def probe(self, ttl):
         """Return the Hop at one ttl, after at most wait_time seconds (and
         banner_wait, if a connection comes about)."""
-        ttl = check_number(ttl, Number("", "ttl", 1, 255, False))
+        ttl = check_number(ttl, Option("ttl", "", "N", None, (1, 255)))
         show, aim = self.how_to_show(), self.aims[0]
         engine, keeper = self.open_engine(), open_keeper()
         try:
@@ -8413,13 +8399,12 @@ class Traceroute(object):
             value = getattr(self.options, each.name)
             if value == each.default or each.name in UNSAID:
                 continue
-            flag = each.flags.split()[0]
             if each.metavar is None:
-                given.append(flag)
-            elif flag.startswith("--"):
-                given.append("%s=%s" % (flag, value))
+                given.append(each.flag)
+            elif each.flag.startswith("--"):
+                given.append("%s=%s" % (each.flag, value))
             else:
-                given += [flag, format_value(value)]
+                given += [each.flag, format_value(value)]
         if aim.port is not None:
             given[:0] = ["-p", str(aim.port)]
         return " ".join(quote_shell(word) for word in [
@@ -8904,11 +8889,11 @@ def join_words(words):
 # 24 Options and command line
 # ---------------------------------------------------------------------------
 
-class Option(namedtuple("Option", "flags help metavar default")):
-    """A row of OPTION_GROUPS; what has no metavar is a switch."""
+class Option(namedtuple("Option", "flags help metavar default limits")):
+    """A row of OPTION_GROUPS; what has no metavar is a switch.  limits: the
+    smallest and the largest number that it may be."""
 
-    def __new__(cls, flags, text, metavar=None, default=False):
-        return cls._make((flags, text, metavar, default))
+    flag = property(lambda self: self.flags.split()[0])
 
     @property
     def name(self):
@@ -8917,6 +8902,8 @@ class Option(namedtuple("Option", "flags help metavar default")):
             return self.flags.replace("-", "ipv")       # -4 and -6
         return self.flags.split("--")[1].replace("-", "_")
 
+
+Option.__new__.__defaults__ = (None, False, None)
 
 OPTION_GROUPS = (
     ("Probes", (
@@ -8934,23 +8921,29 @@ OPTION_GROUPS = (
         Option("-S --source-port",
                "source port for TCP/UDP probes: one constant flow, one probe "
                "at a time", "PORT", None),
-        Option("-t --tos", "the TOS / traffic class byte", "N", 0),
+        Option("-t --tos", "the TOS / traffic class byte", "N", 0,
+               (0, 255)),
         Option("-4", "use IPv4 only"),
         Option("-6", "use IPv6 only"),
     )),
     ("Hops and waiting", (
-        Option("-f --first-hop", "starting hop (ttl) value", "N", 1),
-        Option("-m --max-hops", "max hops before giving up", "N", 30),
-        Option("-w --wait-time", "timeout in seconds for each hop", "SEC", 2),
+        Option("-f --first-hop", "starting hop (ttl) value", "N", 1,
+               (1, 255)),
+        Option("-m --max-hops", "max hops before giving up", "N", 30,
+               (1, 255)),
+        Option("-w --wait-time", "timeout in seconds for each hop", "SEC", 2,
+               (0.001, 3600)),
         Option("--banner-wait",
-               "how long to wait for possible TCP banner output", "SEC", 0.5),
-        Option("-q --queries", "answers wanted per hop", "N", 1),
+               "how long to wait for possible TCP banner output", "SEC", 0.5,
+               (0, 3600)),
+        Option("-q --queries", "answers wanted per hop", "N", 1, (1, 100)),
         Option("-r --retries",
-               "further tries before a hop is called silent", "N", 2),
+               "further tries before a hop is called silent", "N", 2,
+               (0, 100)),
         Option("-g --gap-limit",
                "silent hops in a row before giving up early; 0 = never",
-               "N", 5),
-        Option("-N --parallel", "probes in flight", "N", 16),
+               "N", 5, (0, 255)),
+        Option("-N --parallel", "probes in flight", "N", 16, (1, 512)),
     )),
     ("Diagnosis", (
         Option("--control",
@@ -8958,7 +8951,8 @@ OPTION_GROUPS = (
                "none, icmp, udp[:PORT] or tcp[:PORT]", "WHAT", "auto"),
         Option("--flows",
                "repeat the trace from N source ports (ICMP: idents), each one "
-               "constant flow: where a load balancer parts them", "N", 1),
+               "constant flow: where a load balancer parts them", "N", 1,
+               (1, 64)),
         Option("--mtu", "find the path MTU, and who or what limits it"),
         Option("--return-path",
                "if the port is silent: are its answers lost on the way back? "
