@@ -295,6 +295,8 @@ DATA_SHOWN = 120                # bytes of a banner that are printed
 BUFFER = 65535                  # Windows loses what is longer
 MOST_PORTS = 1024
 TOO_BIG = {4: (3, 4), 6: (2, 0)}    # ICMP type, code
+NOTHING_YET = errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR
+UNDER_WAY = 0, errno.EINPROGRESS, errno.EWOULDBLOCK     # of connect()
 # Send errors that pass: of resources, not of the path.
 TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
              errno.EAGAIN, 10024)       # Python 2.7 on Windows: EMFILE
@@ -1027,6 +1029,17 @@ class Mechanism(object):
                 facts["received"] = decode_stamp(value)
         return data, address.split("%")[0], port, facts, items
 
+    def receive_all(self, sock, flags=0):
+        """Yield what receive() returns as long as there is something, for a
+        bounded time, whatever arrives."""
+        for _ in range(64):
+            try:
+                yield self.receive(sock, flags)
+            except socket.error as error:
+                if error.errno in NOTHING_YET:
+                    break
+                # else it is that of an ICMP error
+
     def send_echo(self, sock, packet, target, ttl):
         family = target.family
         sock.setsockopt(family.level, family.ttl, ttl)
@@ -1086,12 +1099,8 @@ class ErrorQueue(Mechanism):
 
     def errors(self, sock, protocol, version):
         replies = []
-        for _ in range(64):             # bounded, whatever arrives
-            try:
-                data, address, port, facts, items = self.receive(
-                    sock, self.MSG_ERRQUEUE)
-            except socket.error:
-                break
+        for data, address, port, facts, items in self.receive_all(
+                sock, self.MSG_ERRQUEUE):
             quoted = Quoted(protocol, destination=address or None)
             # Unless ee_data tells its place (struct sock_ee_data_rfc4884) an
             # extension is behind 128 bytes of our packet (RFC 4884 5.5),
@@ -1391,14 +1400,8 @@ class RawSocket(Mechanism):
 
     def replies(self, sock):
         """Return the list of Reply that wait on one of our sockets."""
-        found = []
-        for _ in range(64):
-            try:
-                data, address, _, facts, _ = self.receive(sock)
-            except socket.error:
-                break
-            found.append(self.decode(sock is self.sockets[0], data, address,
-                                     facts))
+        found = [self.decode(sock is self.sockets[0], data, address, facts)
+                 for data, address, _, facts, _ in self.receive_all(sock)]
         return [reply for reply in found if reply]
 
     def decode(self, is_icmp, data, address, facts):
@@ -1880,7 +1883,7 @@ class TcpMethod(Method):
         error = sock.connect_ex(self.target.sockaddr)
         if error == errno.ECONNREFUSED:
             probe.error = error
-        elif error not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+        elif error not in UNDER_WAY:
             raise socket.error(error, format_errno(error))
         self.hold_back(sock, probe)
 
@@ -2175,18 +2178,12 @@ class IcmpMethod(Method):
     def receive(self, sock, probe=None):
         version = self.target.family.version
         replies = self.mechanism.errors(sock, self.protocol, version)
-        for _ in range(64):
-            try:
-                data, address, _, facts, _ = self.mechanism.receive(sock)
-            except socket.error as error:
-                if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
-                    break
-                continue        # the errno of an ICMP error, read above
-            if self.by_ping:
+        for data, address, _, facts, _ in self.mechanism.receive_all(sock):
+            if self.by_ping:    # a raw one is the mechanism's to read
                 reply = decode_icmp(version, data, responder=address, **facts)
                 if reply:
                     replies.append(reply)
-        return replies          # a raw one is the mechanism's to read
+        return replies
 
     def answers(self, reply, probe):
         quoted = reply.quoted
@@ -2996,8 +2993,7 @@ class Engine(object):
         try:
             data = flight.probe.sock.recv(DATA_LIMIT)
         except socket.error as error:
-            if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK,
-                               errno.EINTR):
+            if error.errno in NOTHING_YET:
                 return
             data = None                 # reset
         self.end_banner(flight, data, closed=data == b"")
@@ -4786,7 +4782,7 @@ class Session(Probe):
                 self.poller.add(self.sock.fileno())
             return self.sock.recv(BUFFER), 0
         except socket.error as error:
-            if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK):
+            if error.errno not in NOTHING_YET:
                 return None, error.errno
             # An ICMP error ends no connection and wakes nobody: the kernel
             # notes it here, and sends again, with this ttl.
@@ -5020,7 +5016,7 @@ class Handshake(object):
         self.sock = method.open_socket(socket.SOCK_STREAM)
         self.number = self.sock.fileno()
         number = self.sock.connect_ex(method.target.sockaddr)
-        if number not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+        if number not in UNDER_WAY:
             self.sock.close()
             raise socket.error(number, format_errno(number))
         self.poller.add(self.number, write=True)
