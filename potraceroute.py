@@ -1152,10 +1152,6 @@ class TcpIcmpError(Mechanism):
     def available():
         return takes_option(socket.SOCK_STREAM, (6, 18))
 
-    def prepare(self, sock, version):
-        if sock.type & 15 == socket.SOCK_STREAM:
-            Mechanism.prepare(self, sock, version)
-
     def errors(self, sock, protocol, version):
         """Decode a struct ICMP_ERROR_INFO: sockaddr, protocol, type, code
         (TCP_ICMP_ERROR_INFO); there is none without an error."""
@@ -2726,13 +2722,13 @@ class Engine(object):
     GRACE = 0.05        # seconds for a raw socket to explain an errno
 
     def __init__(self, raw=None, banner_wait=0.5, debug=None,
-                 clock=monotonic, poller=None, guard=None):
+                 clock=monotonic, poller=None, guard=wait_for):
         self.raw = raw
         self.banner_wait = banner_wait
         self.debug = debug or Mechanism.debug
         self.clock = clock
         self.poller = poller or Poller()
-        self.guard = guard or wait_for
+        self.guard = guard
         self.series = []
         self.watched = {}       # file number -> Flight
         # Flight -> (when, function): it may get a banner, or has ended with
@@ -6466,10 +6462,7 @@ def check_return_path(case, verdict, look):
     near, far = [each and place_knocked(each, case)
                  for each in find_lost_back(back, path)]
     if far is None:
-        heard = [each for each in back.knocks
-                 if judge_knock(each) in ("both", "port")]
-        last = place_knocked(heard[-1], case) if heard else None
-        yield finding("return-path", None, "back-nowhere", last=last,
+        yield finding("return-path", None, "back-nowhere", last=near,
                       **facts)
     elif any(hop.ttl >= far.ttl for hop in path.routers):
         yield finding("return-path", far.ttl, "back-lost", near=near,
@@ -6507,10 +6500,9 @@ def find_lost_back(back, path):
     heard = [each for each in back.knocks
              if judge_knock(each) in ("both", "port")]
     lost = [each for each in back.knocks if judge_knock(each) == "neighbour"]
-    if not lost or lost[0].address == path.address:
-        return None, None
     near = heard[-1] if heard else None
-    if near and near.ttl >= lost[0].ttl:
+    if not lost or lost[0].address == path.address or \
+            near and near.ttl >= lost[0].ttl:
         return near, None
     return near, lost[0]
 
