@@ -317,13 +317,9 @@ class OptionError(Error, ValueError):
 class PortError(OptionError, OSError):
     """No such port number, or no such service name."""
 
-    __str__ = Exception.__str__
-
 
 class RunError(Error, OSError):
     """The trace cannot run: no such host, address or privilege."""
-
-    __str__ = Exception.__str__
 
 
 class PrivilegeError(RunError):
