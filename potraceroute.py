@@ -2718,8 +2718,8 @@ class Engine(object):
     GRACE = 0.05        # seconds for a raw socket to explain an errno
 
     def __init__(self, raw=None, banner_wait=0.5, debug=None,
-                 clock=monotonic, poller=None, guard=wait_for):
-        self.raw = raw
+                 clock=monotonic, poller=None, guard=wait_for, keeper=None):
+        self.raw, self.keeper = raw, keeper
         self.banner_wait = banner_wait
         self.debug = debug or Mechanism.debug
         self.clock = clock
@@ -3096,8 +3096,9 @@ class Engine(object):
         """Close everything; no connection stays half-open."""
         for series in list(self.series):
             self.retire(series)
-        if self.raw:
-            self.raw.close()
+        for thing in self.raw, self.keeper:
+            if thing:
+                thing.close()
 
 
 # ---------------------------------------------------------------------------
@@ -8202,16 +8203,14 @@ class Traceroute(object):
         self.raw_only = bool(raw) and mechanism.sight != "addresses"
         shown = raw if self.raw_only else mechanism
         self.mechanism_name, self.why = shown.name, shown.why
-        if raw and self.options.debug:
+        if raw:
             raw.debug = self.debug
         return Engine(raw, self.options.banner_wait, self.debug,
-                      guard=self.guard)
+                      guard=self.guard, keeper=open_keeper())
 
     def choose_mechanism(self, method):
         mechanism = select_mechanism(self.wanted_mechanism, method)
-        mechanism.wait = self.options.wait_time
-        if self.options.debug:
-            mechanism.debug = self.debug
+        mechanism.wait, mechanism.debug = self.options.wait_time, self.debug
         return mechanism
 
     def open_method(self, engine, aim):
@@ -8238,7 +8237,7 @@ class Traceroute(object):
         banner_wait, if a connection comes about)."""
         ttl = check_number(ttl, Option("ttl", "", "N", None, (1, 255)))
         show, aim = self.how_to_show(), self.aims[0]
-        engine, keeper = self.open_engine(), open_keeper()
+        engine = self.open_engine()
         try:
             series = new_series(self.options, aim,
                                 self.open_method(engine, aim), 1, 0, ttl)
@@ -8247,8 +8246,6 @@ class Traceroute(object):
                 engine.turn()
         finally:
             engine.close()
-            if keeper:
-                keeper.close()
         if self.names:
             self.names.wait(series.full.answer.address)
         return make_hop(series, series.full, show, now=monotonic())
@@ -8269,8 +8266,7 @@ class Traceroute(object):
         if not self.target.own_address:
             self.conclude([Case(path) for path in self.pathless(show)])
             return
-        engine, keeper = self.open_engine(), open_keeper()
-        run = None
+        engine, run = self.open_engine(), None
         try:
             other = self.other_target
             run = Run(engine, self.aims, self.options, show,
@@ -8285,12 +8281,7 @@ class Traceroute(object):
                     shown.append(hop)
                     yield hop
         finally:
-            if run:
-                run.close()
-            else:
-                engine.close()
-            if keeper:
-                keeper.close()
+            (run or engine).close()
             if run:
                 if run.lead.series.method.sight != "addresses" and \
                         self.mechanism_name == ErrorQueue.name:
