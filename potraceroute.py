@@ -39,9 +39,9 @@ Sections, each built on those above it:
            24 Options and command line  25 Dialogs
 
 Add a UDP service to PAYLOADS; a verdict to RULES and SENTENCES, its reasons to
-CLAUSES; a finding to CHECKS and FINDINGS; an option to OPTION_GROUPS, and to
-NUMBERS if it is one; a system to SYSTEMS, with what it does differently as a
-Mechanism or RawSocket.  check_answer() finds out whether an answer is forged.
+CLAUSES; a finding to CHECKS and FINDINGS; an option to OPTION_GROUPS; a system
+to SYSTEMS, with what it does differently as a Mechanism or RawSocket.
+check_answer() finds out whether an answer is forged.
 
 Limits: what a service does with a request is told hop by hop on Linux only,
 and so are path MTUs; on other systems a TCP trace opens some four more
@@ -75,6 +75,7 @@ if __name__ == "__main__":
             os._exit(2)
 
 import errno
+import itertools
 import math
 import os
 import select
@@ -82,6 +83,7 @@ import socket
 import struct
 import sys
 import time
+from binascii import hexlify, unhexlify
 from collections import namedtuple
 
 __version__ = "0.6.0"
@@ -156,12 +158,9 @@ def find_recvmsg():
         header = create_string_buffer(form.pack(
             addressof(name), 128, addressof(vector), 1, addressof(control),
             control_size, 0))
-        length = -1
-        while length < 0:
-            length = call(sock.fileno(), byref(header), flags)
-            number = get_errno()
-            if length < 0 and number != errno.EINTR:
-                raise socket.error(number, os.strerror(number))
+        length = call(sock.fileno(), byref(header), flags)
+        if length < 0:
+            raise socket.error(get_errno(), os.strerror(get_errno()))
         _, name_size, _, _, _, used, told = form.unpack_from(header.raw)
         return (data.raw[:length], split_control(control.raw[:used]), told,
                 decode_name(name.raw[:name_size]))
@@ -298,6 +297,8 @@ DATA_SHOWN = 120                # bytes of a banner that are printed
 BUFFER = 65535                  # Windows loses what is longer
 MOST_PORTS = 1024
 TOO_BIG = {4: (3, 4), 6: (2, 0)}    # ICMP type, code
+NOTHING_YET = errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR
+UNDER_WAY = 0, errno.EINPROGRESS, errno.EWOULDBLOCK     # of connect()
 # Send errors that pass: of resources, not of the path.
 TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM,
              errno.EAGAIN, 10024)       # Python 2.7 on Windows: EMFILE
@@ -318,13 +319,9 @@ class OptionError(Error, ValueError):
 class PortError(OptionError, OSError):
     """No such port number, or no such service name."""
 
-    __str__ = Exception.__str__
-
 
 class RunError(Error, OSError):
     """The trace cannot run: no such host, address or privilege."""
-
-    __str__ = Exception.__str__
 
 
 class PrivilegeError(RunError):
@@ -350,8 +347,7 @@ def format_text(text):
 
 
 def format_hex(data):
-    """Return bytes in hexadecimal."""
-    return "".join("%02x" % byte for byte in bytearray(data))
+    return hexlify(data).decode("ascii")
 
 
 def format_value(value):
@@ -587,7 +583,7 @@ class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
     responder    address of who sent it
     reply_ttl    the ttl it arrived with
     received     when it came, by the kernel's stamp: time.time()
-    quoted       Quoted: what it quotes of our packet
+    quoted       Quoted: what it quotes of our packet, or NOTHING_QUOTED
     data         what a service sent (bytes)
     error        errno or text of "unsent" and "failed"
     raw          True if a raw socket heard it
@@ -607,8 +603,9 @@ class Reply(namedtuple("Reply", "kind responder icmp_type icmp_code "
     address = property(lambda self: self.responder)
 
 
-Reply.__new__.__defaults__ = (None,) * 9 + (False, (), (), "timeout", None,
-                                            1, (), None, None)
+Reply.__new__.__defaults__ = (None,) * 6 + (
+    NOTHING_QUOTED, None, None, False, (), (), "timeout", None, 1, (), None,
+    None)
 NO_REPLY = Reply()
 
 
@@ -738,7 +735,6 @@ def format_icmp(version, answer):
 
 
 def name_icmp(version, answer):
-    """Return the meaning of an ICMP type and code."""
     key = answer.icmp_type, answer.icmp_code
     return FAMILIES[version].codes.get(key, ("", "unassigned code"))[1]
 
@@ -795,7 +791,7 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     reply_ttl = property(lambda self: self.answer.reply_ttl)
     rxdata = property(lambda self: self.answer.data)
     labels = property(lambda self: self.answer.labels)
-    quoted = property(lambda self: self.answer.quoted or NOTHING_QUOTED)
+    quoted = property(lambda self: self.answer.quoted)
 
     @property
     def ipfields(self):
@@ -851,17 +847,13 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     def groups(self):
         """The lists of answers whose times stand together: those of each
         responder, or, of few answers, in the order in which they came."""
-        groups = []
-        for answer in self.answers:
-            known = groups[-1:]
-            if self.counted:
-                known = [group for group in groups
-                         if group[0].address == answer.address]
-            if known and known[0][0].address == answer.address:
-                known[0].append(answer)
-            else:
-                groups.append([answer])
-        return groups
+        answers = self.answers
+        if self.counted:
+            order = [answer.address for answer in answers]
+            answers = sorted(answers,
+                             key=lambda answer: order.index(answer.address))
+        return [list(group) for _, group in itertools.groupby(
+            answers, lambda answer: answer.address)]
 
     def format_line(self):
         """Return the line with the times of all answers, and names of
@@ -872,9 +864,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
                 line += "  " + self.format_answer(group[0])
             if self.counted:
                 line += format_count(group, self.sent)
-                group = [answer._replace(rtt=None) for answer in group]
             for answer in group:
-                if answer.rtt is not None:
+                if answer.rtt is not None and not self.counted:
                     line += "  %.3f ms" % (answer.rtt * 1e3)
                 extension = answer.interfaces, answer.labels
                 if extension not in said:
@@ -929,13 +920,12 @@ def format_count(answers, sent):
 
 def answer_dict(answer):
     """Return a Reply for JSON: times in ms, silence is null."""
-    quoted = answer.quoted or NOTHING_QUOTED
     return {"outcome": answer.outcome, "address": answer.address,
             "rtt_ms": format_ms(answer.rtt), "icmp_type": answer.icmp_type,
             "icmp_code": answer.icmp_code, "reply_ttl": answer.reply_ttl,
             "error": answer.error and format_errno(answer.error),
-            "quoted_ttl": quoted.ttl,
-            "quoted_tos": quoted.tos, "syns": answer.syns,
+            "quoted_ttl": answer.quoted.ttl,
+            "quoted_tos": answer.quoted.tos, "syns": answer.syns,
             "interfaces": list(answer.interfaces),
             "labels": [label._asdict() for label in answer.labels]}
 
@@ -990,7 +980,6 @@ class Mechanism(object):
     debug = staticmethod(lambda text: None)
     options = {4: (), 6: ()}
     ttl_items = ((0, 2), (41, 52))      # IP_TTL, IPV6_HOPLIMIT
-    stamp_items = ((1, 35), (1, 29))    # SCM_TIMESTAMPNS, SCM_TIMESTAMP
 
     @staticmethod
     def available():
@@ -1034,9 +1023,20 @@ class Mechanism(object):
         for level, kind, value in items:
             if (level, kind) in self.ttl_items and len(value) >= 4:
                 facts["reply_ttl"] = struct.unpack_from("=i", value)[0]
-            elif (level, kind) in self.stamp_items:
-                facts["received"] = decode_stamp(value, kind == 35)
+            elif (level, kind) == SO_TIMESTAMPNS:
+                facts["received"] = decode_stamp(value)
         return data, address.split("%")[0], port, facts, items
+
+    def receive_all(self, sock, flags=0):
+        """Yield what receive() returns as long as there is something, for a
+        bounded time, whatever arrives."""
+        for _ in range(64):
+            try:
+                yield self.receive(sock, flags)
+            except socket.error as error:
+                if error.errno in NOTHING_YET:
+                    break
+                # else it is that of an ICMP error
 
     def send_echo(self, sock, packet, target, ttl):
         family = target.family
@@ -1066,14 +1066,14 @@ def takes_option(kind, option):
     return known
 
 
-def decode_stamp(value, nano):
-    """Return the seconds in a struct timespec (nano) or timeval, or None;
-    32-bit systems have two forms."""
+def decode_stamp(value):
+    """Return the seconds in a struct timespec, or None; 32-bit systems have
+    two forms."""
     form = {8: "=ii", 16: "=qq"}.get(len(value))
     if form is None:
         return None
     seconds, part = struct.unpack(form, value)
-    return seconds + part * (1e-9 if nano else 1e-6)
+    return seconds + part * 1e-9
 
 
 class ErrorQueue(Mechanism):
@@ -1097,12 +1097,8 @@ class ErrorQueue(Mechanism):
 
     def errors(self, sock, protocol, version):
         replies = []
-        for _ in range(64):             # bounded, whatever arrives
-            try:
-                data, address, port, facts, items = self.receive(
-                    sock, self.MSG_ERRQUEUE)
-            except socket.error:
-                break
+        for data, address, port, facts, items in self.receive_all(
+                sock, self.MSG_ERRQUEUE):
             quoted = Quoted(protocol, destination=address or None)
             # Unless ee_data tells its place (struct sock_ee_data_rfc4884) an
             # extension is behind 128 bytes of our packet (RFC 4884 5.5),
@@ -1153,10 +1149,6 @@ class TcpIcmpError(Mechanism):
     @staticmethod
     def available():
         return takes_option(socket.SOCK_STREAM, (6, 18))
-
-    def prepare(self, sock, version):
-        if sock.type & 15 == socket.SOCK_STREAM:
-            Mechanism.prepare(self, sock, version)
 
     def errors(self, sock, protocol, version):
         """Decode a struct ICMP_ERROR_INFO: sockaddr, protocol, type, code
@@ -1376,8 +1368,6 @@ class RawSocket(Mechanism):
     sees_tcp = False
     options = {4: (), 6: ((41, getattr(socket, "IPV6_RECVHOPLIMIT", 37)),)}
     ttl_items = ((41, getattr(socket, "IPV6_HOPLIMIT", 47)),)
-    # By version: option, words; does a set bit let a type pass?
-    icmp_filter = {6: ((58, 18), 8, True)}
 
     def __init__(self, target, with_tcp):
         family = self.family = target.family
@@ -1394,39 +1384,18 @@ class RawSocket(Mechanism):
                 if peer:
                     sock.connect(peer)
                 else:
-                    self.set_filter(sock)
                     self.set_up(sock, target)
         except socket.error:
             self.close()
             raise
-
-    def set_filter(self, sock):
-        """Ask for the types that are of use; failing that, decode_icmp()
-        sorts them out."""
-        family = self.family
-        if family.version not in self.icmp_filter:
-            return
-        option, words, passing = self.icmp_filter[family.version]
-        bits = [0] * words
-        for kind in family.errors + (family.reply,):
-            bits[kind // 32] |= 1 << kind % 32
-        if not passing:
-            bits = [word ^ 0xffffffff for word in bits]
-        try_option(sock, option, struct.pack("=%dI" % words, *bits))
 
     def set_up(self, sock, target):
         pass
 
     def replies(self, sock):
         """Return the list of Reply that wait on one of our sockets."""
-        found = []
-        for _ in range(64):
-            try:
-                data, address, _, facts, _ = self.receive(sock)
-            except socket.error:
-                break
-            found.append(self.decode(sock is self.sockets[0], data, address,
-                                     facts))
+        found = [self.decode(sock is self.sockets[0], data, address, facts)
+                 for data, address, _, facts, _ in self.receive_all(sock)]
         return [reply for reply in found if reply]
 
     def decode(self, is_icmp, data, address, facts):
@@ -1455,13 +1424,6 @@ class LinuxRawSocket(RawSocket):
     sees_tcp = True
     options = {4: ((0, 12), SO_TIMESTAMPNS), 6: ((41, 51), SO_TIMESTAMPNS)}
     ttl_items = Mechanism.ttl_items
-    icmp_filter = {4: ((255, 1), 1, False), 6: ((58, 1), 8, False)}
-
-
-class SolarisRawSocket(RawSocket):
-    """Needs PRIV_NET_ICMPACCESS."""
-
-    icmp_filter = {6: ((58, 1), 8, True)}
 
 
 class DatagramIcmp(RawSocket):
@@ -1477,7 +1439,6 @@ class WindowsRawSocket(RawSocket):
     """Needs an administrator, and a firewall that lets ICMP in."""
 
     options = {4: (), 6: ()}
-    icmp_filter = {}
 
     def set_up(self, sock, target):
         sock.bind((target.own_address, 0))
@@ -1504,6 +1465,7 @@ System = namedtuple("System", "platforms mechanisms witnesses cure no_echo "
                               "deaf")
 DEAF = ("No ICMP error from any hop was heard: either they send none, or a "
         "firewall drops them",)
+System.__new__.__defaults__ = (None, DEAF)
 SYSTEMS = (
     System(("linux", "android"), (ErrorQueue,), (LinuxRawSocket,),
            "run it as root, or with CAP_NET_RAW (setcap cap_net_raw+ep on a "
@@ -1511,14 +1473,13 @@ SYSTEMS = (
            "sysctl net.ipv4.ping_group_range is closed to this user and "
            "there is no CAP_NET_RAW; run as root, or `sysctl -w net.ipv4."
            "ping_group_range='0 2147483647'`", ()),
-    System(("darwin",), (), (RawSocket, DatagramIcmp), "run it with sudo",
-           None, DEAF),
-    System(("sunos",), (), (SolarisRawSocket,),
+    System(("darwin",), (), (RawSocket, DatagramIcmp), "run it with sudo"),
+    System(("sunos",), (), (RawSocket,),
            "run it as root, or let root give the privilege net_icmpaccess: "
            "`ppriv -s EI+net_icmpaccess PID` to a shell, `usermod -K "
-           "defaultpriv=basic,net_icmpaccess USER` for good", None, DEAF),
+           "defaultpriv=basic,net_icmpaccess USER` for good"),
     System(("netbsd", "aix"), (OwnHeader,), (RawSocket,),
-           "run it as root", None, DEAF),
+           "run it as root"),
     System(("win32",), (TcpIcmpError, OldWindows, IcmpApi),
            (WindowsRawSocket,),
            "run it as administrator", None, (
@@ -1529,9 +1490,9 @@ SYSTEMS = (
                "dir=in action=allow protocol=icmpv6:any,any")),
     System(("cygwin",), (), (WindowsRawSocket,),
            "use a Python for Windows (python.org), which needs no "
-           "privilege, or run it as administrator", None, DEAF),
+           "privilege, or run it as administrator"),
     System(("",), (), (RawSocket,), "run it as root (in a jail, with "
-           "allow.raw_sockets)", None, DEAF),
+           "allow.raw_sockets)"),
 )
 
 
@@ -1660,10 +1621,8 @@ FROM_PORT = {53: ("some DNS servers", 53), 67: ("DHCP relays", 67),
 
 def find_payload(target):
     """Return the Payload for a target; None if none is known, or needed."""
-    if target.payload is not None:
-        return None
     for row in PAYLOADS:
-        if target.port in row.ports:
+        if target.port in row.ports and target.payload is None:
             return row
     return None
 
@@ -1707,7 +1666,7 @@ def decode_outside(target, data):
         return None
     mask = ("2112" + format_hex(data)[8:])[:len(value)]
     value = "%0*x" % (len(value), int(value, 16) ^ int(mask, 16))
-    return format_address(bytearray.fromhex(value[4:])), int(value[:4], 16)
+    return format_address(unhexlify(value[4:])), int(value[:4], 16)
 
 
 def describe_data(target, data):
@@ -1747,7 +1706,7 @@ def describe_detail(detail, value):
         return ""
     if "%d" in detail:
         return detail % int(value, 16)
-    return detail % format_text(bytearray.fromhex(value))[:60].strip()
+    return detail % format_text(unhexlify(value))[:60].strip()
 
 
 # ---------------------------------------------------------------------------
@@ -1767,8 +1726,7 @@ class Probe(object):
     __slots__ = ("ttl", "real", "sock", "source_port", "ident", "seq",
                  "payload", "sent", "sent_at", "answer", "doubtful", "error",
                  "tsval", "renewed", "retransmits", "kernel_rtt", "gone",
-                 "failed_at", "empty", "facts", "accepted", "banner_until",
-                 "closed")
+                 "failed_at", "empty", "facts", "accepted", "closed")
 
     def __init__(self, ttl, real):
         for name in self.__slots__:
@@ -1853,11 +1811,12 @@ class Method(object):
     def same_ports(self, reply, probe):
         """Return True if nothing that is known of its ports tells a reply
         from one to the probe; a raw socket hears of everybody's."""
-        quoted = reply.quoted or NOTHING_QUOTED
+        quoted = reply.quoted
         if reply.raw and quoted.source_port != probe.source_port:
             return False
         return (quoted.protocol in (None, self.protocol) and
-                quoted.source_port in (None, probe.source_port))
+                quoted.source_port in (None, probe.source_port) and
+                quoted.dest_port in (None, self.target.port))
 
     def quotes(self, quoted, probe):
         """Return True if the probe's payload is quoted; with another
@@ -1922,7 +1881,7 @@ class TcpMethod(Method):
         error = sock.connect_ex(self.target.sockaddr)
         if error == errno.ECONNREFUSED:
             probe.error = error
-        elif error not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+        elif error not in UNDER_WAY:
             raise socket.error(error, format_errno(error))
         self.hold_back(sock, probe)
 
@@ -2017,9 +1976,7 @@ class TcpMethod(Method):
         if (reply.kind in ("accepted", "reset") and
                 reply.responder != self.target.address):
             return False
-        quoted = reply.quoted or NOTHING_QUOTED
-        return (self.same_ports(reply, probe) and
-                quoted.dest_port in (None, self.target.port))
+        return self.same_ports(reply, probe)
 
     def rtt(self, probe, reply, elapsed):
         """A repeated SYN makes `elapsed` too long by a second or more: the
@@ -2030,10 +1987,10 @@ class TcpMethod(Method):
             return None
         if not probe.retransmits:
             return elapsed
-        quoted = reply.quoted or NOTHING_QUOTED
-        if quoted.tsval is None or probe.tsval is None:
+        tsval = reply.quoted.tsval
+        if tsval is None or probe.tsval is None:
             return None
-        late = ((quoted.tsval - probe.tsval) & 0xffffffff) * 1e-3
+        late = ((tsval - probe.tsval) & 0xffffffff) * 1e-3
         return elapsed - late if late <= elapsed else None
 
     def count_sent(self, probe, answer, elapsed):
@@ -2124,8 +2081,7 @@ class UdpMethod(Method):
         row, random = find_payload(self.target), os.urandom(64)
         if row is None:
             return random[:12]
-        request = fill_template(row.request, format_hex(random))
-        return bytes(bytearray.fromhex(request))
+        return unhexlify(fill_template(row.request, format_hex(random)))
 
     def send(self, probe):
         probe.sock = sock = self.open_socket(socket.SOCK_DGRAM)
@@ -2133,12 +2089,11 @@ class UdpMethod(Method):
             self.set_ttl(sock, probe.ttl)
         probe.source_port = sock.getsockname()[1]
         probe.payload = self.new_payload()
+        probe.stamp()
         if self.sight == "addresses":
-            probe.stamp()
             sock.sendto(probe.payload, self.target.sockaddr)
         else:
             sock.connect(self.target.sockaddr)
-            probe.stamp()
             sock.send(probe.payload)
 
     def receive(self, sock, probe):
@@ -2161,10 +2116,8 @@ class UdpMethod(Method):
             row = find_payload(self.target)
             return reply.responder == self.target.address and (
                 row is None or replies_to(row, probe.payload, reply.data))
-        quoted = reply.quoted or NOTHING_QUOTED
         return (self.same_ports(reply, probe) and
-                quoted.dest_port in (None, self.target.port) and
-                self.quotes(quoted, probe))
+                self.quotes(reply.quoted, probe))
 
 
 class IcmpMethod(Method):
@@ -2227,21 +2180,15 @@ class IcmpMethod(Method):
     def receive(self, sock, probe=None):
         version = self.target.family.version
         replies = self.mechanism.errors(sock, self.protocol, version)
-        for _ in range(64):
-            try:
-                data, address, _, facts, _ = self.mechanism.receive(sock)
-            except socket.error as error:
-                if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
-                    break
-                continue        # the errno of an ICMP error, read above
-            if self.by_ping:
+        for data, address, _, facts, _ in self.mechanism.receive_all(sock):
+            if self.by_ping:    # a raw one is the mechanism's to read
                 reply = decode_icmp(version, data, responder=address, **facts)
                 if reply:
                     replies.append(reply)
-        return replies          # a raw one is the mechanism's to read
+        return replies
 
     def answers(self, reply, probe):
-        quoted = reply.quoted or NOTHING_QUOTED
+        quoted = reply.quoted
         if (quoted.protocol, quoted.ident, quoted.seq) != (
                 self.protocol, probe.ident, probe.seq):
             return False
@@ -2293,9 +2240,6 @@ class Aim(namedtuple("Aim", "method target flow")):
 
 class State(Answered):
     """What a series knows of one ttl (0: the system's own)."""
-
-    __slots__ = ("ttl", "probes", "answered", "settled", "held", "too_big",
-                 "farther", "beyond", "extra")
 
     def __init__(self, ttl):
         self.ttl = ttl
@@ -2643,7 +2587,6 @@ class Series(object):
         state.probes.append(probe)
 
     def note_answer(self, state, probe):
-        """Take probe.answer as one to a state."""
         answer = probe.answer
         state.answered.append(probe)
         # The destination's word counts more than a router's.
@@ -2785,17 +2728,18 @@ class Engine(object):
     GRACE = 0.05        # seconds for a raw socket to explain an errno
 
     def __init__(self, raw=None, banner_wait=0.5, debug=None,
-                 clock=monotonic, poller=None, guard=None):
-        self.raw = raw
+                 clock=monotonic, poller=None, guard=wait_for, keeper=None):
+        self.raw, self.keeper = raw, keeper
         self.banner_wait = banner_wait
         self.debug = debug or Mechanism.debug
         self.clock = clock
         self.poller = poller or Poller()
-        self.guard = guard or wait_for
+        self.guard = guard
         self.series = []
         self.watched = {}       # file number -> Flight
-        self.banners = []       # Flights that may get a banner
-        self.unexplained = []   # Flights that ended with a mere errno
+        # Flight -> (when, function): it may get a banner, or has ended with
+        # a mere errno that a raw socket may explain.
+        self.timed = {}
         self.held_until = 0     # no sending before, after ENOBUFS
         self.holds = 0
         self.raw_sockets = raw.sockets if raw else []
@@ -2841,9 +2785,7 @@ class Engine(object):
         now = self.clock()
         times = [latest]
         times += [series.next_time(now) for series in self.series]
-        times += [flight.probe.banner_until for flight in self.banners]
-        times += [flight.probe.failed_at[0] + self.GRACE
-                  for flight in self.unexplained]
+        times += [when for when, _ in self.timed.values()]
         for flight in self.watched.values():
             repeats, probe = flight.series.method.repeats, flight.probe
             if repeats and not probe.renewed and not probe.answer:
@@ -2972,7 +2914,7 @@ class Engine(object):
             elif self.raw:              # wait for it to tell more
                 probe.error, probe.failed_at = reply.error, (now, real_now)
                 self.forget(series.method, probe)
-                self.unexplained.append(flight)
+                self.timed[flight] = now + self.GRACE, self.leave_unexplained
                 return
         probe.facts += [entry.reply for entry in probe.doubtful]
         self.answer(flight, self.explain(flight, reply, now, real_now))
@@ -2993,7 +2935,7 @@ class Engine(object):
             return (reply.kind == "icmp" and not accepted and
                     method.kernel_sight != "addresses" and
                     method.to_destination(reply.quoted))
-        return reply.quoted is None or method.to_destination(reply.quoted)
+        return method.to_destination(reply.quoted)
 
     def explain(self, flight, reply, now, real_now):
         """Return a Reply with its outcome and its rtt."""
@@ -3046,15 +2988,14 @@ class Engine(object):
         self.poller.remove(number)
         self.poller.add(number)
         probe.accepted = self.clock()
-        probe.banner_until = probe.accepted + self.banner_wait
-        self.banners.append(flight)
+        self.timed[flight] = (probe.accepted + self.banner_wait,
+                              self.end_banner)
 
     def read_banner(self, flight):
         try:
             data = flight.probe.sock.recv(DATA_LIMIT)
         except socket.error as error:
-            if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK,
-                               errno.EINTR):
+            if error.errno in NOTHING_YET:
                 return
             data = None                 # reset
         self.end_banner(flight, data, closed=data == b"")
@@ -3074,16 +3015,16 @@ class Engine(object):
             kind="banner", data=data or None, flags=flags,
             after=self.clock() - probe.accepted))
         state.held = False
-        self.banners.remove(flight)
+        del self.timed[flight]
         self.forget(series.method, probe)
 
     # Letting go
 
     def expire(self, now):
         """See to the probes whose time has come."""
-        for flight in list(self.banners):
-            if now >= flight.probe.banner_until:
-                self.end_banner(flight)
+        for flight, (when, function) in list(self.timed.items()):
+            if now >= when:
+                function(flight)
         for series, state, probe in list(self.watched.values()):
             method = series.method
             if method.repeats and not probe.answer and not probe.renewed \
@@ -3094,10 +3035,6 @@ class Engine(object):
                     method.renew(probe)
                 else:           # a fresh probe is worth more
                     self.forget(method, probe)
-        for flight in list(self.unexplained):
-            if now >= flight.probe.failed_at[0] + self.GRACE:
-                self.unexplained.remove(flight)
-                self.leave_unexplained(flight)
         for series in self.series:
             for state in series.all_states:
                 if state.settled or state.answered or not state.probes or \
@@ -3109,6 +3046,7 @@ class Engine(object):
 
     def leave_unexplained(self, flight):
         """Take an errno for what it says: no ICMP error has come."""
+        del self.timed[flight]
         series, state, probe = flight
         if probe.answer or state.settled:
             return
@@ -3156,10 +3094,9 @@ class Engine(object):
         for flight in list(self.watched.values()):
             if flight.series is series:
                 self.forget(series.method, flight.probe)
-        self.banners = [flight for flight in self.banners
-                        if flight.series is not series]
-        self.unexplained = [flight for flight in self.unexplained
-                            if flight.series is not series]
+        for flight in list(self.timed):
+            if flight.series is series:
+                del self.timed[flight]
         self.series.remove(series)
         if series.method.sock:
             self.poller.remove(series.method.sock.fileno())
@@ -3167,12 +3104,11 @@ class Engine(object):
 
     def close(self):
         """Close everything; no connection stays half-open."""
-        for flight in list(self.watched.values()):
-            self.forget(flight.series.method, flight.probe)
-        for series in self.series:
-            series.method.close()
-        if self.raw:
-            self.raw.close()
+        for series in list(self.series):
+            self.retire(series)
+        for thing in self.raw, self.keeper:
+            if thing:
+                thing.close()
 
 
 # ---------------------------------------------------------------------------
@@ -4359,7 +4295,8 @@ def check_sender(run, port, end):
                 for probe in state.answered
                 if probe.answer.outcome == "refused")
     services = open_services(run, port)
-    if found == set([None]) and port.series.method.bounds_ttl:
+    if found == set([None]) and port.series.method.bounds_ttl and \
+            not port.aim.target.source_port:
         found = set()
         if near is not None:
             yield bound_arrival(run, port, near, found)
@@ -4838,7 +4775,7 @@ def encode_hello(name, padding=0):
     """Return a TLS ClientHello (RFC 8446 4.1.2, 6066 3, 7685)."""
     def vector(data):
         return struct.pack("!H", len(data)) + data
-    ciphers, extensions = [bytes(bytearray.fromhex(text)) for text in HELLO]
+    ciphers, extensions = map(unhexlify, HELLO)
     extensions += os.urandom(32) + b"\0\x15" + vector(b"\0" * padding)
     if name:
         extensions = b"\0\0" + vector(vector(b"\0" + vector(name))) + \
@@ -5005,7 +4942,7 @@ class Session(Probe):
                 self.poller.add(self.sock.fileno())
             return self.sock.recv(BUFFER), 0
         except socket.error as error:
-            if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK):
+            if error.errno not in NOTHING_YET:
                 return None, error.errno
             # An ICMP error ends no connection and wakes nobody: the kernel
             # notes it here, and sends again, with this ttl.
@@ -5214,7 +5151,7 @@ def vary_request(run, method, port, greets):
 # protocol (by this side), certificate (the peer wants another, or one),
 # unable (this Python is).  small: it came about in small segments only.
 Tls = namedtuple("Tls", "version cipher subject issuer until problem failure")
-Tls.__new__.__defaults__ = (None,)
+Tls.__new__.__defaults__ = (None,) * len(Tls._fields)
 FAILED = ("stalled", "small", "lost", "alert", "protocol")
 
 
@@ -5239,7 +5176,7 @@ class Handshake(object):
         self.sock = method.open_socket(socket.SOCK_STREAM)
         self.number = self.sock.fileno()
         number = self.sock.connect_ex(method.target.sockaddr)
-        if number not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+        if number not in UNDER_WAY:
             self.sock.close()
             raise socket.error(number, format_errno(number))
         self.poller.add(self.number, write=True)
@@ -5255,9 +5192,8 @@ class Handshake(object):
                     server_hostname=self.name.decode("ascii") or None)
                 self.secured = True
             self.sock.do_handshake()
-            self.tls = Tls(*(self.sock.version(), self.sock.cipher()[0]) +
-                           decode_certificate(self.sock.getpeercert(True)) +
-                           (None,))
+            self.tls = Tls(self.sock.version(), self.sock.cipher()[0],
+                           *decode_certificate(self.sock.getpeercert(True)))
             return True
         except (self.ssl.SSLWantReadError, self.ssl.SSLWantWriteError):
             self.poller.add(self.number)
@@ -5343,9 +5279,8 @@ def shake_hands(run, method, port):
         problem, failure = None, "small"
     if failure == "alert" and request.full.reply[:1] == b"\x16":
         failure = "certificate"     # all the rest was agreed on before
-    tls = tls or Tls(None, None, None, None, None, None)
-    port.request = request._replace(tls=tls._replace(problem=problem,
-                                                     failure=failure))
+    port.request = request._replace(tls=(tls or Tls())._replace(
+        problem=problem, failure=failure))
 
 
 def decode_certificate(data):
@@ -6475,7 +6410,6 @@ def count_hops(path, few):
 
 
 def add_up(counts):
-    """Return the Count of several hops together."""
     return Count(None, sum(one.sent for one in counts),
                  sum(one.lost for one in counts))
 
@@ -6600,17 +6534,16 @@ def check_loss(case, verdict, look):
     few = look.options.queries <= FEW_QUERIES or look.options.flows > 1
     counts = count_hops(case.path, few)
     limited, behind = find_limited(counts, 0.03 if few else 0.001)
-    if limited:
-        yield finding("rate-limit", limited[0].hop.ttl, "limited",
-                      counts=limited, behind=behind)
     found = []
+    if limited:
+        found.append(finding("rate-limit", limited[0].hop.ttl, "limited",
+                             counts=limited, behind=behind))
     if not few and counts and verdict.reached and counts[-1].hop.reached:
-        found = find_loss(case.path, counts)
+        found += find_loss(case.path, counts)
     if few and (look.lead or case.path.aim.flow is not None):
-        found = find_unanswered([one for one in counts
-                                 if one not in limited], verdict.reached)
-    for each in found:
-        yield each
+        found += find_unanswered([one for one in counts
+                                  if one not in limited], verdict.reached)
+    return found
 
 
 def check_deaf(case, verdict, look):
@@ -6701,10 +6634,7 @@ def check_return_path(case, verdict, look):
     near, far = [each and place_knocked(each, case)
                  for each in find_lost_back(back, path)]
     if far is None:
-        heard = [each for each in back.knocks
-                 if judge_knock(each) in ("both", "port")]
-        last = place_knocked(heard[-1], case) if heard else None
-        yield finding("return-path", None, "back-nowhere", last=last,
+        yield finding("return-path", None, "back-nowhere", last=near,
                       **facts)
     elif any(hop.ttl >= far.ttl for hop in path.routers):
         yield finding("return-path", far.ttl, "back-lost", near=near,
@@ -6742,10 +6672,9 @@ def find_lost_back(back, path):
     heard = [each for each in back.knocks
              if judge_knock(each) in ("both", "port")]
     lost = [each for each in back.knocks if judge_knock(each) == "neighbour"]
-    if not lost or lost[0].address == path.address:
-        return None, None
     near = heard[-1] if heard else None
-    if near and near.ttl >= lost[0].ttl:
+    if not lost or lost[0].address == path.address or \
+            near and near.ttl >= lost[0].ttl:
         return near, None
     return near, lost[0]
 
@@ -7950,7 +7879,6 @@ class Names(object):
             self.asked[address][1].wait(0.05)
 
     def get(self, address):
-        """Return the name, or None."""
         if address in self.asked:
             for result in self.asked[address][1].result:
                 if not isinstance(result, Exception):
@@ -8116,7 +8044,6 @@ def find_beside(find, guard):
 
 
 def no_address(hostname, version, problem):
-    """Return the RunError for a host without an address."""
     name, _, port = hostname.rpartition(":")
     cure = "check the name, the resolver, or give an IP address"
     if name and port.isdigit():
@@ -8126,41 +8053,28 @@ def no_address(hostname, version, problem):
         quote(hostname), family, problem, cure))
 
 
-# Options that are numbers: their flag, smallest and largest value, and
-# whether they may have decimals.
-Number = namedtuple("Number", "name flag low high decimals")
-NUMBERS = (
-    Number("first_hop", "-f", 1, 255, False),
-    Number("max_hops", "-m", 1, 255, False),
-    Number("wait_time", "-w", 0.001, 3600, True),
-    Number("banner_wait", "--banner-wait", 0, 3600, True),
-    Number("queries", "-q", 1, 100, False),
-    Number("retries", "-r", 0, 100, False),
-    Number("gap_limit", "-g", 0, 255, False),
-    Number("parallel", "-N", 1, 512, False),
-    Number("tos", "-t", 0, 255, False),
-    Number("flows", "--flows", 1, 64, False))
-
-
-def check_number(value, number):
-    """Return the value of a Number, or raise OptionError."""
+def check_number(value, option):
+    """Return the value of an Option that is a number, or raise OptionError.
+    """
+    low, high = option.limits
     try:
-        if number.low <= value <= number.high:
-            if number.decimals:
+        if low <= value <= high:
+            if option.metavar == "SEC":
                 return value
             if value == int(value):
                 return int(value)
     except (ValueError, TypeError):
         pass
     raise OptionError("%s %s: must be a number from %g to %g" % (
-        number.flag, quote(value), number.low, number.high))
+        option.flag, quote(value), low, high))
 
 
 def check_options(options):
     """Return the name of the method; raise OptionError for bad options."""
-    for number in NUMBERS:
-        setattr(options, number.name,
-                check_number(getattr(options, number.name), number))
+    for each in OPTIONS:
+        if each.limits:
+            setattr(options, each.name,
+                    check_number(getattr(options, each.name), each))
     if options.first_hop > options.max_hops:
         raise OptionError("-f %d is beyond -m %d: no hop would be probed" %
                           (options.first_hop, options.max_hops))
@@ -8188,19 +8102,17 @@ def check_options(options):
 
 def decode_payload(text):
     """Return the bytes of -P, None for none given."""
-    import binascii
     if text is None:
         return None
     try:
         digits = text if isinstance(text, bytes) else text.encode("ascii")
-        return binascii.unhexlify(b"".join(digits.split()))
+        return unhexlify(b"".join(digits.split()))
     except (TypeError, ValueError, AttributeError):
         raise OptionError("-P %s: not hexadecimal; give two digits for each "
                           "byte, like 68690a" % quote(text))
 
 
 def check_address(text):
-    """Raise RunError if a text is no IP address."""
     try:
         socket.getaddrinfo(text, 0, 0, 0, 0, socket.AI_NUMERICHOST)
     except (socket.error, UnicodeError, TypeError):
@@ -8247,10 +8159,7 @@ class Traceroute(object):
 
     def __init__(self, options=None, destination=None, method=None,
                  mechanism=None, guard=None, **keywords):
-        if options is None:
-            options = default_options()
-        elif keywords or method:
-            options = default_options(**vars(options))
+        options = default_options(**vars(options or Options()))
         for name, value in keywords.items():
             if not hasattr(options, name):
                 raise OptionError("no option is called %r" % name)
@@ -8309,15 +8218,15 @@ class Traceroute(object):
         """
         options = self.options
         first, count = options.source_port, options.flows
-        if options.return_path and len(self.ports) > 1:
-            raise OptionError("--return-path does not go with several ports:"
-                              " give one by -p")
-        if count > 1 and len(self.ports) > 1:
-            raise OptionError("--flows %d does not go with several ports: "
-                              "give one by -p" % count)
-        if first and self.proto == "udp" and len(self.ports) > 1:
-            raise OptionError("-S %d does not go with several UDP ports: "
-                              "give one by -p" % first)
+        for is_given, words in (
+                (options.return_path,
+                 "--return-path does not go with several ports"),
+                (count > 1, "--flows %d does not go with several ports" %
+                 count),
+                (first and self.proto == "udp",
+                 "-S %s does not go with several UDP ports" % first)):
+            if is_given and len(self.ports) > 1:
+                raise OptionError(words + ": give one by -p")
         if count == 1 or self.proto == "icmp":
             return [first] * count
         # Neighbours: a balancer may look at the last bits only.
@@ -8329,7 +8238,6 @@ class Traceroute(object):
         return list(range(first, first + count))
 
     def choose_aims(self):
-        """Return the Aim of each port, or of each flow."""
         lead = Aim(self.proto, self.target, None)
         if len(self.flows) > 1:
             return [lead.other(self.proto, self.port, port,
@@ -8417,7 +8325,6 @@ class Traceroute(object):
         return best
 
     def make_target(self, number, sockaddr, payload):
-        """Return the Target of an address of a family."""
         options, family = self.options, FAMILIES[number]
         sockaddr = (sockaddr[0], self.port or 0) + sockaddr[2:]
         check_destination(sockaddr)
@@ -8462,7 +8369,7 @@ class Traceroute(object):
                 sock.bind((options.source_ip, 0))
             sock.connect((sockaddr[0], self.port or 9) + sockaddr[2:])
             return sock.getsockname()[0].split("%")[0]
-        except (socket.error, OverflowError) as error:
+        except socket.error as error:
             if isinstance(error, Error):
                 raise
             self.route_error = error.args[-1]
@@ -8500,16 +8407,14 @@ class Traceroute(object):
         self.raw_only = bool(raw) and mechanism.sight != "addresses"
         shown = raw if self.raw_only else mechanism
         self.mechanism_name, self.why = shown.name, shown.why
-        if raw and self.options.debug:
+        if raw:
             raw.debug = self.debug
         return Engine(raw, self.options.banner_wait, self.debug,
-                      guard=self.guard)
+                      guard=self.guard, keeper=open_keeper())
 
     def choose_mechanism(self, method):
         mechanism = select_mechanism(self.wanted_mechanism, method)
-        mechanism.wait = self.options.wait_time
-        if self.options.debug:
-            mechanism.debug = self.debug
+        mechanism.wait, mechanism.debug = self.options.wait_time, self.debug
         return mechanism
 
     def open_method(self, engine, aim):
@@ -8534,9 +8439,9 @@ class Traceroute(object):
     def probe(self, ttl):
         """Return the Hop at one ttl, after at most wait_time seconds (and
         banner_wait, if a connection comes about)."""
-        ttl = check_number(ttl, Number("", "ttl", 1, 255, False))
+        ttl = check_number(ttl, Option("ttl", "", "N", None, (1, 255)))
         show, aim = self.how_to_show(), self.aims[0]
-        engine, keeper = self.open_engine(), open_keeper()
+        engine = self.open_engine()
         try:
             series = new_series(self.options, aim,
                                 self.open_method(engine, aim), 1, 0, ttl)
@@ -8545,8 +8450,6 @@ class Traceroute(object):
                 engine.turn()
         finally:
             engine.close()
-            if keeper:
-                keeper.close()
         if self.names:
             self.names.wait(series.full.answer.address)
         return make_hop(series, series.full, show, now=monotonic())
@@ -8567,8 +8470,7 @@ class Traceroute(object):
         if not self.target.own_address:
             self.conclude([Case(path) for path in self.pathless(show)])
             return
-        engine, keeper = self.open_engine(), open_keeper()
-        run = None
+        engine, run = self.open_engine(), None
         try:
             other = self.other_target
             run = Run(engine, self.aims, self.options, show,
@@ -8583,12 +8485,7 @@ class Traceroute(object):
                     shown.append(hop)
                     yield hop
         finally:
-            if run:
-                run.close()
-            else:
-                engine.close()
-            if keeper:
-                keeper.close()
+            (run or engine).close()
             if run:
                 if run.lead.series.method.sight != "addresses" and \
                         self.mechanism_name == ErrorQueue.name:
@@ -8638,7 +8535,6 @@ class Traceroute(object):
         self.result = self.results[0]
 
     def make_trace(self, case, verdict, found, controls=()):
-        """Return the Trace of a case that has been judged."""
         path, target = case.path, case.path.aim.target
         told, summary, after, before = None, say_no_verdict(path), None, None
         if path.complete or verdict.reached:
@@ -8653,7 +8549,7 @@ class Traceroute(object):
         if failure:
             error = format_errno(failure["error"])
         ports = ""
-        if len(self.aims) > 1:
+        if len(self.aims) > 1 and path.aim.flow is None:
             ports = format_ports([aim.port for aim in self.aims])
         mtu = [each.facts["mtu"].size for each in found if each.name == "mtu"]
         return Trace(
@@ -8685,13 +8581,12 @@ class Traceroute(object):
             value = getattr(self.options, each.name)
             if value == each.default or each.name in UNSAID:
                 continue
-            flag = each.flags.split()[0]
             if each.metavar is None:
-                given.append(flag)
-            elif flag.startswith("--"):
-                given.append("%s=%s" % (flag, value))
+                given.append(each.flag)
+            elif each.flag.startswith("--"):
+                given.append("%s=%s" % (each.flag, value))
             else:
-                given += [flag, format_value(value)]
+                given += [each.flag, format_value(value)]
         if aim.port is not None and "-p" not in words:
             given[:0] = ["-p", str(aim.port)]
         return " ".join(quote_shell(word) for word in [
@@ -9064,9 +8959,10 @@ try:import sys,bz2;file=(sys.stdin if __file__=="<stdin>" else
 open(__file__));file.seek(0);text=file.read();file.close();code="".join(
 chr(n)for n in range(33,127)if n not in(34,35,92));text=[code.find(c)
 for c in text.rsplit(" license",1)[1]if c in code];text="".join(
-bin(8192+a+91*b)[3:]for a,b in zip(text[::2],text[1::2]));source=(
-bz2.decompress(bytes(bytearray(int(text[i:i+8],2)for i in
-range(0,len(text)-7,8)))));source[0]
+bin(8192+a+91*b)[3:]for a,b in zip(text[::2],text[1::2]));words,text=(
+bz2.decompress(bytes(bytearray(int(text[i:i+8],2)for i in range(0,
+len(text)-7,8)))).decode("latin-1").split("\\n",1));words=words.split(
+);source="".join(words[ord(c)-128]if c>"~"else c for c in text)
 except Exception:(sys.stderr.write("potraceroute: error: cut off, damaged "
 "or not in a file: paste it again, into a file (%s)\\n"%sys.exc_info()[1]),
 sys.exit(2))
@@ -9084,12 +8980,29 @@ def format_paste():
     Raises RunError if its source cannot be read.
     """
     import bz2
-    code = strip_source(read_own_source()).encode("ascii")
-    data = encode_digits(bz2.compress(code, 9))
+    code = strip_source(read_own_source())
+    # With how many words it is the shortest is a matter of chance.
+    data = encode_digits(min([bz2.compress(encode_words(code, count), 9)
+                              for count in range(112, 129)], key=len))
     lines = ["# potraceroute %s, %s license\n" % (__version__, __license__)]
     for at in range(0, len(data), PASTE_WIDTH):
         lines.append("#%s\n" % data[at:at + PASTE_WIDTH])
     return PASTE_HEAD + "".join(lines)
+
+
+def encode_words(text, count):
+    """Return a program as bytes: its most common words in one line, then the
+    rest, with a byte above 127 in place of each of them: bzip2 alone makes
+    it longer by a fiftieth."""
+    import re
+    pattern, counts = "[A-Za-z0-9]{2,}", {}
+    for word in re.findall(pattern, text):
+        counts[word] = counts.get(word, 0) + 1
+    words = sorted(counts, key=lambda word: (-counts[word], word))[:count]
+    codes = dict((word, u"%c" % code) for code, word in enumerate(words, 128))
+    coded = re.sub(pattern, lambda found: codes.get(
+        found.group(), found.group()), text)
+    return (" ".join(words) + "\n" + coded).encode("latin-1")
 
 
 def encode_digits(data):
@@ -9104,10 +9017,9 @@ def encode_digits(data):
 
 
 def read_own_source():
-    """Return the text of this program."""
     import inspect
     if "source" in globals():           # PASTE_HEAD has put it there
-        return globals()["source"].decode("ascii")
+        return globals()["source"]
     try:
         return inspect.getsource(sys.modules[__name__])
     except (EnvironmentError, TypeError):
@@ -9161,11 +9073,11 @@ def join_words(words):
 # 24 Options and command line
 # ---------------------------------------------------------------------------
 
-class Option(namedtuple("Option", "flags help metavar default")):
-    """A row of OPTION_GROUPS; what has no metavar is a switch."""
+class Option(namedtuple("Option", "flags help metavar default limits")):
+    """A row of OPTION_GROUPS; what has no metavar is a switch.  limits: the
+    smallest and the largest number that it may be."""
 
-    def __new__(cls, flags, text, metavar=None, default=False):
-        return cls._make((flags, text, metavar, default))
+    flag = property(lambda self: self.flags.split()[0])
 
     @property
     def name(self):
@@ -9174,6 +9086,8 @@ class Option(namedtuple("Option", "flags help metavar default")):
             return self.flags.replace("-", "ipv")       # -4 and -6
         return self.flags.split("--")[1].replace("-", "_")
 
+
+Option.__new__.__defaults__ = (None, False, None)
 
 OPTION_GROUPS = (
     ("Probes", (
@@ -9191,23 +9105,29 @@ OPTION_GROUPS = (
         Option("-S --source-port",
                "source port for TCP/UDP probes: one constant flow, one probe "
                "at a time", "PORT", None),
-        Option("-t --tos", "the TOS / traffic class byte", "N", 0),
+        Option("-t --tos", "the TOS / traffic class byte", "N", 0,
+               (0, 255)),
         Option("-4", "use IPv4 only"),
         Option("-6", "use IPv6 only"),
     )),
     ("Hops and waiting", (
-        Option("-f --first-hop", "starting hop (ttl) value", "N", 1),
-        Option("-m --max-hops", "max hops before giving up", "N", 30),
-        Option("-w --wait-time", "timeout in seconds for each hop", "SEC", 2),
+        Option("-f --first-hop", "starting hop (ttl) value", "N", 1,
+               (1, 255)),
+        Option("-m --max-hops", "max hops before giving up", "N", 30,
+               (1, 255)),
+        Option("-w --wait-time", "timeout in seconds for each hop", "SEC", 2,
+               (0.001, 3600)),
         Option("--banner-wait",
-               "how long to wait for possible TCP banner output", "SEC", 0.5),
-        Option("-q --queries", "answers wanted per hop", "N", 1),
+               "how long to wait for possible TCP banner output", "SEC", 0.5,
+               (0, 3600)),
+        Option("-q --queries", "answers wanted per hop", "N", 1, (1, 100)),
         Option("-r --retries",
-               "further tries before a hop is called silent", "N", 2),
+               "further tries before a hop is called silent", "N", 2,
+               (0, 100)),
         Option("-g --gap-limit",
                "silent hops in a row before giving up early; 0 = never",
-               "N", 5),
-        Option("-N --parallel", "probes in flight", "N", 16),
+               "N", 5, (0, 255)),
+        Option("-N --parallel", "probes in flight", "N", 16, (1, 512)),
     )),
     ("Diagnosis", (
         Option("--control",
@@ -9215,7 +9135,8 @@ OPTION_GROUPS = (
                "none, icmp, udp[:PORT] or tcp[:PORT]", "WHAT", "auto"),
         Option("--flows",
                "repeat the trace from N source ports (ICMP: idents), each one "
-               "constant flow: where a load balancer parts them", "N", 1),
+               "constant flow: where a load balancer parts them", "N", 1,
+               (1, 64)),
         Option("--mtu", "find the path MTU, and who or what limits it"),
         Option("--return-path",
                "if the port is silent: are its answers lost on the way back? "
@@ -9317,7 +9238,6 @@ class ParseError(SystemExit):
 
 
 def print_error(message):
-    """Print an error as one line on stderr."""
     Writer(sys.stderr).line("potraceroute: error: " + format_text(message))
 
 
@@ -9580,8 +9500,7 @@ def run_as_root(words):
     from subprocess import PIPE, STDOUT, Popen
     try:
         program = ROOT_PROGRAM % ([os.path.abspath(__file__)] + words)
-        python = sys.executable.replace("'", "'\\''")
-        su = Popen(["su", "-p", "-c", "'%s' -" % python],
+        su = Popen(["su", "-p", "-c", quote_shell(sys.executable) + " -"],
                    stdin=PIPE, stdout=PIPE, stderr=STDOUT)
         out, _ = su.communicate(program.encode("ascii", "backslashreplace"))
         text = out.decode("ascii", "ignore").rstrip()

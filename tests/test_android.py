@@ -587,7 +587,8 @@ class RootTest(AndroidCase):
         self.assertEqual(sorted(os.listdir(self.folder)), sorted(
             ["su", "commands", os.path.basename(pt.__file__)]))
         with open("commands") as stream:
-            self.assertEqual(stream.read(), "'%s' -\n" % sys.executable)
+            self.assertEqual(stream.read(),
+                             pt.quote_shell(sys.executable) + " -\n")
 
     def test_path_of_python_is_quoted(self):
         python = "it's $(touch FILE) \"`touch FILE`\" python"

@@ -1008,11 +1008,11 @@ class ClosingTests(unittest.TestCase):
     def test_series_that_is_retired_is_closed_and_heard_no_more(self):
         world = World(self, FakeTcp, last=4, banner_wait=5.0)
         world.run({0: accepted(0.01), "small": expired(0.1)}, until=0.005)
-        self.assertTrue(world.engine.banners)
+        self.assertTrue(world.engine.timed)
         world.engine.retire(world.series)
         self.assertEqual((world.open_sockets(), world.poller.writers,
-                          world.engine.banners, world.engine.done),
-                         ([], {}, [], True))
+                          world.engine.timed, world.engine.done),
+                         ([], {}, {}, True))
         world.engine.turn()
         self.assertEqual(world.outcomes(1, 2), ["timeout"] * 2)
 
