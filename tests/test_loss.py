@@ -759,6 +759,18 @@ class TestEmulatedPath(test_live.PathCase):
         self.assertIn("the path has branches", text)
         self.assertNotIn("10.88.3.", text)
 
+    def test_loss_of_a_slow_path_is_not_mended_by_the_kernel(self):
+        """Which sends a SYN again after a second, where none is back yet."""
+        self.make(routers=4, delay=0.28, hops={
+            2: {"filters": [{"action": "drop", "chance": 0.4}]}})
+        self.serve("tcp", port=80)
+        _, trace = test_live.run_json(self.net, self.net.destination, "-q20",
+                                      "--banner-wait=0")
+        assert_place(self, text_of(trace), 2)
+        counts = answers(trace)
+        self.assertEqual(counts[0], (20, 20))
+        self.assertLess(counts[-1][0], counts[-1][1] - 2)
+
     def test_path_of_more_than_a_second_is_no_loss(self):
         self.make(routers=3, delay=0.65)
         self.serve("tcp", port=80)

@@ -267,6 +267,27 @@ row("forged reset, everything behind is silent",
     "-p25", {25: cut("reset refused?", 2, 0, 5)},
     knows_up=False)
 
+LAST = ["tcp dport 25 reject with tcp reset"]
+row("the last router resets", chain(forward_4=LAST), "-p25",
+    {25: cut("reset", 4, 3)}, who=ALL, forbids=SAYS_REFUSED)
+row("the last router resets one of several", chain(forward_4=LAST),
+    "-p22,25,26", {22: reached("open"), 25: cut("reset", 4, 3),
+                   26: reached("refused")}, who=ALL)
+row("the last router resets, and lets but one port through",
+    chain(forward_4=["ct state established accept", "tcp dport 22 accept"] +
+          LAST + ["drop"]), "-p25", {25: cut("reset", 4, 3)}, who=ALL,
+    forbids=SAYS_REFUSED)
+row("the last router is silent and resets", chain(forward_4=LAST, mute=(4,)),
+    "-p25", {25: cut("reset", 4, 3)}, who=ALL, forbids=SAYS_REFUSED)
+row("the last router resets, IPv6", chain(forward_4=LAST), "-p25",
+    {25: cut("reset", 4, 3)}, six, forbids=SAYS_REFUSED)
+for _code in ([3, 10], [3, 13]):
+    row("a device prohibits in the host's name, ICMP %d/%d" % tuple(_code),
+        path(routers=9, delay=0.02, hops={4: {"filters": [
+            tcp_filter(25, "icmp_as_destination", icmp=_code)]}}),
+        "-p25,22", {25: cut("rejected", 4, 3), 22: reached("open")}, who=ALL,
+        forbids=["own firewall", "HOST itself"])
+
 # c. Transparent proxies, and what looks like one
 
 PROXY = ["tcp dport 80 redirect to :8888"]
@@ -308,6 +329,15 @@ row("port forwarded behind the address",
                             "dnat ip to 10.77.4.2"]),
     "-p80", {80: reached("open")}, lambda net: net.hop(2), who=ALL,
     forbids=["intercept", "transparent", r"\bdown\b"],
+    also={3: ["10.77.1.2"], 4: ["10.77.1.2"], 5: ["10.77.1.2"]},
+    distances=(3, 4, 5))
+
+row("the host behind the address prohibits",
+    chain(nat_2=["ip daddr 10.77.1.2 tcp dport 80 dnat ip to 10.77.4.2"],
+          input_server=["tcp dport 80 reject with icmp host-prohibited"]),
+    "-p80", {80: Truth(("rejected",), set([2, 3, 4, 5]), set([None]), None)},
+    lambda net: net.hop(2), who=ALL, knows_up=False,
+    needs=[r"what is behind 10\.77\.1\.2"], forbids=["HOST itself", "nothing came"],
     also={3: ["10.77.1.2"], 4: ["10.77.1.2"], 5: ["10.77.1.2"]},
     distances=(3, 4, 5))
 
