@@ -2328,6 +2328,8 @@ class Series(object):
     half_open  the full ttl, too, opens no connection on a service
     full_until  the full ttl is waited for until then, if longer than `wait`
     behind_router  the ttl before the first is known to be a router's
+    until     no silent ttl is waited for longer, if its last try had some
+              time: it ends together with the full ttl; None if it need not
     """
 
     FLOOR = 0.08        # seconds a hurried hop has for its last try,
@@ -2352,6 +2354,7 @@ class Series(object):
         self.patient = patient
         self.half_open = half_open
         self.full_until = 0
+        self.until = None
         self.behind_router = False
         self.full = State(full_ttl)
         self.states = []
@@ -2549,6 +2552,9 @@ class Series(object):
         heard = [probe.sent + (probe.answer.rtt or 0)
                  for probe in state.answered]
         limit = max(heard or [state.probes[0].sent]) + self.wait
+        if self.until:
+            limit = min(limit, max(self.until, last + self.LEISURE +
+                                   2 * (self.slowest or 0)))
         if state is self.full:
             limit = max(limit, self.full_until)
         if state.extra and state.farther is None:
@@ -4520,7 +4526,10 @@ def trace_port(run, port):
     port.edge = find_edge(run, port) or 0
     if port.edge:
         series.look(max(run.options.first_hop, port.edge - 1), port.edge)
-        yield lambda: series.done
+        asked = run.clock() + run.short_wait
+        yield lambda: series.done or run.has_few_ports and not (
+            series.full.final or series.farthest >= series.first or
+            run.clock() < asked)
     fits = series.farthest < port.edge and (
         series.farthest >= series.first or not run.has_few_ports)
     if series.full.final:
@@ -4532,6 +4541,7 @@ def trace_port(run, port):
             yield check_sender(run, port, port.edge)
         run.finish(port)
     else:
+        series.until = port.began + series.wait
         yield trace_flow(run, port)
 
 
@@ -7063,7 +7073,8 @@ def say_no_farther(controls, path):
     """Return what silence of all that was tried means: least of all that
     the host is down."""
     return "nothing else that was tried gets farther (%s): a firewall there " \
-        "that drops all of it would explain this" % say_subjects(controls)
+        "that drops all of it, or a broken way back, would explain this" % \
+        say_subjects(controls)
 
 
 def say_subjects(paths):
@@ -8736,6 +8747,12 @@ def format_table(results):
         closed = each.judged.facts("closed-at-once")
         if closed:
             who += ", which " + say_closed(**closed)
+        if each.judged.facts("reset-at-once") is not None:
+            who += ", which reset the connection at once"
+        mute = each.judged.facts("handshake-only")
+        if mute and mute["after"]:
+            who += ", which said nothing within %g s" % round(mute["after"],
+                                                              1)
         if each.banner:
             words = each.method == "udp" and name_data(
                 each.path.aim.target, each.banner)

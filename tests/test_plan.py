@@ -1226,11 +1226,11 @@ SENTENCES = (
      "away; or the port's answers are lost on the way back"),
     ("./rrrr ./rrrr+icmp", "is dropped after hop 4 (10.0.4.1): nothing "
      "else that was tried gets farther (ICMP echo): a firewall there that "
-     "drops all of it would explain this"),
+     "drops all of it, or a broken way back, would explain this"),
     ("./rrrr ./rrrr+icmp ./rrrr+udp ./rrrr ./rrrr+ssh", "is dropped after "
      "hop 4 (10.0.4.1): nothing else that was tried gets farther (ICMP echo, "
      "UDP port 40000, TCP ports 443,22): a firewall there that drops all of "
-     "it would explain this"),
+     "it, or a broken way back, would explain this"),
     ("./rrrr E/rrrr+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, more than 4 hops away"),
     ("./rrrr E/rrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo is "
