@@ -4526,10 +4526,11 @@ def trace_port(run, port):
     port.edge = find_edge(run, port) or 0
     if port.edge:
         series.look(max(run.options.first_hop, port.edge - 1), port.edge)
-        asked = run.clock() + run.short_wait
-        yield lambda: series.done or run.has_few_ports and not (
-            series.full.final or series.farthest >= series.first or
-            run.clock() < asked)
+        late = run.clock() + run.short_wait
+        yield lambda: series.done or run.has_few_ports and \
+            not series.full.final and (
+                series.farthest >= port.edge or
+                series.farthest < series.first and run.clock() >= late)
     fits = series.farthest < port.edge and (
         series.farthest >= series.first or not run.has_few_ports)
     if series.full.final:
@@ -5947,13 +5948,18 @@ def judge_silent(case, best):
             first_beyond(path, [best], path.address):
         return None
     reasons = [reason("is-up", control=best)]
-    for control in case.controls:       # what a port surely closed says
-        if control.aim.method != "udp" or control is best:
+    others = [control for control in case.controls
+              if control.aim.method == "udp"]
+    for control in others:              # what a port surely closed says
+        if control.aim.port not in CONTROL_PORTS["udp"] or control is best:
             continue
         word = judge(Case(control)).word
-        if word in ("refused", "dropped"):
+        if word == "refused" or word == "dropped" and not any(
+                other.reached for other in others):
             reasons.append(reason("udp-" + word, control=control))
             break
+    if path.limited and path.farthest < (best.distance or 0) - 1:
+        reasons.append(reason("seen-up-to", path=path))
     row = find_payload(path.aim.target)
     if row:
         reasons.append(reason("shy", service=row.name))
@@ -6724,7 +6730,7 @@ def suggest(case, verdict, found, ports=""):
     if path.aim.flow is None and set(names) & set((
             "other-flow", "other-routers", "refused-some")):
         return [["--flows=8"]]
-    if ports and set(names) & set(("limited", "silent-hops")):
+    if ports and set(names) & set(("limited", "silent-hops", "seen-up-to")):
         return [[]]
     source = verdict.facts("from-port")
     if verdict.word == "answered" and miss_source(path) and \
@@ -7003,6 +7009,9 @@ CLAUSES = {
     "other-flow": ("; ", "from other source ports it gets farther: one of "
                          "several paths drops it, or a rule looks at the "
                          "source port"),
+    "seen-up-to": ("; ", "{path.subject} itself is seen up to hop "
+                         "{path.farthest} only: the routers behind "
+                         "that limit their answers, or it is dropped there"),
     "limited": ("; ", "cannot tell now where: the routers are limiting "
                       "their answers, or some are lost"),
     "mute-routers": ("; ", "cannot tell where: no router on the way "

@@ -524,7 +524,7 @@ FACTS = {
     "cut": dict(complete=False), "parted": dict(parted=True),
     "nearer": dict(nearer=True), "icmp": dict(proto="icmp", port=None),
     "udp": dict(proto="udp", port=40000), "syslog": dict(
-        proto="udp", port=514), "ntp": dict(proto="udp", port=123),
+        proto="udp", port=514), "closed": dict(proto="udp", port=33434), "ntp": dict(proto="udp", port=123),
     "http": dict(port=80), "ssh": dict(port=22), "alt": dict(port=8443)}
 
 
@@ -654,10 +654,12 @@ looping | ./rrabababab E/rrrrE+icmp | dropped - 4 - | loop
 
 silent  | ./rrrr+udp E/rrrrE+icmp | silent - - - | is-up
 silent  | ./rrrr+syslog E/rrrrE+icmp | silent - - - | is-up mute
-silent  | ./rrrr+ntp E/rrrrE+icmp C/+udp | silent - - - | is-up \
+silent  | ./rrrr+ntp E/rrrrE+icmp C/+closed | silent - - - | is-up \
 udp-refused shy from-port
-silent  | ./rrrr+udp E/rrrrE+icmp ./+udp | silent - - - | is-up udp-dropped
-silent  | ./rr+udp+limited E/rrrrrE+icmp | silent - - - | is-up
+silent  | ./rrrr+udp E/rrrrE+icmp ./+closed | silent - - - | is-up udp-dropped
+silent  | ./rrrr+udp E/rrrrE+icmp ./+closed D/rrrrD+udp | silent - - - | is-up
+silent  | ./rr+udp+limited E/rrrrrE+icmp | silent - - - | is-up seen-up-to
+silent  | ./rrrr+udp+limited E/rrrrE+icmp | silent - - - | is-up
 silent  | ./rrrr+udp C/rrrrC+syslog | silent - - - | is-up
 silent  | ./uu+udp+blind E/uuuuuE+icmp+blind | silent - - - | is-up
 silent  | ./3>.+udp E/rrrrrE+icmp | silent - - - | is-up
