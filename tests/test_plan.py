@@ -524,7 +524,8 @@ FACTS = {
     "cut": dict(complete=False), "parted": dict(parted=True),
     "nearer": dict(nearer=True), "icmp": dict(proto="icmp", port=None),
     "udp": dict(proto="udp", port=40000), "syslog": dict(
-        proto="udp", port=514), "closed": dict(proto="udp", port=33434), "ntp": dict(proto="udp", port=123),
+        proto="udp", port=514), "ntp": dict(proto="udp", port=123),
+    "closed": dict(proto="udp", port=33434),
     "http": dict(port=80), "ssh": dict(port=22), "alt": dict(port=8443)}
 
 
