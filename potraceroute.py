@@ -2327,7 +2327,7 @@ class Series(object):
     patient   a late answer cannot be told from one to the next probe
     half_open  the full ttl, too, opens no connection on a service
     full_until  the full ttl is waited for until then, if longer than `wait`
-    behind_router  the ttl before the first is known to be a router's
+    behind_router  the ttl of a hop behind one that is known to be a router
     until     no silent ttl is waited for longer, if its last try had some
               time: it ends together with the full ttl; None if it need not
     """
@@ -2355,7 +2355,7 @@ class Series(object):
         self.half_open = half_open
         self.full_until = 0
         self.until = None
-        self.behind_router = False
+        self.behind_router = None
         self.full = State(full_ttl)
         self.states = []
         self.slowest = self.loop = self.end = None
@@ -3146,7 +3146,7 @@ def count_passed(reply_ttl):
 class Path(namedtuple("Path", "aim sight first last horizon hops full end "
                               "farthest open_ended loop refusal reached "
                               "distance shown complete elapsed limited "
-                              "parted nearer late arrival")):
+                              "parted nearer late arrival proven")):
     """A series frozen: plain facts, which nothing changes any more.
 
     aim         the Aim: its method, its Target, its subject in sentences
@@ -3168,6 +3168,8 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
     nearer      something else was answered from nearer, too
     late        what reached the destination had been sent later than what
                 did not, behind the last router
+    proven      it was asked again, beside what got farther: no limit feigns
+                where it ends
     arrival     the Arrival of a reset that comes from the last router, though
                 its distance is the destination's; else None
     """
@@ -3250,7 +3252,7 @@ Case.__new__.__defaults__ = ((), None)
 
 def freeze(series, show, refusal=None, sight="addresses", complete=True,
            elapsed=None, limited=False, now=None, parted=False,
-           nearer=False, arrival=None):
+           nearer=False, arrival=None, proven=False):
     """Return the Path of a series; now: the time, if it is not over."""
     forged = find_forged(series) if refusal == "forged" else ()
     hops = tuple(make_hop(series, state, show, forged, now, sight)
@@ -3267,7 +3269,7 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
     path = Path(series.aim, sight, series.first, series.last, series.horizon,
                 hops, full, end, series.farthest, open_ended, None, refusal,
                 None, None, (), complete, elapsed, limited, parted,
-                nearer, reached_late(series), arrival)
+                nearer, reached_late(series), arrival, proven)
     if series.loop:
         path = path._replace(loop=tuple(path.at(state.ttl)
                                         for state in series.loop))
@@ -3401,7 +3403,7 @@ def known_distance(path, series):
     end = path.end
     if path.open_ended or end is None:
         return None
-    if end == 1 or end == path.first and series.behind_router:
+    if end == 1 or end == series.behind_router:
         return end
     if end == path.first:
         return None
@@ -3764,9 +3766,7 @@ class Run(object):
         for port in self.flying:
             series, full = port.series, port.series.full
             series.full_until = 0
-            farthest = max(series.farthest, self.limit_of_silence)
             if full.probes and series.wait >= 2 and not full.final and \
-                    farthest >= self.options.first_hop and \
                     not find_farther(self, port):
                 series.full_until = full.probes[0].sent + \
                     self.HOST_DOWN + 2 * (self.lead.series.slowest or 0)
@@ -3802,7 +3802,7 @@ class Run(object):
         return freeze(port.series, self.show,
                       refusal or self.find_refusal(port),
                       self.sight, complete, now - port.began, limited, now,
-                      port.parted, port.nearer, port.arrival)
+                      port.parted, port.nearer, port.arrival, port.proven)
 
     def find_refusal(self, port):
         """Return what is known of a refusal.  Another port may have shown
@@ -4046,7 +4046,8 @@ def open_control(run, port, name, wait):
     found = run.open_controls(name, first, last, wait,
                               full_retries=1 if name == "tcp" else None)
     for series in found:
-        series.behind_router = port.series.passed == first - 1 > 0
+        if port.series.passed == first - 1 > 0:
+            series.behind_router = first
     port.controls += found
     turn = run.turns
     yield lambda: run.turns > turn
@@ -4055,8 +4056,9 @@ def open_control(run, port, name, wait):
     yield lambda: find_reached(run, port) or all(
         series.done for series in found)
     for series in found:
-        if series.full.reached:
-            series.look(first, run.options.max_hops)
+        if series.full.reached:         # perhaps nearer already
+            series.look(max(run.options.first_hop, first - 1),
+                        run.options.max_hops)
             break
 
 
@@ -4686,12 +4688,12 @@ def next_ttl(run, port):
 
 def find_able(run, port, ttl):
     """Return a Series that has got to a router at a ttl, or, if that is not
-    asked of many ports, to the destination; None if none has."""
+    asked of many ports, was answered; None if none has."""
     for other in run.peers(port):
         state = other.at(ttl)
         if ttl <= other.last and state and (
                 state.outcome == "time-exceeded" or
-                run.has_few_ports and state.reached):
+                run.has_few_ports and state.heard):
             return other
     return None
 
@@ -5876,7 +5878,7 @@ def judge_rejected(case, best):
     others = [control for control in case.controls if answer.address and (
         final_answer(control) or NO_REPLY).address == answer.address]
     if others and answer.address != path.address:
-        reasons.append(reason("rejects-too", controls=others))
+        reasons.append(reason("rejects-too", controls=others, word=word))
     arp = answer.outcome != "refused" and not reached
     return Verdict(word, answer.address, after, reasons=[reason(
         "icmp", icmp=(answer.icmp_type, answer.icmp_code), ttl=ttl,
@@ -5915,7 +5917,7 @@ def judge_unreachable_for_all(case, best):
     """unreachable: a control was told so, behind the last hop heard; this
     probe's turn at a limit of errors was over."""
     path = case.path
-    if best and best.reached:
+    if best and best.reached or path.proven:
         return None
     for control in case.controls:
         verdict = judge(Case(control))
@@ -6040,6 +6042,8 @@ def explain_loss(case, best, beyond):
         return [reason("nobody-behind", address=path.address)]
     if path.blind:
         return [reason("no-sight")]
+    if path.first == 1 and best and best.reached:
+        return [reason("reaches", control=best)]
     if path.first == 1:
         return [reason("no-hop")]
     reasons = [reason("silent-hops", first=path.first, last=path.horizon)]
@@ -6104,8 +6108,8 @@ def first_beyond(path, controls, destination=None):
     if path.blind or path.farthest < path.first != 1 or \
             destination and path.limited:
         return None
-    if forwarding_hop(path):    # its own distance is not this port's
-        destination = path.address
+    if any(map(forwarding_hop, (path,) + tuple(controls))):
+        destination = path.address      # its distance is not this port's
     found = []
     for control in controls:
         for hop in control.shown:
@@ -6226,7 +6230,8 @@ def explain_hanging(request):
         if session.outcome == "acknowledged":
             return [reason("taken", ttl=session.limit, wait=request.wait)]
     tried = request.small and request.small.outcome == "acknowledged"
-    return [reason("hangs", wait=request.wait, tried=tried)]
+    return [reason("hangs", wait=request.wait, tried=tried,
+                   kind=request.kind)]
 
 
 def judge_lost_request(case):
@@ -6899,7 +6904,7 @@ OPENING = {"dropped": ": ", "reset": ": ", "error": ": "}
 
 def say_reach(control):
     """Return how far a control got, as a clause."""
-    if control.reached and not control.is_sure:
+    if control.reached and (not control.is_sure or forwarding_hop(control)):
         return "%s %s" % (control.subject, say_unsure(control, control.end))
     if control.reached:
         return "%s reaches %s%s" % (control.subject, control.address,
@@ -6988,8 +6993,9 @@ CLAUSES = {
                        "filtered by their source port, or not answered in "
                        "time"),
     "own-firewall": (" ", "(its own firewall)"),
-    "rejects-too": ("; ", lambda controls: "it rejects %s, too" %
-                    say_subjects(controls)),
+    "rejects-too": ("; ", lambda controls, word: "it %s %s, too" % (
+                    "rejects" if word == "rejected" else "says so of",
+                    say_subjects(controls))),
     "or-behind": (" ", "(or by a router behind it, to which it forwards this "
                        "port)"),
     "other-address": (" ", "(perhaps the same host by another address)"),
@@ -7001,8 +7007,8 @@ CLAUSES = {
     "max-hops": ("; ", "the path is longer than that or loops (see -m), and "
                        "{address} did not answer"),
     "forwarded": ("; ", "{address} answers there as a router, so it seems "
-                        "to forward this port, and nothing behind it "
-                        "answers on it"),
+                        "to forward this port, and no answer comes from "
+                        "behind it"),
     "reaches": ("; ", lambda control: say_reach(control)),
     "way-back": ("; or ", "the port's answers are lost on the way back"),
     "other-routers": (", ", "but there are several paths from hop {ttl} on"),
@@ -7039,11 +7045,12 @@ CLAUSES = {
     "mute": ("; ", "{service} answers no such probe"),
     "not-sent": ("; ", lambda error: format_errno(error)),
     # A request that is not answered, behind its FATES
-    "hangs": (": ", lambda wait, tried: "nothing came within %g s%s: the "
-              "service hangs or is slow (-w waits longer), or its answer is "
-              "%s on the way back%s" % (
-                  (wait, ", nor in small segments", "filtered", "")
-                  if tried else (wait, "", "lost", " (--mtu)"))),
+    "hangs": (": ", lambda wait, tried, kind: "nothing came within %g s%s: "
+              "the service hangs, is slow (-w waits longer) or speaks no %s, "
+              "or its answer is %s on the way back%s" % (
+                  (wait, ", nor in small segments", PROTOCOLS[kind],
+                   "filtered", "") if tried else
+                  (wait, "", PROTOCOLS[kind], "lost", " (--mtu)"))),
     "taken": (": ", "nothing came within {wait:g} s; with ttl {ttl} already "
                     "it is acknowledged, by a device on the way if not by "
                     "the host"),
@@ -7081,9 +7088,9 @@ CLAUSES = {
 def say_no_farther(controls, path):
     """Return what silence of all that was tried means: least of all that
     the host is down."""
-    return "nothing else that was tried gets farther (%s): a firewall there " \
-        "that drops all of it, or a broken way back, would explain this" % \
-        say_subjects(controls)
+    return "nothing else that was tried is answered from farther (%s): a " \
+        "firewall there that drops all of it, a host that is off, or a " \
+        "broken way back would explain this" % say_subjects(controls)
 
 
 def say_subjects(paths):
@@ -7094,7 +7101,9 @@ def say_subjects(paths):
         name = aim.method if aim.port else path.subject
         if name not in names:
             names.append(name)
-        ports.setdefault(name, []).append(aim.port)
+        known = ports.setdefault(name, [])
+        if aim.port not in known:
+            known.append(aim.port)
     return ", ".join(
         name if ports[name] == [None] else "%s %s %s" % (
             name.upper(), noun_for(len(ports[name]), "port"),
@@ -7716,7 +7725,7 @@ def say_knocks(path, back):
     for word, rest in (("neighbour", "{neighbour} but never {port}"),
                        ("both", "both ports"),
                        ("port", "{port} but not {neighbour}"),
-                       ("neither", "neither {port} nor {neighbour}"),
+                       ("neither", ""),
                        ("other", "no clear answer")):
         group = [each for each in back.knocks if judge_knock(each) == word]
         if not group:
@@ -7730,6 +7739,9 @@ def say_knocks(path, back):
         who = [who] * (who != "") + [
             path.address for each in group if each.ttl == LAST]
         verb = verb_for(len(group), verb)
+        if word == "neither":
+            parts.append("nothing came from %s on either" % " and ".join(who))
+            continue
         parts.append("%s %s %s" % (" and ".join(who), verb, rest.format(
             port=back.port, neighbour=back.neighbour)))
     return ", ".join(parts)
@@ -7779,10 +7791,10 @@ FINDINGS = {
     "syn-repeated": lambda ports, count, noun: "the SYN had to be sent more "
                     "than once for %s %s (%d of %d)" % (
                         noun, format_ports(ports), len(ports), count),
-    "syn-unanswered": lambda ports, count, noun: "the connection itself was "
-                      "not answered in time for %s %s (%d of %d), only "
-                      "SYNs from other source ports were: some are lost, or "
-                      "a path or a rule drops some ports" % (
+    "syn-unanswered": lambda ports, count, noun: "SYNs from one source port "
+                      "got no answer for %s %s (%d of %d), others did: some "
+                      "are lost, or a path or a rule drops some source "
+                      "ports" % (
                           noun, format_ports(ports), len(ports), count),
     "deaf": "{text}",
     "limit": say_limit,
@@ -8826,6 +8838,8 @@ def format_next(results):
     for each in results:
         if len(results) == 1 or not each.reached:
             commands += [word for word in each.next if word not in commands]
+    if not commands and results:
+        commands = results[0].next
     return ["Next: " + command for command in commands[:3]]
 
 

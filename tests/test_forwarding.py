@@ -92,8 +92,8 @@ class TestForwardingFound(unittest.TestCase):
             self.assertIsNone(trace["blocked_before"], case)
             self.assertIn(
                 "(198.51.100.7): 198.51.100.7 answers there as a router, so "
-                "it seems to forward this port, and nothing behind it "
-                "answers", trace["summary"])
+                "it seems to forward this port, and no answer comes "
+                "from behind it", trace["summary"])
 
 
 class TestLimitsFound(unittest.TestCase):

@@ -368,8 +368,9 @@ class TestWords(unittest.TestCase):
                 "within 2 s; perhaps only few may be let in"]),
             (hop4, "acknowledged", None, dict(wait=0.5), [
                 who + "is acknowledged, but not answered: nothing came "
-                "within 0.5 s: the service hangs or is slow (-w waits "
-                "longer), or its answer is lost on the way back (--mtu)"]),
+                "within 0.5 s: the service hangs, is slow (-w waits "
+                "longer) or speaks no TLS, or its answer is lost on the way "
+                "back (--mtu)"]),
             (hop4, "acknowledged", None, small, [
                 who + "is answered in small segments only: else nothing "
                 "came, twice: big packets are probably lost on the way back "
@@ -946,16 +947,18 @@ class TestUnanswered(InsidePath):
 
     def assert_said(self, port, text):
         for summary, _ in self.all_of(port, "unanswered"):
-            self.assertEqual(summary.replace("2001:db8::7", "192.0.2.7"),
-                             " " + text)
+            self.assertEqual(
+                summary.replace("2001:db8::7", "192.0.2.7").replace(
+                    "speaks no HTTP/1", "speaks no TLS"), " " + text)
 
     def test_service_that_hangs_is_not_reached(self):
         """Nor is one whose answer is filtered: that looks the same."""
         for port in (4101, 4117):
             self.assert_said(port, (
                 "is acknowledged, but not answered: nothing came within 2 s, "
-                "nor in small segments: the service hangs or is slow (-w "
-                "waits longer), or its answer is filtered on the way back"))
+                "nor in small segments: the service hangs, is slow (-w "
+                "waits longer) or speaks no TLS, or its answer is filtered "
+                "on the way back"))
 
     def test_service_that_closes_or_resets_at_once_is_not_reached(self):
         self.assert_said(4102, "only gets the connection closed, as does a "
@@ -1136,7 +1139,7 @@ class TestKernelRoutersWithLimits(test_live.ChainCase):
             "icmpv6 type packet-too-big drop", "}", "}", ""]))
         self.ask([80], "is answered in small segments only")
         self.ask([81], "")
-        self.ask([82], "the service hangs or is slow")
+        self.ask([82], "the service hangs, is slow")
         # What the sentence recommends:
         trace = test_live.run_json(
             self.net, "-p80", "--http", "--mtu", "--banner-wait=0",

@@ -1008,9 +1008,10 @@ class TestControl(PathCase):
         status, verdict, text = self.summary("-w1")
         self.assertEqual((status, verdict), (1, "dropped"))
         self.assertIn("dropped after hop 4 (10.88.4.1): nothing else that "
-                      "was tried gets farther (ICMP echo, UDP port 33434, "
-                      "TCP ports 443,22): a firewall there that drops all of "
-                      "it, or a broken way back, would explain this", text)
+                      "was tried is answered from farther (ICMP echo, UDP "
+                      "port 33434, TCP ports 443,22): a firewall there that drops "
+                      "all of it, a host that is off, or a broken way back "
+                      "would explain this", text)
 
     def test_control_on_other_routers_proves_no_pair(self):
         """The control's hop 3 is another router: a balanced path."""

@@ -207,9 +207,9 @@ class SynTests(unittest.TestCase):
                                           for case in cases[:2]])
         self.assertEqual([pt.say_finding(each) for each in found], [
             "the SYN had to be sent more than once for port 22 (1 of 2)",
-            "the connection itself was not answered in time for port 80 "
-            "(1 of 2), only SYNs from other source ports were: some "
-            "are lost, or a path or a rule drops some ports"])
+            "SYNs from one source port got no answer for port 80 (1 of 2), "
+            "others did: some are lost, or a path or a rule drops some "
+            "source ports"])
 
 
 # --------------------------------------------------------------------------

@@ -337,7 +337,8 @@ row("the host behind the address prohibits",
           input_server=["tcp dport 80 reject with icmp host-prohibited"]),
     "-p80", {80: Truth(("rejected",), set([2, 3, 4, 5]), set([None]), None)},
     lambda net: net.hop(2), who=ALL, knows_up=False,
-    needs=[r"what is behind 10\.77\.1\.2"], forbids=["HOST itself", "nothing came"],
+    needs=[r"what is behind 10\.77\.1\.2"],
+    forbids=["HOST itself", "nothing came"],
     also={3: ["10.77.1.2"], 4: ["10.77.1.2"], 5: ["10.77.1.2"]},
     distances=(3, 4, 5))
 

@@ -1136,6 +1136,8 @@ class PlaceTests(unittest.TestCase):
 # The facts, and the sentence from behind the port on, or the whole one.
 OPEN = "is open: 198.51.100.7 accepted the connection"
 SOMEBODY = "198.51.100.7, or a device in its name, "
+EXPLAINS = " that drops all of it, a host that is off, or a broken way " \
+    "back would explain this"
 WHICH = "; which of them is not confirmed"
 AT_3_OR_BEHIND = "a device at hop 3 (10.0.3.1) or just behind it, "
 INTERCEPTED = "is intercepted: a device at "
@@ -1228,12 +1230,12 @@ SENTENCES = (
      "198.51.100.7 itself, hop 5: ICMP echo reaches 198.51.100.7, 5 hops "
      "away; or the port's answers are lost on the way back"),
     ("./rrrr ./rrrr+icmp", "is dropped after hop 4 (10.0.4.1): nothing "
-     "else that was tried gets farther (ICMP echo): a firewall there that "
-     "drops all of it, or a broken way back, would explain this"),
+     "else that was tried is answered from farther (ICMP echo): a firewall "
+     "there" + EXPLAINS),
     ("./rrrr ./rrrr+icmp ./rrrr+udp ./rrrr ./rrrr+ssh", "is dropped after "
-     "hop 4 (10.0.4.1): nothing else that was tried gets farther (ICMP echo, "
-     "UDP port 40000, TCP ports 443,22): a firewall there that drops all of "
-     "it, or a broken way back, would explain this"),
+     "hop 4 (10.0.4.1): nothing else that was tried is answered from farther "
+     "(ICMP echo, UDP port 40000, TCP ports 443,22): a firewall there" +
+     EXPLAINS),
     ("./rrrr E/rrrr+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo "
      "reaches 198.51.100.7, more than 4 hops away"),
     ("./rrrr E/rrE+icmp", "is dropped after hop 4 (10.0.4.1): ICMP echo is "
@@ -1430,7 +1432,13 @@ class TraceTests(unittest.TestCase):
         self.assertEqual(trace.as_dict()["next"], [command])
         self.assertNotIn("beyond", trace.as_dict())
         self.assertEqual(pt.format_next([trace]), ["Next: " + command])
-        self.assertEqual(pt.format_next([trace, trace]), [])    # reached
+        # All of several are reached: the first.
+        other = make_trace(case=read_case("W/rrO+confirmed+ssh"))
+        self.assertEqual(pt.format_next([trace, other]),
+                         ["Next: " + command])
+        lost = make_trace(case=read_case("./rrrr E/rrrrE+icmp"))
+        self.assertEqual(pt.format_next([trace, lost]), [
+            "Next: potraceroute.py mail.example.com -p 443 --return-path"])
 
     def test_verdicts_cover_every_outcome_that_ends_a_trace(self):
         for word, outcome in pt.OUTCOMES.items():

@@ -70,8 +70,8 @@ class TestWhatFollows(unittest.TestCase):
         self.assert_said(
             "b--n>-", 4, 4, "answers from TCP port 443 are lost on the way "
             "back, between hop 4 (10.0.4.1) and hop 1 (10.0.1.1): hop 4 "
-            "refuses 444 but never 443, hop 1 refuses both ports, hops 2 and "
-            "3 and 198.51.100.7 answer neither 443 nor 444 (unless hop 4 "
+            "refuses 444 but never 443, hop 1 refuses both ports, nothing "
+            "came from hops 2 and 3 and 198.51.100.7 on either (unless hop 4 "
             "drops SYNs to its own port 443)")
 
     def test_all_routers_behind_it_leave_this_host_as_the_other_end(self):
@@ -91,8 +91,8 @@ class TestWhatFollows(unittest.TestCase):
             "this too")
         self.assert_said(
             "nn>-", 0, None, "no loss on the way back is shown: hops 1 and 2 "
-            "refuse 444 but never 443, 198.51.100.7 answers neither 443 nor "
-            "444, but probes of TCP port 443 are seen at no hop, and their "
+            "refuse 444 but never 443, nothing came from 198.51.100.7 on "
+            "either, but probes of TCP port 443 are seen at no hop, and their "
             "loss on the way out explains this too")
 
     def test_destination_alone_may_drop_it_itself(self):
@@ -114,12 +114,12 @@ class TestWhatFollows(unittest.TestCase):
     def test_routers_that_answer_neither_or_otherwise_say_nothing(self):
         self.assert_said(
             "---x>n", 4, None, "no place on the way back follows: "
-            "198.51.100.7 refuses 444 but never 443, hops 1 to 3 answer "
-            "neither 443 nor 444, hop 4 gives no clear answer")
+            "198.51.100.7 refuses 444 but never 443, nothing came "
+            "from hops 1 to 3 on either, hop 4 gives no clear answer")
         self.assert_said(
             "bxi>-", 3, None, "resets from port 443 come back from hop 1 "
-            "(10.0.1.1): hop 1 refuses both ports, 198.51.100.7 answers "
-            "neither 443 nor 444, hops 2 and 3 give no clear answer" +
+            "(10.0.1.1): hop 1 refuses both ports, nothing came from "
+            "198.51.100.7 on either, hops 2 and 3 give no clear answer" +
             STATEFUL)
         self.assert_said(
             "bs>s", 2, None, "resets from port 443 come back from hop 1 "
@@ -128,7 +128,7 @@ class TestWhatFollows(unittest.TestCase):
         self.assert_said(
             "pb>-", 3, None, "resets from port 443 come back from hop 2 "
             "(10.0.2.1): hop 2 refuses both ports, hop 1 refuses 443 but not "
-            "444, 198.51.100.7 answers neither 443 nor 444" + STATEFUL)
+            "444, nothing came from 198.51.100.7 on either" + STATEFUL)
 
     def test_two_routers_of_one_ttl_are_no_place(self):
         knocks = (pt.Knock(2, "10.0.2.1", *WORDS["b"]),
@@ -315,7 +315,7 @@ class TestWayBackOfKernelRouters(KernelCase):
             self.assertIsNone(at)
             self.assertTrue(text.startswith(
                 "no place on the way back follows: %s refuses 444 but never "
-                "443, hops 1 to 5 answer neither" % hop(6)), text)
+                "443, nothing came from hops 1 to 5 on either" % hop(6)), text)
 
     def test_host_that_answers_another_way_shows_no_place(self):
         """As if the host's own answers were lost on a way of their own."""
@@ -324,7 +324,7 @@ class TestWayBackOfKernelRouters(KernelCase):
         for hop, _, at, text in self.said(how=[USER]):
             self.assertIsNone(at)
             self.assertIn("come back from hop 5", text)
-            self.assertIn("%s answers neither 443 nor 444" % hop(6), text)
+            self.assertIn("nothing came from %s on either" % hop(6), text)
 
     def test_port_that_is_open_or_rejected_asks_no_router(self):
         self.filter("r5", "chain i { type filter hook input priority 0; "
