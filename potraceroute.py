@@ -4055,11 +4055,11 @@ def open_control(run, port, name, wait):
         return
     yield lambda: find_reached(run, port) or all(
         series.done for series in found)
+    last = run.options.max_hops
     for series in found:
         if series.full.reached:         # perhaps nearer already
-            series.look(max(run.options.first_hop, first - 1),
-                        run.options.max_hops)
-            break
+            series.look(max(run.options.first_hop, first - 1), last)
+            last = series.first + BEHIND
 
 
 def find_reached(run, port):
@@ -4689,11 +4689,13 @@ def next_ttl(run, port):
 def find_able(run, port, ttl):
     """Return a Series that has got to a router at a ttl, or, if that is not
     asked of many ports, was answered; None if none has."""
-    for other in run.peers(port):
+    few = run.has_few_ports
+    others = [other.series for other in run.ports if few and
+              not (other is port or other.answered)]
+    for other in run.peers(port) + others:
         state = other.at(ttl)
         if ttl <= other.last and state and (
-                state.outcome == "time-exceeded" or
-                run.has_few_ports and state.heard):
+                state.outcome == "time-exceeded" or few and state.heard):
             return other
     return None
 
@@ -5928,7 +5930,7 @@ def judge_unreachable_for_all(case, best):
             after = last_router(path) if verdict.who else None
             return Verdict("unreachable", verdict.who, after, reasons=[
                 reason("icmp", **verdict.facts("icmp")),
-                reason("told", control=control)])
+                reason("told", control=control, path=path)])
     return None
 
 
@@ -6999,7 +7001,8 @@ CLAUSES = {
     "or-behind": (" ", "(or by a router behind it, to which it forwards this "
                        "port)"),
     "other-address": (" ", "(perhaps the same host by another address)"),
-    "told": (" ", "(to {control.subject})"),
+    "told": (" ", "(to {control.subject}; {path.subject} is not answered "
+                  "behind hop {path.farthest})"),
     "loop": ("; ", lambda first, last: "the path loops between %s and %s" % (
         say_place(first), say_place(last))),
     "again": ("; ", "{address} answers as hop {first} and as hop {last}: "

@@ -316,6 +316,17 @@ row("a device accepts every connection in front of the host",
         {"proto": "tcp", "action": "accept"}]}}), "-p80,22",
     {80: cut("intercepted", 3, 2), 22: cut("intercepted", 3, 2)},
     forbids=SAYS_ACCEPTED)
+PORTAL = chain(tcp=(22,), nat_1=["tcp dport { 80, 443 } redirect to :8888"],
+               forward_1=["drop"])
+row("captive portal", and_then(PORTAL, serve_at(1, "tcp", 8888)),
+    "-p443,80,22", {
+        443: Truth(("intercepted",), set([None]), set([None, 1, 2]), None),
+        80: Truth(("intercepted",), set([None]), set([None, 1, 2]), None),
+        22: nothing_beyond("dropped", 1)}, who=ALL, knows_up=False,
+    forbids=SAYS_ACCEPTED, needs=["is intercepted"])
+row("captive portal, a port it drops", and_then(
+    PORTAL, serve_at(1, "tcp", 8888)), "-p22",
+    {22: nothing_beyond("dropped", 1)}, who=ALL, knows_up=False)
 row("open port", chain(tcp=(80,)), "-p80", {80: reached("open")}, who=ALL,
     forbids=["device on the way", "prox", "intercept", LOSS])
 row("open port, shy host, silent last router",
@@ -521,6 +532,11 @@ row("router without a route", and_then(chain(), ip_at(
     2, "route del default")), "-p80",
     {80: Truth(("unreachable",), set([1, 2]), set([None]), None)}, who=ALL,
     knows_up=False)
+row("a port that is dropped before a router without a route", and_then(
+    chain(routers=5, mute=(3,), forward_2=["tcp dport 445 drop"]), ip_at(
+        4, "route del default")), "-p80,445", {
+            80: Truth(("unreachable",), set([2, 4]), set([None]), None),
+            445: cut("dropped unreachable", 2, 2, 4)}, knows_up=False)
 row("router with a black-hole route", and_then(chain(), ip_at(
     2, "route add blackhole 10.77.4.0/24")), "-p80",
     {80: nothing_beyond("dropped", 1)}, knows_up=False)
