@@ -3936,6 +3936,8 @@ class Run(object):
         self.all_shown = done
 
 
+# How it is asked
+
 def new_series(options, aim, method, first, last, full_ttl=0):
     """Return a Series as the options want it."""
     one_flow = aim.target.source_port is not None
@@ -3979,6 +3981,8 @@ def decode_control(text):
                           "udp[:PORT], tcp[:PORT]" % quote(text))
     return word, int(port) if colon else None
 
+
+# The first port, and what it is compared with
 
 def trace_lead(run, port):
     """The first port, or the only one: the whole path."""
@@ -4114,6 +4118,8 @@ def try_other_family(run, port, check):
     if series.full.answered or series.done and not short:
         run.other = series
 
+
+# Who answered
 
 def check_answer(run, port):
     """Is it the destination that refuses, or accepts?  Something else, with
@@ -4302,9 +4308,9 @@ def check_sender(run, port, end):
     found = set(complete(probe).reply_ttl for state in port.series.all_states
                 for probe in state.answered
                 if probe.answer.outcome == "refused")
-    services = open_services(run, port)
-    if found == set([None]) and port.series.method.bounds_ttl and \
-            not port.aim.target.source_port:
+    services = find_services(run, port)
+    able = port.series.method.bounds_ttl and not port.aim.target.source_port
+    if found == set([None]) and able:
         found = set()
         if near is not None:
             yield bound_arrival(run, port, near, found)
@@ -4318,8 +4324,16 @@ def check_sender(run, port, end):
         yield ask_bounded(run, services[0].target, (0, ttl - 1, ttl), heard)
         if heard == set([0, ttl - 1]):
             near, host = count_passed(ttl), count_passed(ttl) + 1
-    if host is not None and count_passed(ttl) == near:
-        port.refusal, port.arrival = "forged", Arrival(ttl, near, host)
+    if host is None or count_passed(ttl) != near:
+        return
+    for _ in range(3 if able else 0):   # by several ways back, and by loss?
+        heard = set()
+        yield ask_bounded(run, port.aim.target, (0, ttl, ttl + 1), heard)
+        if heard != set([0, ttl]):
+            break
+    else:
+        port.refusal = "forged"
+        port.arrival = Arrival(ttl, near, host)
 
 
 def count_both(run, port, end):
@@ -4340,7 +4354,7 @@ def count_both(run, port, end):
             for passed in (near, host)]
 
 
-def open_services(run, port):
+def find_services(run, port):
     """Return the Aims of what is open beside a port."""
     found = [other.series for other in run.ports if other.reached]
     return [other.aim for other in found + run.peers(port) + port.checks
@@ -4403,6 +4417,8 @@ def open_syn(run, target, wait, tries=1):
     run.engine.add(series)
     return series
 
+
+# Where silence begins
 
 def verify_place(run, port, controls):
     """Where does silence begin?  The first ttl that only something else got
@@ -4492,6 +4508,8 @@ def find_beyond(run, port):
     ttl, _, other = min(found)
     return other, ttl
 
+
+# Further ports and flows
 
 def open_others(run, trace_other):
     """Probe the further ports or flows, so many at a time."""
@@ -8849,6 +8867,8 @@ def format_next(results):
 def format_group(members):
     """Return one sentence for all Traces with the same verdict."""
     first = members[0]
+    if len(members) == 1 and first.verdict == "unreachable":
+        return "%s: %s" % (first.path.subject, first.summary)
     if len(members) == 1:
         return first.summary
     text = say_no_verdict(first.path)
