@@ -4593,8 +4593,7 @@ def find_edge(run, port):
         ends = [other.end for other in peers
                 if other.end and other.full.reached and not (
                     lead if other is lead.series else other).open_ended and
-                # It may have come from nearer already.
-                (other.end > other.first or other.first == 1)]
+                knows_end(other)]
         if ends:
             return min(ends)
         return find_guide(run, port)
@@ -4611,6 +4610,14 @@ def find_edge(run, port):
     if run.scout is port.series:
         return 0 if part >= 0.25 else None
     return min(run.scout.farthest + 1, last) if part >= 0.5 else None
+
+
+def knows_end(series):
+    """Return False if what is answered may be answered from nearer already,
+    where it was not asked, or not yet."""
+    before = series.at(series.end - 1)
+    return series.first == 1 or series.end == series.behind_router or \
+        before is not None and before.heard
 
 
 def find_guide(run, port):
