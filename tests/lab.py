@@ -1196,7 +1196,11 @@ class Chain(Network):
         for link, name in enumerate(branch, 1):
             self.ip(name, "route add default via 10.78.%d.2\n"
                     "route add 10.77.0.0/24 via 10.78.%d.1" % (link + 1, link))
-        self.sysctl(nodes[0], "net.ipv4.fib_multipath_hash_policy", 1)
+        # Policy 1 may take the hash of the sender's socket, which changes
+        # when a SYN is sent again; 3 takes these fields: addresses, protocol
+        # and ports (Linux 5.13).
+        self.sysctl(nodes[0], "net.ipv4.fib_multipath_hash_fields", 0x37)
+        self.sysctl(nodes[0], "net.ipv4.fib_multipath_hash_policy", 3)
         self.ip(nodes[0], "route replace default nexthop via 10.77.%d.2 "
                 "nexthop via 10.78.1.2" % (k - 1))
         return branch[0], "10.78.1.2"
