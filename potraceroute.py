@@ -7242,7 +7242,10 @@ def say_what(verdict, path):
             return "an echo reply"
         return describe_data(path.aim.target, answer.data or b"")
     if verdict.word == "refused" and answer.icmp_type is not None:
-        return " (%s)" % format_icmp(path.version, answer)
+        manner = ""
+        if path.aim.method == "tcp":
+            manner = ", as its firewall would"
+        return " (%s%s)" % (format_icmp(path.version, answer), manner)
     return ""
 
 
@@ -8793,6 +8796,9 @@ def format_table(results):
         if each.rtt is not None:
             time_taken = "%.3f ms" % (each.rtt * 1e3)
         who = format_culprit(each)
+        if each.verdict == "refused" and each.method == "tcp" and \
+                each.path.reached.icmp_type is not None:
+            who += ", by ICMP, as its firewall would"
         closed = each.judged.facts("closed-at-once")
         if closed:
             who += ", which " + say_closed(**closed)
