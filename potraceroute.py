@@ -7117,8 +7117,9 @@ def say_no_farther(controls, path):
     """Return what silence of all that was tried means: least of all that
     the host is down."""
     return "nothing else that was tried is answered from farther (%s): a " \
-        "firewall there that drops all of it, a host that is off, or a " \
-        "broken way back would explain this" % say_subjects(controls)
+        "firewall there that drops all of it, a null route, a host that is " \
+        "off, or a broken way back would explain this" % \
+        say_subjects(controls)
 
 
 def say_subjects(paths):

@@ -1010,8 +1010,8 @@ class TestControl(PathCase):
         self.assertIn("dropped after hop 4 (10.88.4.1): nothing else that "
                       "was tried is answered from farther (ICMP echo, UDP "
                       "port 33434, TCP ports 443,22): a firewall there that "
-                      "drops all of it, a host that is off, or a broken "
-                      "way back would explain this", text)
+                      "drops all of it, a null route, a host that is off, "
+                      "or a broken way back would explain this", text)
 
     def test_control_on_other_routers_proves_no_pair(self):
         """The control's hop 3 is another router: a balanced path."""

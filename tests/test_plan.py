@@ -1136,8 +1136,8 @@ class PlaceTests(unittest.TestCase):
 # The facts, and the sentence from behind the port on, or the whole one.
 OPEN = "is open: 198.51.100.7 accepted the connection"
 SOMEBODY = "198.51.100.7, or a device in its name, "
-EXPLAINS = " that drops all of it, a host that is off, or a broken way " \
-    "back would explain this"
+EXPLAINS = " that drops all of it, a null route, a host that is off, or a " \
+    "broken way back would explain this"
 WHICH = "; which of them is not confirmed"
 AT_3_OR_BEHIND = "a device at hop 3 (10.0.3.1) or just behind it, "
 INTERCEPTED = "is intercepted: a device at "
