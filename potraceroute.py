@@ -4471,12 +4471,14 @@ def is_proven(run, port, theirs, ttl):
     """Return True if routers that could answer are those behind which, and
     before which, a port is silent.  theirs: what was asked at once."""
     last = port.series.farthest
-    if not theirs.at(ttl).heard or last and not theirs.at(last).heard:
+    before = theirs.at(last) or theirs.states[0]
+    if not theirs.at(ttl).heard or last and not before.heard:
         return False
     if ttl == last + 1:
         return True
     return last > 0 and not is_limited(run, port) and not any(
-        theirs.at(between).heard for between in range(last + 1, ttl))
+        theirs.at(between).heard for between in range(last + 1, ttl)
+        if theirs.at(between))
 
 
 def is_limited(run, port):
@@ -4593,7 +4595,8 @@ def find_edge(run, port):
         ends = [other.end for other in peers
                 if other.end and other.full.reached and not (
                     lead if other is lead.series else other).open_ended and
-                knows_end(other)]
+                # Who answers one service for the host may answer all.
+                not (other in lead.controls and other.aim.method == "tcp")]
         if ends:
             return min(ends)
         return find_guide(run, port)
@@ -4610,14 +4613,6 @@ def find_edge(run, port):
     if run.scout is port.series:
         return 0 if part >= 0.25 else None
     return min(run.scout.farthest + 1, last) if part >= 0.5 else None
-
-
-def knows_end(series):
-    """Return False if what is answered may be answered from nearer already,
-    where it was not asked, or not yet."""
-    before = series.at(series.end - 1)
-    return series.first == 1 or series.end == series.behind_router or \
-        before is not None and before.heard
 
 
 def find_guide(run, port):
@@ -4664,8 +4659,7 @@ def verify_places(run):
             heard = [one for one in ours if one.at(ttl).heard]
             if heard:
                 adopt(port.series, heard[0], ttl)
-            elif theirs and theirs.at(ttl).heard and \
-                    theirs.states[0].heard:
+            elif theirs and is_proven(run, port, theirs, ttl):
                 port.proofs += 1
                 if port.proofs < PROOFS:
                     port.asked = 0              # once more
@@ -6548,15 +6542,11 @@ def find_loss(path, counts):
     first, last = locate_loss(counts)
     near = add_up([one for one in counts[:first]
                    if chance(one, host) > 0.05])
-    far = host
     between = add_up(counts[last:-1])
     if chance(between, host) < 0.05 or first and chance(host, near) > 0.05:
         first, last = 0, len(counts) - 1
-    if first or last < len(counts) - 1:     # those that lose like the host
-        far = add_up([one for one in counts[last:] if one is host or
-                      chance(one, host) > 0.05])
     after = counts[first - 1].hop if first else None
-    return [finding("loss", counts[last].hop.ttl, "lost", count=far,
+    return [finding("loss", counts[last].hop.ttl, "lost", count=host,
                     after=after, before=counts[last].hop)]
 
 
@@ -6910,7 +6900,7 @@ def check_flows(cases, verdicts):
 SENTENCES = {
     "open": "{subject} is open: {who} accepted {what}{away}{why}",
     "answered": "{subject} answered: {what} came from {who}{away}{why}",
-    "refused": "{subject} is closed: {who} refused it{what}{away}{why}",
+    "refused": "{subject} is {state}: {who} refused it{what}{away}{why}",
     "reset": "{subject} is reset by a device {where}, not by {address}"
              "{why}",
     "intercepted": "{subject} is intercepted: a device {where} answered in "
@@ -7165,9 +7155,18 @@ def sentence(verdict, path, subject=None):
     return SENTENCES[verdict.word].format(
         subject=subject or path.subject, address=path.address,
         request=verdict.request and verdict.request.subject,
+        state="closed or filtered" if filters(path) else "closed",
         who=say_who(verdict, path), what=say_what(verdict, path),
         where=say_where(verdict), away=say_distance(path),
         why=say_reasons(verdict))
+
+
+def filters(path):
+    """Return True if a TCP port is refused by ICMP: without a filter a host
+    resets what comes to a closed one."""
+    answer = path.reached
+    return path.aim.method == "tcp" and answer is not None and \
+        answer.icmp_type is not None
 
 
 def say_no_verdict(path):
@@ -7243,9 +7242,7 @@ def say_what(verdict, path):
             return "an echo reply"
         return describe_data(path.aim.target, answer.data or b"")
     if verdict.word == "refused" and answer.icmp_type is not None:
-        manner = ""
-        if path.aim.method == "tcp":
-            manner = ", as its firewall would"
+        manner = ", as its firewall would" if filters(path) else ""
         return " (%s%s)" % (format_icmp(path.version, answer), manner)
     return ""
 
@@ -8797,8 +8794,7 @@ def format_table(results):
         if each.rtt is not None:
             time_taken = "%.3f ms" % (each.rtt * 1e3)
         who = format_culprit(each)
-        if each.verdict == "refused" and each.method == "tcp" and \
-                each.path.reached.icmp_type is not None:
+        if each.verdict == "refused" and filters(each.path):
             who += ", by ICMP, as its firewall would"
         closed = each.judged.facts("closed-at-once")
         if closed:

@@ -373,9 +373,8 @@ class LossTests(unittest.TestCase):
         (kind, ttl, text), = lost(path_of([0, 1, 0, 6, 7, 5, 6, 6]))
         self.assertEqual((kind, ttl), ("loss", 4))
         self.assertEqual(text, (
-            "about 30 % (30 of 100) of the probes, or of their answers, are "
-            "lost from between hop 3 (10.0.3.1) and hop 4 (10.0.4.1) on, up "
-            "to the destination"))
+            "6 of 20 probes, or their answers, are lost from between hop 3 "
+            "(10.0.3.1) and hop 4 (10.0.4.1) on, up to the destination"))
 
     def test_first_link_may_be_it(self):
         (_, ttl, text), = lost(path_of([7, 6, 7, 5, 6]))

@@ -1193,8 +1193,8 @@ SENTENCES = (
     ("R/rrrR", "is closed: " + SOMEBODY + "refused it, 4 hops away" + WHICH),
     ("C/rrrC+udp+confirmed", "is closed: 198.51.100.7 refused it (ICMP 3/3, "
      "port unreachable), 4 hops away"),
-    ("C/rrrC+confirmed", "is closed: 198.51.100.7 refused it (ICMP 3/3, port "
-     "unreachable, as its firewall would), 4 hops away"),
+    ("C/rrrC+confirmed", "is closed or filtered: 198.51.100.7 refused it "
+     "(ICMP 3/3, port unreachable, as its firewall would), 4 hops away"),
     ("n/+blind", "is rejected by a device on the way, or 198.51.100.7 "
      "itself: which one is not visible"),
     ("l/uuu+blind", "198.51.100.7 is unreachable: a device on the way, or a "
