@@ -86,7 +86,7 @@ import time
 from binascii import hexlify, unhexlify
 from collections import namedtuple
 
-__version__ = "0.6.0"
+__version__ = "0.6.1"
 __author__ = "the potraceroute developers"
 __license__ = "MIT"
 __all__ = ["Traceroute", "Trace", "Hop", "trace", "parse_options", "main",
