@@ -297,6 +297,7 @@ DATA_SHOWN = 120                # bytes of a banner that are printed
 BUFFER = 65535                  # Windows loses what is longer
 MOST_PORTS = 1024
 TOO_BIG = {4: (3, 4), 6: (2, 0)}    # ICMP type, code
+TIME_EXCEEDED = {4: (11, 0), 6: (3, 0)}
 NOTHING_YET = errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR
 UNDER_WAY = 0, errno.EINPROGRESS, errno.EWOULDBLOCK     # of connect()
 # Send errors that pass: of resources, not of the path.
@@ -690,6 +691,7 @@ NOTES = {
     "reset-at-once": "the connection was reset at once",
     "closed-at-once": "the peer closed the connection at once",
     "forged": "sent in the destination's name by a device on the way",
+    "not-expired": "the kernel has counted no ICMP time exceeded meanwhile",
     "nat-source": "quotes {0.quoted.source} as the source: NAT on the way",
     "quoted-ttl": "quotes a ttl of {0.quoted.ttl}, not 1: MPLS hides hops "
                   "there, or a router miscounts",
@@ -729,7 +731,7 @@ def classify(reply, destination, own_address):
 def format_icmp(version, answer):
     """Return an ICMP answer in words: ICMP 3/13, ... prohibited."""
     if answer.icmp_type is None:
-        return "which one is not visible"
+        return "the ICMP error is not visible"
     return "ICMP %d/%d, %s" % (answer.icmp_type, answer.icmp_code,
                                name_icmp(version, answer))
 
@@ -766,7 +768,8 @@ class Answered(object):
 
 class Hop(namedtuple("Hop", "ttl method port destination answers name "
                             "destination_name version verbose more sent "
-                            "lost queries unseen unsure"), Answered):
+                            "lost queries unseen unsure lent lender"),
+          Answered):
     """What is known of one ttl: a record; what is absent is None.
 
     answers  tuple of Reply, the first is the one shown; empty if silent
@@ -776,6 +779,9 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     queries  the answers that were wanted: if many, the line counts them
     unseen   True if this system does not show who answers here
     unsure   True if who has answered may be another than the destination
+    lent     where this system does not show who has answered: the Reply to
+             a probe of another method with the same ttl, else None
+    lender   the name of that method
     str(hop) is the printed line without the time.
     """
 
@@ -784,6 +790,10 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
     @property
     def answer(self):
         return self.answers[0] if self.answers else NO_REPLY
+
+    @property
+    def address(self):
+        return (self.lent or self.answer).address
 
     rtt = property(lambda self: self.answer.rtt)
     icmp_type = property(lambda self: self.answer.icmp_type)
@@ -815,7 +825,10 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
             line = "*\tnot visible"
         if OUTCOMES[answer.outcome].reached:
             data = ". [Reached Destination]"
-        if answer.address is None and "{host}" in line:
+        address = answer.address
+        if self.lent and answer is self.answer:
+            address, line = self.lent.address, "{host}  (by {lender})"
+        if address is None and "{host}" in line:
             line = "?  {outcome}, address not visible"
         elif answer.address is None and answer.outcome == "refused":
             line = "{port} connection refused, by whom is not visible"
@@ -825,7 +838,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
             data = ", received data: " + format_data(answer.data)
         return line.format(
             port="%s port %s" % (self.method.upper(), self.port), data=data,
-            host="%s (%s)" % (self.name_of(answer.address), answer.address),
+            host="%s (%s)" % (self.name_of(address), address),
+            lender=(self.lender or "").upper(),
             icmp="%s/%s" % (answer.icmp_type, answer.icmp_code),
             error=format_errno(answer.error), outcome=answer.outcome,
             feigned=FEIGNED.get(self.method))
@@ -871,6 +885,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
                 if extension not in said:
                     line += format_extension(answer)
                 said.add(extension)
+        if self.lent and not self.answers and self.lent.rtt is not None:
+            line += "  %.3f ms" % (self.lent.rtt * 1e3)
         if not self.verbose:
             if "syn-repeated" in self.answer.flags:     # for so short a time
                 line += "  (%s)" % NOTES["syn-repeated"].format(self.answer)
@@ -892,13 +908,14 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
         for key in ("quoted_ttl", "quoted_tos"):
             del entry[key]
         entry.update(
+            address=self.address, lent=self.lender,
             ttl=self.ttl, name=self.name and format_text(self.name),
             notes=format_notes(self.answer), sent=self.sent, lost=self.lost,
             probes=[answer_dict(answer) for answer in self.answers])
         return entry
 
 
-Hop.__new__.__defaults__ = (1, False, False)
+Hop.__new__.__defaults__ = (1, False, False, None, None)
 
 # Lines of what may not be the destination's, by outcome.
 UNSURE = {"port-unreachable": "{host}  ICMP {icmp}",
@@ -959,11 +976,15 @@ class Mechanism(object):
     name       the word for -v and JSON
     methods    names of the methods it serves
     sight      what it shows: "addresses" of who sends ICMP errors, the
-               "distance" (an error came, but not from whom) or "nothing"
+               "distance" (an error came, but not from whom) or "nothing";
+               until it is proven, what an option that was accepted promises
+    proven     True once it has told who sent an error; surely: the methods
+               for which it must have, to be available
+    shared     True if one will do for all series of a method
     refusals   True if it tells a refusal by TCP from an ICMP error
     alone      True if a raw socket would add nothing
     wait       seconds for an answer to what the system itself waits for
-    why        what is not seen and why, for people; "" if nothing
+    why        what is not seen, for people; "" if nothing
     errors()   list of Reply about probes sent by a socket
     receive()  (data, sender, port, facts, items) of a datagram: `facts` are
                reply_ttl and received, fields of Reply that the kernel tells,
@@ -973,10 +994,11 @@ class Mechanism(object):
     name = "connect"
     methods = ("tcp", "udp", "icmp")
     sight = "distance"
-    refusals = alone = False
+    refusals = alone = proven = False
+    surely = ()
+    shared = True
     wait = 2.0
-    why = ("hop addresses are not visible: this system does not show ICMP "
-           "errors to an unprivileged user; ")      # and then: the cure
+    why = ""
     debug = staticmethod(lambda text: None)
     options = {4: (), 6: ()}
     ttl_items = ((0, 2), (41, 52))      # IP_TTL, IPV6_HOPLIMIT
@@ -1009,6 +1031,14 @@ class Mechanism(object):
 
     def errors(self, sock, protocol, version):
         return []
+
+    def note_errors(self, replies):
+        """Learn what it shows from what it has told of a probe that ended
+        with an ICMP error: perhaps nothing."""
+        if replies:
+            self.sight, self.proven = "addresses", True
+        elif not self.proven:
+            self.sight = "distance"
 
     def receive(self, sock, flags=0):
         """Raises socket.error, with EAGAIN when there is nothing."""
@@ -1082,18 +1112,47 @@ class ErrorQueue(Mechanism):
 
     name = "error-queue"
     sight = "addresses"
-    why = ""
+    surely = ("udp", "icmp")
     MSG_ERRQUEUE = 0x2000
     # IP_RECVERR, IP_RECVTTL, ..., IP_RECVERR_RFC4884; the same of IPv6
     options = {4: ((0, 11), (0, 12), SO_TIMESTAMPNS, (0, 26)),
                6: ((41, 25), (41, 51), SO_TIMESTAMPNS, (41, 31))}
     error_items = ((0, 11), (41, 25))
 
+    works = None                    # asked once, as it never changes
+
     @classmethod
     def available(cls):
-        # Sandboxes that only look like Linux have none.
-        return (LINUX and recvmsg is not None and
-                takes_option(socket.SOCK_DGRAM, cls.options[4][0]))
+        if cls.works is None:
+            cls.works = LINUX and recvmsg is not None and cls().is_told()
+        return cls.works
+
+    def is_told(self):
+        """Return True if the queue tells of a closed port of this host, and
+        who says so.  Sandboxes (gVisor, WSL 1) accept the option, and no
+        more."""
+        address = "127.0.0.1"
+        try:
+            free = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            free.bind((address, 0))
+            closed = free.getsockname()
+            free.close()
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        except socket.error:
+            return False
+        try:
+            sock.setblocking(False)
+            self.prepare(sock, 4)
+            sock.sendto(b"", closed)    # not connected: as probes are
+            poller = Poller()
+            poller.add(sock.fileno())
+            poller.wait(0.2)
+            return any(reply.responder == address for reply in
+                       self.errors(sock, socket.IPPROTO_UDP, 4))
+        except socket.error:
+            return False
+        finally:
+            sock.close()
 
     def errors(self, sock, protocol, version):
         replies = []
@@ -1143,7 +1202,6 @@ class TcpIcmpError(Mechanism):
     methods = ("tcp",)
     sight = "addresses"
     refusals = True
-    why = ""
     options = {4: ((6, 18),), 6: ((6, 18),)}    # ..FAIL_CONNECT_ON_ICMP_ERROR
 
     @staticmethod
@@ -1182,7 +1240,7 @@ class IcmpApi(Mechanism):
     methods = ("icmp",)
     sight = "addresses"
     alone = True
-    why = ""
+    shared = False
     # IP_STATUS less 11000 to ICMP type and code (ipexport.h)
     STATUS = {4: {2: (3, 0), 3: (3, 1), 4: (3, 2), 5: (3, 3), 9: (3, 4),
                   13: (11, 0), 14: (11, 1), 15: (12, 0)},
@@ -1363,7 +1421,6 @@ class RawSocket(Mechanism):
 
     name = "raw-socket"
     sight = "addresses"
-    why = ""
     kind = socket.SOCK_RAW
     sees_tcp = False
     options = {4: (), 6: ((41, getattr(socket, "IPV6_RECVHOPLIMIT", 37)),)}
@@ -1514,8 +1571,7 @@ def select_mechanism(wanted, method):
                 kind.available()):
             break
     mechanism = kind()
-    if mechanism.why:
-        mechanism.why += SYSTEM.cure
+    mechanism.proven = method in kind.surely
     return mechanism
 
 
@@ -1726,7 +1782,8 @@ class Probe(object):
     __slots__ = ("ttl", "real", "sock", "source_port", "ident", "seq",
                  "payload", "sent", "sent_at", "answer", "doubtful", "error",
                  "tsval", "renewed", "retransmits", "kernel_rtt", "gone",
-                 "failed_at", "empty", "facts", "accepted", "closed")
+                 "failed", "empty", "facts", "accepted", "closed",
+                 "counts")
 
     def __init__(self, ttl, real):
         for name in self.__slots__:
@@ -1748,13 +1805,13 @@ class Method(object):
     repeats    seconds after which the kernel would send a probe again by
                itself; then there is renew(probe), to let it
     connects   True if a probe opens a connection
+    misses_quick  True if the kernel may have lost an answer that came while
+               it was still sending; that to a repeated probe is heard
     most       probes in flight, at most
     checked    True if answers() can tell a forged quote by what we know; of
                TCP only the kernel knows the sequence numbers
     sight      what we see of who answers: see Mechanism
-    kernel_sight  the same, without a raw socket
     bounds_ttl  True if it knows the least_ttl of its Target
-    proven     True once the kernel has told who answered
     send()     send a probe; raises socket.error
     receive()  list of Reply on a readable socket
     answers()  True if a reply is about a probe
@@ -1767,7 +1824,7 @@ class Method(object):
     most = MOST_PORTS
     connects = False
     checked = True
-    proven = bounds_ttl = False
+    bounds_ttl = misses_quick = False
     tcp_info = None             # TcpInfo of a connection that came about
     sock = None
 
@@ -1776,12 +1833,11 @@ class Method(object):
         self.mechanism = mechanism
         self.raw = raw
         self.payload = target.payload
-        self.kernel_sight = mechanism.sight
         self.start()
 
     @property
     def sight(self):
-        return "addresses" if self.raw else self.kernel_sight
+        return "addresses" if self.raw else self.mechanism.sight
 
     def start(self):
         """Open what all probes share."""
@@ -1917,7 +1973,7 @@ class TcpMethod(Method):
         if connection:
             return [connection]
         if replies:
-            self.proven, self.kernel_sight = True, "addresses"
+            self.mechanism.note_errors(replies)
             return replies
         error = probe.error or sock.getsockopt(socket.SOL_SOCKET,
                                                socket.SO_ERROR)
@@ -1933,9 +1989,12 @@ class TcpMethod(Method):
             return []
         if error == errno.ECONNREFUSED:
             return [self.explain_refusal(info)]
-        if not self.proven:                 # its error queue would say more
-            self.kernel_sight = "distance"
-        return [Reply("failed", error=error)]
+        self.mechanism.note_errors([])      # its error queue would say more
+        return [self.explain_failure(probe, error)]
+
+    def explain_failure(self, probe, error):
+        """Return the Reply of a connect() that an ICMP error has ended."""
+        return Reply("failed", error=error)
 
     def find_connection(self, sock, probe, info):
         """Return the Reply of a connection, None if there is none."""
@@ -1956,7 +2015,7 @@ class TcpMethod(Method):
         came; "failed" where that is not known."""
         segments = info.segs_in if info else None
         if segments or segments is None and (
-                self.proven or self.mechanism.refusals):
+                self.mechanism.proven or self.mechanism.refusals):
             return self.reset
         kind = code = None
         if segments == 0:
@@ -2009,6 +2068,24 @@ class TcpMethod(Method):
         return answer._replace(flags=flags, syns=1 + probe.retransmits)
 
 
+def count_icmp_errors(version):
+    """Return how many ICMP errors the kernel has counted in this network
+    namespace: (destination unreachable, time exceeded), RFC 2011; None if
+    it does not say (Linux: /proc/net/snmp and snmp6)."""
+    name, start = {4: ("snmp", ""), 6: ("snmp6", "Icmp6")}[version]
+    try:
+        with open("/proc/net/" + name) as stream:
+            rows = [line.split() for line in stream]
+        if version == 4:
+            names, numbers = [row for row in rows if row[0] == "Icmp:"]
+            rows = zip(names, numbers)
+        counts = dict(row for row in rows if len(row) == 2)
+        return tuple(int(counts[start + word])
+                     for word in ("InDestUnreachs", "InTimeExcds"))
+    except (IOError, OSError, KeyError, ValueError):
+        return None
+
+
 class LinuxTcpMethod(TcpMethod):
     """A SYN that reaches the destination is never acknowledged, so all may
     go out at once, and a service sees one connection: TCP_DEFER_ACCEPT holds
@@ -2018,6 +2095,34 @@ class LinuxTcpMethod(TcpMethod):
     most = MOST_PORTS
     quiet_errors = False
     bounds_ttl = True
+    counts = None               # of ICMP errors, before a probe was sent
+
+    def send(self, probe):
+        """Where an errno is all that is told (before Linux 5.8), what the
+        kernel has counted meanwhile may tell what it was."""
+        if not self.mechanism.proven and (
+                self.counts is None or self.sight != "addresses"):
+            self.counts = count_icmp_errors(self.target.family.version)
+        probe.counts = self.counts
+        TcpMethod.send(self, probe)
+
+    def explain_failure(self, probe, error):
+        """Two errors have EHOSTUNREACH: a ttl that ran out, and a host that
+        cannot be reached.  If only one of them was counted since the probe
+        was sent, by whomever it was caused, it is that one."""
+        version = self.target.family.version
+        reply = Reply("failed", error=error)
+        counts = count_icmp_errors(version)
+        if error != errno.EHOSTUNREACH or not (counts and probe.counts):
+            return reply
+        unreachable, expired = [now != then for now, then
+                                in zip(counts, probe.counts)]
+        if expired and not unreachable:
+            kind, code = TIME_EXCEEDED[version]
+            return reply._replace(icmp_type=kind, icmp_code=code)
+        if unreachable and not expired:
+            return reply._replace(flags=("not-expired",))
+        return reply
 
     def set_up(self, sock, probe):
         if self.target.least_ttl:
@@ -2036,6 +2141,13 @@ class LinuxTcpMethod(TcpMethod):
             pass
         if not probe.real:
             self.set_ttl(sock, 1)
+
+    @property
+    def misses_quick(self):
+        """Before Linux 5.8 an error that comes while connect() holds the
+        socket, as from a router on this machine, is only counted
+        (LockDroppedIcmps)."""
+        return not self.mechanism.proven
 
     def renew(self, probe):
         """Let the kernel repeat the SYN with the ttl under test."""
@@ -2103,7 +2215,7 @@ class UdpMethod(Method):
             data, address, port, facts, _ = self.mechanism.receive(sock)
         except socket.error as error:
             number = self.MEANING.get(error.errno)
-            if number and self.kernel_sight != "addresses":
+            if number and self.mechanism.sight != "addresses":
                 replies.append(Reply("failed", error=number))
             return replies
         quoted = Quoted(self.protocol, dest_port=port)
@@ -2911,14 +3023,14 @@ class Engine(object):
             state.too_big = probe.gone = True
             self.forget(series.method, probe)
             return
-        if reply.kind == "failed" and not reply.icmp_type:
+        if reply.kind == "failed":
             known = [entry for entry in probe.doubtful
                      if entry.reply.kind == "icmp" and
                      series.method.to_destination(entry.reply.quoted)]
             if known:
                 reply, now, real_now = known[0]
             elif self.raw:              # wait for it to tell more
-                probe.error, probe.failed_at = reply.error, (now, real_now)
+                probe.failed = Heard(reply, now, real_now)
                 self.forget(series.method, probe)
                 self.timed[flight] = now + self.GRACE, self.leave_unexplained
                 return
@@ -2939,7 +3051,7 @@ class Engine(object):
             accepted = any(entry.reply.kind == "accepted"
                            for entry in probe.doubtful)
             return (reply.kind == "icmp" and not accepted and
-                    method.kernel_sight != "addresses" and
+                    method.mechanism.sight != "addresses" and
                     method.to_destination(reply.quoted))
         return method.to_destination(reply.quoted)
 
@@ -2950,8 +3062,9 @@ class Engine(object):
                                    method.target.own_address)
         if outcome == "send-failed":
             return NO_REPLY._replace(outcome=outcome, error=reason)
-        if reply.kind == "failed" and not reply.icmp_type and probe.ttl and \
-                reply.error in (errno.EHOSTUNREACH, errno.ENETUNREACH):
+        if reply.kind == "failed" and reply.icmp_type is None and \
+                probe.ttl and reply.error == errno.EHOSTUNREACH and \
+                "not-expired" not in reply.flags:
             outcome = "time-exceeded"   # most likely, at so small a ttl
         elapsed = now - probe.sent
         shift = (real_now - now) - (probe.sent_at - probe.sent)
@@ -3037,7 +3150,7 @@ class Engine(object):
                     and now >= probe.sent + method.repeats:
                 usual = series.usual if series.counting else series.slowest
                 fast = usual is not None and usual < 0.5
-                if probe.real or not fast:
+                if probe.real or not fast or method.misses_quick:
                     method.renew(probe)
                 else:           # a fresh probe is worth more
                     self.forget(method, probe)
@@ -3056,10 +3169,11 @@ class Engine(object):
         series, state, probe = flight
         if probe.answer or state.settled:
             return
-        reply = NO_REPLY._replace(kind="failed", error=probe.error)
-        if series.method.connects and probe.error == errno.ECONNREFUSED:
+        reply, now, real_now = probe.failed
+        if series.method.connects and reply.icmp_type is None and \
+                reply.error == errno.ECONNREFUSED:
             reply = series.method.reset
-        self.answer(flight, self.explain(flight, reply, *probe.failed_at))
+        self.answer(flight, self.explain(flight, reply, now, real_now))
 
     def settle_doubt(self, flight):
         """Failing all else believe a doubtful reply, if there is a reason
@@ -3068,7 +3182,7 @@ class Engine(object):
         method = flight.series.method
         heard = [entry for entry in flight.probe.doubtful
                  if entry.reply.kind == "icmp" and (
-                     method.checked or not method.proven or
+                     method.checked or not method.mechanism.proven or
                      not method.to_destination(entry.reply.quoted))]
         if len(set(entry.reply.responder for entry in heard)) != 1:
             return
@@ -3180,7 +3294,7 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
     address = property(lambda self: self.aim.target.address)
     own_address = property(lambda self: self.aim.target.own_address)
     version = property(lambda self: self.aim.target.family.version)
-    blind = property(lambda self: self.sight != "addresses")
+    blind = property(lambda self: self.sight == "nothing")
 
     def at(self, ttl):
         """Return the Hop of a ttl, None if it was not to be probed."""
@@ -3252,10 +3366,11 @@ Case.__new__.__defaults__ = ((), None)
 
 def freeze(series, show, refusal=None, sight="addresses", complete=True,
            elapsed=None, limited=False, now=None, parted=False,
-           nearer=False, arrival=None, proven=False):
-    """Return the Path of a series; now: the time, if it is not over."""
+           nearer=False, arrival=None, proven=False, lenders=()):
+    """Return the Path of a series; now: the time, if it is not over;
+    lenders: the Series that lend it addresses."""
     forged = find_forged(series) if refusal == "forged" else ()
-    hops = tuple(make_hop(series, state, show, forged, now, sight)
+    hops = tuple(make_hop(series, state, show, forged, now, sight, lenders)
                  for state in series.states)
     full = make_hop(series, series.full, show, forged, now, sight)
     end = find_end(hops, full.reached)
@@ -3299,9 +3414,25 @@ def find_forged(series):
     return REFUSALS if outcome in REFUSALS else (outcome,)
 
 
-def make_hop(series, state, show, forged=(), now=None, sight="addresses"):
-    """Return the Hop of a State: its own answers, and nothing else; forged:
-    outcomes that are not the destination's."""
+def borrow(series, ttl, lenders):
+    """Return (Reply, name of its method) of a router that another method
+    shows at a ttl at which this one does not show who answers; (None, None)
+    if there is none."""
+    state = series.at(ttl)
+    if state and ttl <= series.passed and state.address is None and \
+            state.outcome in ("time-exceeded", "timeout"):
+        for lender in lenders:
+            twin = lender.at(ttl)
+            if twin and twin.outcome == "time-exceeded" and twin.address:
+                return complete(twin.answered[0]), lender.aim.method
+    return None, None
+
+
+def make_hop(series, state, show, forged=(), now=None, sight="addresses",
+             lenders=()):
+    """Return the Hop of a State: its own answers, and who is there by
+    another method where it does not show that; forged: outcomes that are not
+    the destination's."""
     aim = series.aim
     answers = [understand(complete(probe), aim, forged)
                for probe in state.answered]
@@ -3319,12 +3450,13 @@ def make_hop(series, state, show, forged=(), now=None, sight="addresses"):
     again = sum((probe.answer.syns or 1 + (probe.retransmits or 0)) - 1
                 for probe in probes
                 if probe.answer and usual < TcpMethod.repeats)
-    name = show.names and show.names.get(state.address)
+    lent, lender = borrow(series, state.ttl, lenders)
+    name = show.names and show.names.get((lent or state).address)
     return Hop(state.ttl, aim.method, aim.port, aim.target.address,
                tuple(answers), name, show.destination,
                aim.target.family.version, bool(show.verbose), False,
                len(probes) + again, lost + again, show.queries,
-               sight == "nothing")
+               sight == "nothing", False, lent, lender)
 
 
 def understand(answer, aim, forged):
@@ -3478,6 +3610,7 @@ class Port(object):
     limited     whether one does was asked, and could not be told
     parted      from other source ports it gets farther
     nearer      something else was answered with a smaller ttl, too
+    is_told     all was heard of it but the addresses that others may lend
     ended       when all of it was known, None before
     arrival     as Path has it
     request     a Request, once what happens inside the session was asked
@@ -3492,6 +3625,7 @@ class Port(object):
         self.request = self.mtu = self.way_back = None
         self.asked = 0
         self.proven = self.limited = self.parted = self.nearer = False
+        self.is_told = False
         self.proofs = 0
 
     @property
@@ -3545,6 +3679,8 @@ class Run(object):
         self.services = {}          # (ttl, port) -> Series
         self.scout = None           # the Series that shows where silence is
         self.guide = None           # a Port to compare with, see trace_port()
+        self.lenders = []           # Series that show who the lead does not
+        self.lending = None         # the Question that opens them
         # The same port of the host's address of the other family, and the
         # Series that has tried it; None if there is none.
         self.other_aim, self.other = other_aim, None
@@ -3658,6 +3794,18 @@ class Run(object):
             series.full.settled = True          # not to be asked
         return series
 
+    def open_lender(self, name, first, last):
+        """Begin to ask by another method who is at these ttls; return its
+        Series, None if that is not shown either."""
+        aim = self.lead.aim.other(name, self.choose_control_ports(name)[0])
+        lender = self.open_ttls(aim, first, last, self.short_wait, retries=1)
+        if lender and lender.method.sight != "addresses":
+            self.engine.retire(lender)
+            return None
+        if lender:
+            self.lenders.append(lender)
+        return lender
+
     def open_flows(self, port, ttl):
         """Begin to probe a ttl by a port from source ports all over the
         range, odd and even: a load balancer, or a rule, may look at any of
@@ -3765,11 +3913,15 @@ class Run(object):
         2.3.2.1, RFC 4861 10), before it knows."""
         for port in self.flying:
             series, full = port.series, port.series.full
-            series.full_until = 0
+            until = 0
             if full.probes and series.wait >= 2 and not full.final and \
                     not find_farther(self, port):
-                series.full_until = full.probes[0].sent + \
+                until = full.probes[0].sent + \
                     self.HOST_DOWN + 2 * (self.lead.series.slowest or 0)
+            series.full_until = until
+            if series.method.sight != "addresses":
+                for control in port.controls:   # it may show who says so
+                    control.full_until = until
 
     @property
     def limit_of_silence(self):
@@ -3779,15 +3931,19 @@ class Run(object):
 
     # What is known so far, frozen
 
-    @property
-    def sight(self):
-        """What this system has shown of the lead and its controls."""
-        lead = self.lead.series
+    def sight_of(self, series):
+        """What this system has shown of a series.  Where errors may come
+        without an address, none has come from any hop; where only a raw
+        socket hears them, perhaps a firewall lets none in."""
+        sight, lead = series.method.sight, self.lead.series
         if self.raw_only and lead.farthest < lead.first and not any(
                 state.address for control in self.lead.controls
                 for state in control.all_states):
             return "nothing"
-        return lead.method.sight
+        if sight == "distance" and not any(
+                state.outcome == "time-exceeded" for state in series.states):
+            return "nothing"
+        return sight
 
     def freeze(self, port, refusal=None, limit=0):
         """Return the Path of a port; limit: the ttl up to which others get,
@@ -3801,8 +3957,9 @@ class Run(object):
         now = port.ended or self.clock()
         return freeze(port.series, self.show,
                       refusal or self.find_refusal(port),
-                      self.sight, complete, now - port.began, limited, now,
-                      port.parted, port.nearer, port.arrival, port.proven)
+                      self.sight_of(port.series), complete, now - port.began,
+                      limited, now, port.parted, port.nearer, port.arrival,
+                      port.proven, self.lenders)
 
     def find_refusal(self, port):
         """Return what is known of a refusal.  Another port may have shown
@@ -3816,8 +3973,9 @@ class Run(object):
     def freeze_series(self, series):
         """Return the Path of a Series that a port is compared with."""
         now = self.lead.ended or self.clock()
-        return freeze(series, self.show, sight=series.method.sight,
-                      elapsed=now - self.lead.began, now=now)
+        return freeze(series, self.show, sight=self.sight_of(series),
+                      elapsed=now - self.lead.began, now=now,
+                      lenders=self.lenders)
 
     def freeze_controls(self, port):
         """Return the Paths that a port of its own was compared with; a
@@ -3855,7 +4013,8 @@ class Run(object):
         paths = [lead]
         for port in self.ports[1:]:
             # Where it is not visible who refuses: they get there, too.
-            blind = self.sight != "addresses" and port.series.end in known
+            blind = port.series.method.sight != "addresses" and \
+                port.series.end in known
             paths.append(self.freeze(port, "confirmed" if blind else None,
                                      limit))
         best = sorted(paths, key=how_far)[-3:]
@@ -3869,8 +4028,8 @@ class Run(object):
             cases.append(Case(path, others + controls + own, port.request))
         for aim in self.waiting:        # not begun: interrupted
             cases.append(Case(freeze(
-                Series(1, 0, aim=aim), self.show, sight=self.sight,
-                complete=False, elapsed=0.0), controls))
+                Series(1, 0, aim=aim), self.show, complete=False,
+                elapsed=0.0), controls))
         return cases
 
     def find_distance(self):
@@ -3887,12 +4046,17 @@ class Run(object):
         """The addresses whose names are shown: of the first port, and of
         what gets farther."""
         series = self.lead.series
-        shown = [state.address for state in series.states]
+        shown = [self.address_of(state) for state in series.states]
         if not self.lead.reached:
             last = series.end or series.farthest + 1
             shown += [state.address for other in self.peers(self.lead)
                       for state in other.states if state.ttl >= last]
         return [address for address in shown if address]
+
+    def address_of(self, state):
+        """Return the address of a hop of the lead, perhaps a lent one."""
+        lent, _ = borrow(self.lead.series, state.ttl, self.lenders)
+        return (lent or state).address
 
     @property
     def all_named(self):
@@ -3923,15 +4087,18 @@ class Run(object):
                     not done and state.ttl > path.farthest_router) or (
                     state.ttl > path.farthest and path.open_ended):
                 break
+            if state.ttl in find_nameless(self, series):
+                break                   # somebody may lend it an address
             if is_hop(path, path.at(state.ttl)):
                 ready.append((state, path.at(state.ttl)))
         if done and path.open_ended:
             ready.append((series.full, path.full))
         for number, (state, hop) in enumerate(ready, 1):
-            if names and not names.known(state.address):
+            address = self.address_of(state)
+            if names and not names.known(address):
                 return
             self.all_shown = done and number == len(ready)
-            name = names and names.get(state.address)
+            name = names and names.get(address)
             yield show_hop(path, hop, self.show.queries)._replace(name=name)
         self.all_shown = done
 
@@ -3990,9 +4157,92 @@ def trace_lead(run, port):
     controls = run.ask(trace_controls(run, port, check))
     place = run.ask(verify_place(run, port, controls))
     family = run.ask(try_other_family(run, port, check))
+    run.lending = run.ask(lend_addresses(run, port))
     yield lambda: (check.done and controls.done and place.done and
                    family.done and port.series.done)
+    yield find_refuser(run, port)
+    port.is_told = True
+    yield lambda: run.lending.done
     run.finish(port)
+
+
+def is_untold(state):
+    """Return True if nothing but an errno says that it is unreachable."""
+    return state.outcome == "unreachable" and state.answer.icmp_type is None
+
+
+def find_refuser(run, port):
+    """Where an errno tells no ttl that ran out from a refusal: what the
+    kernel counts tells them apart, if there is one probe at a time, and
+    nobody else's error.  If nothing is heard, each waits until the kernel
+    repeats its SYN."""
+    series = port.series
+    if not is_untold(series.full) or not count_icmp_errors(
+            port.aim.target.family.version):
+        return
+    first, last = run.options.first_hop, run.options.max_hops
+    series.parallel, series.wait = 1, run.short_wait
+    quiet = run.clock() + run.short_wait        # until no stray error comes
+    yield lambda: run.clock() >= quiet
+    sure = first - 1
+    for _ in range(3):
+        series.look(first, sure)
+        series.look(first, last)
+        yield lambda: series.done
+        unsure = [state.ttl for state in series.states
+                  if state.outcome == "time-exceeded" and
+                  state.answer.icmp_type is None]
+        if unsure:
+            sure = unsure[0] - 1
+        elif series.passed >= first:
+            return
+        else:
+            series.wait += TcpMethod.repeats
+    series.look(first, sure)
+
+
+LENDERS = "udp", "icmp"
+
+
+def lend_addresses(run, port):
+    """Where this system does not show who answers a port: who is there, as
+    probes of another method with the same ttls show it."""
+    series = port.series
+    for name in LENDERS:
+        lender = None
+        while name in run.kinds and name != port.aim.method:
+            yield lambda: port.is_told and (not lender or lender.done) or \
+                find_unasked(run, series, lender)
+            ttls = find_unasked(run, series, lender)
+            if not ttls:
+                break
+            if lender:
+                lender.look(lender.first, ttls[-1])
+                continue
+            lender = run.open_lender(name, ttls[0], ttls[-1])
+            if not lender:
+                break
+
+
+def find_unasked(run, series, lender):
+    """Return the ttls that lack an address, and that a lender has not been
+    asked about: not while it is counted what comes for the port."""
+    if is_untold(series.full) and not run.lead.is_told:
+        return []
+    return [ttl for ttl in find_nameless(run, series)
+            if not lender or ttl > lender.last]
+
+
+def find_nameless(run, series):
+    """Return the ttls before the last hop that has answered whose address
+    is not known, but may still be lent."""
+    method = series.method
+    if method.raw or method.mechanism.proven or run.lending.done:
+        return []
+    return [state.ttl for state in series.states
+            if state.ttl <= series.passed and state.address is None and
+            state.settled and not state.reached and
+            not borrow(series, state.ttl, run.lenders)[0]]
 
 
 def trace_controls(run, port, check):
@@ -5650,8 +5900,9 @@ def trace_all(run, trace_other):
 # ---------------------------------------------------------------------------
 
 # Where something is blocked; address and name are None if not known.
-Place = namedtuple("Place", "ttl address reached name")
-Place.__new__.__defaults__ = (None,)
+# lender: the method that has shown who is there, if not the port's own.
+Place = namedtuple("Place", "ttl address reached name lender")
+Place.__new__.__defaults__ = (None, None)
 THIS_HOST = Place(0, None, False)
 
 # Why, or with what reservation: a name of section 18, and its facts.
@@ -5692,7 +5943,8 @@ def reason(name, **facts):
 
 def place_at(hop):
     """Return the Place of a Hop, None as None."""
-    return hop and Place(hop.ttl, hop.address, hop.reached, hop.name)
+    return hop and Place(hop.ttl, hop.address, hop.reached, hop.name,
+                         hop.lender)
 
 
 def judge(case):
@@ -5841,7 +6093,7 @@ def judge_forged(case, best):
             in_name=bool(answer.address)))
         return Verdict("rejected", after=last_router(path, path.end - 1),
                        reasons=reasons)
-    if path.blind:
+    if not answer.address:
         reasons.append(reason("perhaps-icmp"))
     return Verdict("reset", after=last_router(path, path.end - 1),
                    before=place_at(before),
@@ -5871,6 +6123,10 @@ def judge_rejected(case, best):
     if answer is None:
         return None
     reached = best and best.reached
+    if is_untold(path.full) and not reached:
+        verdict = judge_unreachable_for_all(case, best)
+        if verdict:             # that shows who says so
+            return verdict
     # For one port only, it is no missing route.
     word = "rejected"
     if answer.outcome == "unreachable" and not reached:
@@ -5886,16 +6142,19 @@ def judge_rejected(case, best):
     elif answer.address == path.address:
         known = path.refusal == "confirmed"
         reasons.append(reason("own-firewall" if known else "unconfirmed"))
-    elif best and path.end and best.distance == ttl == path.end and (
+    elif best and answer.address and \
+            best.distance == ttl == path.end is not None and (
             answer.icmp_type, answer.icmp_code) in ((3, 3), (1, 4)):
         reasons.append(reason("other-address"))
     if reached:
         reasons.append(reason("reaches", control=best))
-    after = None
-    if answer.address:          # by whom?  If not known, there is no place
-        after = last_router(path, ttl)
-        if ttl and ttl == path.end and answer.address != path.address:
-            after = Place(ttl, answer.address, False, path.at(ttl).name)
+    after = last_router(path, ttl)
+    if not answer.address:      # by whom?  Not by whom a ttl has passed
+        after = last_router(path, (path.end or 0) - 1)
+        if path.end and reached and best.distance == path.end:
+            reasons.append(reason("or-itself"))
+    elif ttl and ttl == path.end and answer.address != path.address:
+        after = Place(ttl, answer.address, False, path.at(ttl).name)
     others = [control for control in case.controls if answer.address and (
         final_answer(control) or NO_REPLY).address == answer.address]
     if others and answer.address != path.address:
@@ -5947,9 +6206,10 @@ def judge_unreachable_for_all(case, best):
                 (told["ttl"] or 0) <= path.farthest < (
                     control.end or control.last + 1):
             after = last_router(path) if verdict.who else None
+            name = "told-too" if is_untold(path.full) else "told"
             return Verdict("unreachable", verdict.who, after, reasons=[
                 reason("icmp", **verdict.facts("icmp")),
-                reason("told", control=control, path=path)])
+                reason(name, control=control, path=path)])
     return None
 
 
@@ -6300,9 +6560,9 @@ Finding = namedtuple("Finding", "kind hop name facts")
 # What a look at a case needs to know beside it.  raw_only: only a raw socket
 # hears the hops; lead: of several ports the first; mtu: a PathMtu or None;
 # way_back: a WayBack or None; other: the Path to the host's address of the
-# other family, or None.
-Look = namedtuple("Look", "options raw_only lead mtu way_back other")
-Look.__new__.__defaults__ = (None, None)
+# other family, or None; misses: the kernel may have missed quick answers.
+Look = namedtuple("Look", "options raw_only lead mtu way_back other misses")
+Look.__new__.__defaults__ = (None, None, False)
 
 
 def finding(kind, at, what, **facts):
@@ -6568,6 +6828,8 @@ def find_unanswered(counts, reached):
 def check_loss(case, verdict, look):
     """Is anything lost, and from where on; or does a router just limit its
     ICMP?  By what the hops behind it answer, and the destination."""
+    if look.misses or case.path.blind:
+        return []               # what is silent may have answered
     # Several flows at once use up what the routers may say.
     few = look.options.queries <= FEW_QUERIES or look.options.flows > 1
     counts = count_hops(case.path, few)
@@ -7018,6 +7280,7 @@ CLAUSES = {
     "other-address": (" ", "(perhaps the same host by another address)"),
     "told": (" ", "(to {control.subject}; {path.subject} is not answered "
                   "behind hop {path.farthest})"),
+    "told-too": (" ", "(to {control.subject}; {path.subject} ends so, too)"),
     "loop": ("; ", lambda first, last: "the path loops between %s and %s" % (
         say_place(first), say_place(last))),
     "again": ("; ", "{address} answers as hop {first} and as hop {last}: "
@@ -7177,11 +7440,33 @@ def say_no_verdict(path):
         path.farthest)
 
 
+FLAGS = {"udp": "-U", "icmp": "-I"}
+
+
+def say_unseen(method, lent, sighted):
+    """Return that this system does not show who answers a method, and the
+    cure, the easiest first; lent: the methods that lent addresses, sighted:
+    those that show them."""
+    text = "this system does not show this user who answers %s" % (
+        method.upper())
+    if lent:
+        names = " or ".join(name.upper() for name in lent)
+        text += (": \"by %s\" is who answers %s with the same ttl. To see "
+                 "%s's own: " % (names, names, method.upper()))
+    elif sighted:
+        text += "; use %s, or " % " or ".join(FLAGS[name] for name in sighted)
+    else:
+        text += "; "
+    return text + SYSTEM.cure
+
+
 def say_place(place):
     """Return a Place, or a Hop, in words."""
     where = place.address or "not visible"
     if place.name and place.name != place.address:
         where = "%s, %s" % (format_text(place.name), where)
+    if place.lender:
+        where += ", by " + place.lender.upper()
     return "hop %d (%s)" % (place.ttl, where)
 
 
@@ -7205,6 +7490,11 @@ def say_who(verdict, path):
     if verdict.who:
         return say_address(verdict.who, told["ttl"], path.address,
                            find_name(path, verdict.who))
+    if verdict.after and verdict.facts("or-itself") is not None:
+        return "%s itself, or a device behind %s" % (
+            path.address, say_place(verdict.after))
+    if verdict.after:
+        return "a device " + say_forger(verdict.after, told["ttl"])
     return "a device on the way, or %s" % (
         "a missing ARP answer" if told["perhaps_arp"] else
         path.address + " itself")
@@ -8056,7 +8346,10 @@ def place_dict(place):
     """Return a Place for programs."""
     if place is None or place is THIS_HOST:
         return None
-    return {"ttl": place.ttl, "address": place.address}
+    found = {"ttl": place.ttl, "address": place.address}
+    if place.lender:
+        found["lent"] = place.lender
+    return found
 
 
 def resolve(hostname, version=None, guard=wait_for):
@@ -8237,6 +8530,7 @@ class Traceroute(object):
         self.options = options
         self.proto = check_options(options)
         self.wanted_mechanism = mechanism
+        self.mechanisms = {}            # by the name of a method
         self.destination = destination
         self.guard = guard or wait_for
         self.stderr = Writer(sys.stderr)
@@ -8474,8 +8768,12 @@ class Traceroute(object):
                       guard=self.guard, keeper=open_keeper())
 
     def choose_mechanism(self, method):
-        mechanism = select_mechanism(self.wanted_mechanism, method)
-        mechanism.wait, mechanism.debug = self.options.wait_time, self.debug
+        mechanism = self.mechanisms.get(method)
+        if mechanism is None or not mechanism.shared:
+            mechanism = select_mechanism(self.wanted_mechanism, method)
+            mechanism.wait = self.options.wait_time
+            mechanism.debug = self.debug
+            self.mechanisms[method] = mechanism
         return mechanism
 
     def open_method(self, engine, aim):
@@ -8548,12 +8846,34 @@ class Traceroute(object):
         finally:
             (run or engine).close()
             if run:
-                if run.lead.series.method.sight != "addresses" and \
-                        self.mechanism_name == ErrorQueue.name:
-                    # An option that was accepted, and no more.
-                    self.mechanism_name = Mechanism.name
-                    self.why = Mechanism.why + SYSTEM.cure
+                self.note_sight(run)
                 self.conclude(run.cases(shown), run)
+
+    def note_sight(self, run):
+        """Note what this system did not show of the lead, and the cure."""
+        method = run.lead.series.method
+        if method.sight == "addresses":
+            return
+        if self.mechanism_name == ErrorQueue.name:
+            self.mechanism_name = Mechanism.name    # as it turned out
+        lent = [lender.aim.method for lender in run.lenders if any(
+            state.outcome == "time-exceeded" for state in lender.states)]
+        self.why = say_unseen(method.name, lent, self.find_sighted(method))
+
+    def find_sighted(self, method):
+        """Return the names of other methods that show who answers here."""
+        found = []
+        for name in LENDERS:
+            port = None if name == "icmp" else CONTROL_PORTS[name][0]
+            aim = Aim(method.name, method.target, None).other(name, port)
+            try:
+                other = METHODS[name](aim.target, self.choose_mechanism(name))
+            except (RunError, socket.error):
+                continue
+            other.close()
+            if name != method.name and other.sight == "addresses":
+                found.append(name)
+        return found
 
     def pathless(self, show):
         """Return a Path for each Aim of a host to which there is no
@@ -8584,7 +8904,8 @@ class Traceroute(object):
         for number, case in enumerate(cases):
             look = Look(self.options, run is not None and self.raw_only,
                         number == 0, run.lead.mtu if run else None,
-                        run.lead.way_back if run else None, other)
+                        run.lead.way_back if run else None, other,
+                        bool(run and run.lead.series.method.misses_quick))
             found = find_all(case, verdicts[number], look,
                              [] if number else family)
             # What all are compared with stands with the first.

@@ -639,7 +639,8 @@ class TcpTests(unittest.TestCase):
                 world.method.receive(sock, probe)
             sock.so_error = errno.EHOSTUNREACH
             world.method.receive(sock, probe)
-            self.assertEqual((world.method.kernel_sight, world.method.sight),
+            self.assertEqual((world.method.mechanism.sight,
+                              world.method.sight),
                              (kernel, sight))
 
     def test_refusal_with_no_segment_received_is_an_icmp_rejection(self):

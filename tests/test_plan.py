@@ -644,6 +644,11 @@ other-address reaches
 rejected | A/rrr<+udp ./rrr+icmp | rejected 192.0.2.50 3 - | icmp
 rejected | n/+blind            | rejected - - - | icmp
 rejected | l/uuu+blind         | unreachable - - - | icmp
+rejected | l/uuul+blind        | unreachable - 3 - | icmp
+rejected | l/uuul+blind E/rrrrrE+icmp | rejected - 3 - | icmp reaches
+rejected | l/uuul+blind E/rrrE+icmp | rejected - 3 - | icmp reaches \
+or-itself
+rejected | l/uu+blind U/rr+icmp | unreachable 10.0.2.1 2 - | icmp told-too
 
 not_sent | X/XX                | error - - -    | not-sent
 not_sent | ./rrrX E/rrrrE+icmp | error - - -    | not-sent
@@ -704,10 +709,8 @@ dropped | ./3>rrr E/rrrrrrrrE+icmp | dropped - 5 6 | reaches
 dropped | ./rrr ./rrr............3+icmp | dropped - 3 - | again
 dropped | ./rrr ./rrr.3+icmp   | dropped - 3 5  | reaches
 dropped | ./rrr E/rrrr...3E+icmp | dropped - 3 4 | reaches
-dropped | ./uuu+blind          | dropped - 3 -  | nobody-behind \
-perhaps-unanswered
-dropped | ./uuu+blind E/uuuuuE+icmp+blind | dropped - 3 - | reaches \
-perhaps-unanswered
+dropped | ./uuu+blind          | dropped - 3 -  | nobody-behind
+dropped | ./uuu+blind E/uuuuuE+icmp+blind | dropped - 3 6 | reaches way-back
 dropped | ./+dark              | dropped - - -  | no-sight \
 perhaps-unanswered
 dropped | ./+dark E/+icmp+dark | dropped - - -  | reaches perhaps-unanswered
@@ -872,7 +875,8 @@ class JudgementTests(unittest.TestCase):
         given = set(each.name for case in all_cases()
                     for each in pt.judge(case).reasons)
         elsewhere = ("refused-by-whom", "icmp", "behind", "gets-there",
-                     "perhaps-unanswered", "port-open", "place", "no-place")
+                     "perhaps-unanswered", "port-open", "place", "no-place",
+                     "or-itself")
         self.assertEqual(given, set(pt.CLAUSES) | set(elsewhere))
 
     def test_every_verdict_is_a_sentence_of_printable_words(self):
@@ -1196,9 +1200,9 @@ SENTENCES = (
     ("C/rrrC+confirmed", "is closed or filtered: 198.51.100.7 refused it "
      "(ICMP 3/3, port unreachable, as its firewall would), 4 hops away"),
     ("n/+blind", "is rejected by a device on the way, or 198.51.100.7 "
-     "itself: which one is not visible"),
+     "itself: the ICMP error is not visible"),
     ("l/uuu+blind", "198.51.100.7 is unreachable: a device on the way, or a "
-     "missing ARP answer says so, which one is not visible"),
+     "missing ARP answer says so, the ICMP error is not visible"),
     ("D/rrrD+udp+confirmed", "answered: 5 bytes of data came from "
      "198.51.100.7, 4 hops away"),
     ("D/rrrD+udp", "answered: 5 bytes of data came from 198.51.100.7 or a "
@@ -1261,8 +1265,18 @@ SENTENCES = (
     ("./rrrr ./rrrrr+icmp ./rrrrrrrr+icmp", "is dropped between hop 4 "
      "(10.0.4.1) and hop 5 (10.0.5.1): ICMP echo gets on to hop 8 "
      "(10.0.8.1), no farther"),
-    ("./uuu+blind E/uuuuuE+icmp+blind", "is dropped after hop 3 (not "
-     "visible): ICMP echo reaches 198.51.100.7, 6 hops away"),
+    ("./uuu+blind E/uuuuuE+icmp+blind", "is dropped between hop 3 (not "
+     "visible) and 198.51.100.7 itself, hop 6: ICMP echo reaches "
+     "198.51.100.7, 6 hops away; or the port's answers are lost on the way "
+     "back"),
+    ("l/uuul+blind", "198.51.100.7 is unreachable: a device at hop 3 (not "
+     "visible) or just behind it says so, the ICMP error is not visible"),
+    ("l/uuul+blind E/rrrE+icmp", "is rejected by 198.51.100.7 itself, or a "
+     "device behind hop 3 (not visible): the ICMP error is not visible; "
+     "ICMP echo reaches 198.51.100.7, 4 hops away"),
+    ("l/uu+blind U/rr+icmp", "198.51.100.7 is unreachable: 10.0.2.1 at "
+     "hop 2 says so, ICMP 3/0, network unreachable (to ICMP echo; TCP port "
+     "443 ends so, too)"),
     ("./+dark", "is dropped on the way, or not answered: where is not "
      "visible here"),
     ("./rrr ./rrr............3+icmp", "is dropped after hop 3 (10.0.3.1): "
