@@ -2281,6 +2281,7 @@ Linux418 = row("Linux 4.18", Linux, release="4.18.0-sim",
                error_queue=("udp", "icmp"),
                ip_options=without(Linux.ip_options, "RFC4884"),
                ipv6_options=without(Linux.ipv6_options, "RFC4884"))
+OldAndroid = row("Android 10", Linux418, ping_group_range=None)
 # poll() may ask the raw socket just before it hears, and the other one just
 # after.
 Linux418Late = row("Linux 4.18, raw sockets last", Linux418, raw_delay=2e-4)
@@ -2387,6 +2388,7 @@ class MacOS(Kernel):
 # A network extension (VPN, endpoint security) sees all first: field report
 # in platforms.md.
 MacOSWithFilter = row("macOS with a content filter", MacOS, send_delay=0.005)
+MacOSLate = row("macOS, ICMP sockets last", MacOS, raw_delay=2e-4)
 MacOSPython37 = row("macOS with Python 3.7", MacOS, has_tclass=False)
 IOS = row("iOS", MacOS, platform="ios", python2=False)
 
@@ -2410,6 +2412,7 @@ class FreeBSD(Kernel):
     local_refused_at_once = True
 
 
+FreeBSDLate = row("FreeBSD, raw sockets last", FreeBSD, raw_delay=2e-4)
 # ip(4): before FreeBSD 10 raw sockets read ip_len without the header, before
 # 11 in host order.
 OldFreeBSD = row("FreeBSD 9", FreeBSD, platform="freebsd9",
