@@ -14,7 +14,7 @@ which the NetBSD and Wine ones were measured).
 
     Network     routers and a host: packet in, answers out after a while
     Kernel      sockets, ICMP and TCP as 4.4BSD has them; the base of all
-    the systems, one class each
+    the systems, one class each, or a row() of what is different
     load()      potraceroute.py as a module inside of a Kernel
 
 Not simulated: fragments, TCP windows, routing, name servers, the structs of
@@ -68,6 +68,7 @@ LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 # ICMP type and code: RFC 792, RFC 1812 5.2.7.1, RFC 4443 3
 TIME_EXCEEDED = {4: (11, 0), 6: (3, 0)}
 REASONS = {"prohibited": {4: (3, 13), 6: (1, 1)},
+           "host prohibited": {4: (3, 10), 6: (1, 6)},
            "port": {4: (3, 3), 6: (1, 4)},
            "host": {4: (3, 1), 6: (1, 3)}}
 ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
@@ -204,6 +205,11 @@ def matches(rules, packet):
     return key if key in rules else None
 
 
+def error_of(reason, version):
+    """Return (type, code) of a key of REASONS, or of a code of type 3."""
+    return REASONS[reason][version] if reason in REASONS else (3, reason)
+
+
 class Router(object):
     """A hop: what expires here it says; what goes on it may filter."""
 
@@ -214,7 +220,7 @@ class Router(object):
         self.late = 0                   # further seconds for its answers
         self.silent = False             # or a set of "tcp", "udp", "icmp"
         self.drops = set()              # keys, see matches()
-        self.rejects = {}               # key: a key of REASONS
+        self.rejects = {}               # key: a key of REASONS, or a code
         self.resets = set()             # keys: forges a RST
         self.quotes = None              # octets quoted behind the IP header
         self.df = False                 # sets DF on its answers
@@ -250,8 +256,8 @@ class Router(object):
             return []
         key = matches(self.rejects, packet)
         if key:
-            kind, code = REASONS[self.rejects[key]][packet.version]
-            return [(self.rtt, self.error(packet, kind, code))]
+            return [(self.rtt, self.error(packet, *error_of(
+                self.rejects[key], packet.version)))]
         if matches(self.resets, packet):
             seq, _, flags, _ = packet.segment
             if flags & SYN:
@@ -273,6 +279,9 @@ class Destination(object):
         self.tcp = {}               # open port: banner
         self.udp = {}               # port that answers: the answer
         self.silent = set()         # keys, see matches()
+        self.rejects = {}           # as a Router's: its own firewall
+        self.down = False           # the last router says so, after 3 s
+        self.asked = None           # when it began to look for us
         self.connections = {}       # (address, port): "received", "accepted"
         self.accepted = 0
         self.received = []          # data on connections
@@ -282,6 +291,10 @@ class Destination(object):
     def answer(self, packet):
         if matches(self.silent, packet):
             return []
+        key = matches(self.rejects, packet)
+        if key:
+            return [(self.rtt + self.late, self.error(packet, *error_of(
+                self.rejects[key], packet.version)))]
         answers = {TCP: self.answer_tcp, UDP: self.answer_udp}.get(
             packet.protocol, self.answer_icmp)(packet)
         return [(self.rtt + self.late, answer) for answer in answers]
@@ -329,11 +342,13 @@ class Destination(object):
                 data))]
         if self.mute:
             return []
-        kind, code = REASONS["port"][packet.version]
+        return [self.error(packet, *REASONS["port"][packet.version])]
+
+    def error(self, packet, kind, code):
         quoted = packet.copy(ttl=max(1, packet.ttl - self.distance + 1))
-        return [self.reply(packet, encode_icmp(
+        return self.reply(packet, encode_icmp(
             packet.destination, packet.source, kind, code, 0,
-            quoted.octets()[:548]), ICMP[packet.version])]
+            quoted.octets()[:548]), ICMP[packet.version])
 
     def answer_icmp(self, packet):
         if self.mute or not packet.echo_request:
@@ -360,7 +375,21 @@ class Network(object):
     def router(self, number):
         return self.routers[number - 1]
 
-    def carry(self, packet):
+    def answer_at_once(self):
+        """Answers come back before the system call that sends ends."""
+        for each in self.routers + [self.host]:
+            each.rtt = 0
+
+    def say_down(self, packet, now):
+        """Address resolution fails 3 s after the first packet, for all
+        that wait."""
+        if self.host.asked is None or now >= self.host.asked + 3:
+            self.host.asked = now
+        last = self.routers[-1]
+        return [(self.host.asked + 3 - now + last.rtt, last.error(
+            packet, *REASONS["host"][packet.version]))]
+
+    def carry(self, packet, now=0):
         """Return the answers to a packet: list of (delay, Packet)."""
         self.sent.append(packet)
         answers = [answer for function in self.noise
@@ -373,6 +402,8 @@ class Network(object):
             fate = router.filter(packet)
             if fate is not None:
                 return answers + fate
+        if self.host.down:
+            return answers + self.say_down(packet, now)
         return answers + self.host.answer(packet)
 
     def ttls(self, protocol):
@@ -557,7 +588,8 @@ class Socket(object):
         self.state = None           # TCP: "syn-sent", "connected", "dead"
         self.eof = False
         self.iss = kernel.random(32)
-        self.retransmits = self.segments_in = 0
+        self.retransmits = self.segments_in = self.resets = 0
+        self.held = False           # connect() is at work with it
         self.handshake = 0
         self.icmp_error = None      # the last one: (address, type, code)
         self.rcvall = 0
@@ -860,16 +892,18 @@ class Kernel(object):
     #                             less the header, ip_off in host order
     header_order = "!"          # of ip_len and ip_off with IP_HDRINCL
     little_endian = True
+    raw_delay = 0               # the others hear of ICMP so long before
     raw_sees_all = False        # raw sockets for TCP and UDP hear something
     error_queue = ()            # the protocols that have one: Linux
-    time_exceeded_kills = False     # a connect(); else it goes on waiting
-    v6_time_exceeded_kills = False
-    unreachable_kills = False   # 3/3, 3/9, 3/10, 3/13 to a SYN
+    # The errnos with which ICMP errors end a connect(), by reason(); the
+    # others are soft: it goes on waiting.
+    ends_connect = {4: {}, 6: {}}
     udp_errors = {"port": "ECONNREFUSED"}   # of a connected UDP socket
     local_refused_at_once = False
     connect_seconds = 75.0
     retransmits = (1.0, 3.0, 7.0, 15.0, 31.0)
-    connect_delay = 0           # the SYN leaves so long after connect()
+    send_delay = 0              # what is sent leaves so long after, with
+    #                             the ttl that the socket has then
     in_progress = "EINPROGRESS"
     failed_in = "rw"            # sets of select() that tell a failed connect
     has_poll = True
@@ -1175,13 +1209,20 @@ class Kernel(object):
             if not sock.port:
                 sock.port = self.new_port()
             sock.bound = True
-            packet = Packet(source, address, UDP, encode_udp(
-                source, address, (sock.port, port), data),
-                self.ttl_of(sock), self.tos_of(sock))
+        packet = self.packet(sock, data, source, address, port)
+        if self.send_delay:
+            self.after(self.send_delay, lambda: self.output(self.packet(
+                sock, data, source, address, port)))
         else:
-            packet = self.icmp_packet(sock, data, source, address)
-        self.output(packet)
+            self.output(packet)
         return len(data)
+
+    def packet(self, sock, data, source, address, port):
+        if not sock.udp:
+            return self.icmp_packet(sock, data, source, address)
+        return Packet(source, address, UDP, encode_udp(
+            source, address, (sock.port, port), data), self.ttl_of(sock),
+            self.tos_of(sock))
 
     def icmp_packet(self, sock, data, source, address):
         """Return what a raw or datagram ICMP socket sends."""
@@ -1234,8 +1275,12 @@ class Kernel(object):
         if packet.destination in self.own_addresses:
             self.after(0.00005, self.local_input, packet)
             return
-        for delay, answer in self.network.carry(packet):
-            self.after(delay, self.deliver, answer)
+        for delay, answer in self.network.carry(packet, self.now):
+            if delay:
+                self.after(delay, self.deliver, answer)
+            else:
+                self.now += 1e-5
+                self.deliver(answer)
 
     def local_input(self, packet):
         if packet.protocol == UDP:
@@ -1287,10 +1332,12 @@ class Kernel(object):
             sock.state = "dead"
             return self.number("ECONNREFUSED")
         sock.state = "syn-sent"
-        if self.connect_delay:
-            self.after(self.connect_delay, self.first_syn, sock)
+        if self.send_delay:
+            self.after(self.send_delay, self.first_syn, sock)
         else:
+            sock.held = True
             self.first_syn(sock)
+            sock.held = False
         self.arm(sock)
         if sock.timeout == 0:
             return self.number(self.in_progress)
@@ -1303,7 +1350,7 @@ class Kernel(object):
     def arm(self, sock):
         """Set the timers of a connect()."""
         for seconds in self.retransmits:
-            self.after(self.connect_delay + seconds, self.retransmit, sock)
+            self.after(self.send_delay + seconds, self.retransmit, sock)
         self.after(self.connect_seconds, self.give_up, sock)
 
     def first_syn(self, sock):
@@ -1337,9 +1384,9 @@ class Kernel(object):
         return int(self.now * 1000) & 0xffffffff
 
     def drop(self, sock, name):
-        """A connection comes to nothing; name: its errno, "" for 0."""
+        """A connection comes to nothing; name: its errno."""
         sock.state = "dead"
-        sock.error = self.number(name) if name else 0
+        sock.error = self.number(name)
 
     def tcp_input(self, packet):
         seq, ack, flags, data = packet.segment
@@ -1361,7 +1408,7 @@ class Kernel(object):
             if ack != sock.iss + 1 & 0xffffffff:
                 return
             if flags & RST:
-                self.drop(sock, "ECONNREFUSED")
+                self.refuse(sock)
             elif flags & SYN:
                 sock.state = "connected"
                 sock.handshake = self.now - sock.syn_at
@@ -1373,6 +1420,10 @@ class Kernel(object):
                 sock.inbox.append((data, None, {}))
             if flags & FIN:
                 sock.eof = True
+
+    def refuse(self, sock):
+        """A RST answers a SYN."""
+        self.drop(sock, "ECONNREFUSED")
 
     def ack_delay(self, sock):
         return 0
@@ -1388,10 +1439,13 @@ class Kernel(object):
             return
         for sock in list(self.sockets.values()):
             if (sock.raw or sock.icmp) and self.raw_wants(sock, packet):
-                sock.inbox.append((
-                    self.raw_octets(sock, packet),
-                    self.sockaddr(packet.source, 0),
-                    {"ttl": packet.ttl, "time": self.now}))
+                heard = (self.raw_octets(sock, packet),
+                         self.sockaddr(packet.source, 0),
+                         {"ttl": packet.ttl, "time": self.now})
+                if self.raw_delay:
+                    self.after(self.raw_delay, sock.inbox.append, heard)
+                else:
+                    sock.inbox.append(heard)
         if packet.protocol == ICMP[packet.version]:
             self.icmp_input(packet)
         elif packet.protocol == TCP:
@@ -1494,15 +1548,10 @@ class Kernel(object):
 
     def tcp_error(self, sock, packet, kind, code, rest):
         """tcp_ctlinput() and, where it exists, tcp_drop_syn_sent()."""
-        reason = self.reason(sock.version, kind, code)
-        if reason == "time":
-            if sock.version == 4 and self.time_exceeded_kills:
-                self.drop(sock, "EHOSTUNREACH")
-            elif sock.version == 6 and self.v6_time_exceeded_kills is not \
-                    False:
-                self.drop(sock, self.v6_time_exceeded_kills)
-        elif reason in ("port", "prohibited") and self.unreachable_kills:
-            self.drop(sock, "ECONNREFUSED")
+        name = self.ends_connect[sock.version].get(
+            self.reason(sock.version, kind, code))
+        if name:
+            self.drop(sock, name)
 
     def udp_error(self, sock, packet, kind, code, rest, target):
         """udp_ctlinput(): only a connected socket hears of it."""
@@ -1933,16 +1982,19 @@ class Linux(Kernel):
     hoplimit_item = 52
     ttl_item = ("i", 2)
     raw_sees_all = True
-    time_exceeded_kills = unreachable_kills = True
-    v6_time_exceeded_kills = "EHOSTUNREACH"
+    retransmits = (1.02, 3.06, 7.2, 15.4, 31.8)
     connect_seconds = 127.0
     error_queue = ("tcp", "udp", "icmp")
     ping_group_range = "0\t2147483647\n"
     info_words = 58             # of struct tcp_info
-    udp_errors = {"port": "ECONNREFUSED"}
-    # icmp_err_convert and icmpv6_err_convert: [notes] 1.6
-    names = {"time": "EHOSTUNREACH", "port": "ECONNREFUSED",
-             "host": "EHOSTUNREACH"}
+    sets_snd_mss = True
+    # icmp_err_convert and icmpv6_err_convert, where it is another errno
+    # than EHOSTUNREACH: [notes] 1.6
+    names = {4: {(3, 0): "ENETUNREACH", (3, 2): "ENOPROTOOPT",
+                 (3, 3): "ECONNREFUSED", (3, 9): "ENETUNREACH"},
+             6: {(1, 0): "ENETUNREACH", (1, 1): "EACCES",
+                 (1, 4): "ECONNREFUSED", (1, 5): "EACCES",
+                 (1, 6): "EACCES"}}
 
     def __init__(self, network=None, privileged=False):
         Kernel.__init__(self, network, privileged)
@@ -1974,6 +2026,7 @@ class Linux(Kernel):
         if name == "INFO":
             words = [0] * 60
             words[17] = int(sock.handshake * 1e6)
+            words[4] = 1460 if self.sets_snd_mss else 0
             words[25] = sock.retransmits
             words[35] = sock.segments_in
             return struct.pack("=%dI" % self.info_words,
@@ -2049,14 +2102,15 @@ class Linux(Kernel):
         return True
 
     def error_name(self, version, kind, code):
-        reason = self.reason(version, kind, code)
-        return self.names.get(reason) or (
-            "EACCES" if version == 6 else "EHOSTUNREACH")
+        return self.names[version].get((kind, code), "EHOSTUNREACH")
 
     def tcp_error(self, sock, packet, kind, code, rest):
+        """tcp_v4_err(): while connect() holds the socket, what is not
+        queued is only counted (LockDroppedIcmps): it goes on waiting."""
         name = self.error_name(sock.version, kind, code)
         self.queue_error("tcp", sock, packet, name, rest, sock.peer)
-        self.drop(sock, name)
+        if not sock.held:
+            self.drop(sock, name)
 
     def udp_error(self, sock, packet, kind, code, rest, target):
         name = self.error_name(sock.version, kind, code)
@@ -2155,67 +2209,92 @@ class Linux(Kernel):
         return len(data)
 
 
-class LinuxClosed(Linux):
-    """Debian 12: ping_group_range is closed, [notes] 1.5."""
+class GVisor(Linux):
+    """netstack of runsc 20221219, as it was run: platforms.md.
 
-    name = "Linux with ping_group_range 1 0"
-    ping_group_range = "1\t0\n"
-
-
-class OldLinux(LinuxClosed):
-    """Before 5.8 there is no error queue for TCP, [notes] 1.4; before 5.9
-    none of the RFC 4884 options; struct tcp_info ends earlier."""
-
-    name = "Linux 3.10"
-    release = "3.10.0-sim"
-    error_queue = ("udp", "icmp")
-    info_words = 26
-    ping_group_range = "0\t2147483647\n"
-    ip_options = dict((name, number) for name, number in
-                      Linux.ip_options.items() if name != "RFC4884")
-    ipv6_options = dict((name, number) for name, number in
-                        Linux.ipv6_options.items()
-                        if name not in ("RFC4884", "AUTOFLOWLABEL"))
-    tcp_options = dict((name, number) for name, number in
-                       Linux.tcp_options.items() if name != "TIMESTAMP")
-
-
-class Sandbox(LinuxClosed):
-    """Without IP_RECVERR, as gVisor or WSL 1: [notes] 8.7.
-
-    Its TCP takes no notice of a time-exceeded.
+    It accepts IP_RECVERR, but a time exceeded comes to nobody; an entry of
+    its queue names our own address as who sent it; unreachable of any kind
+    but port is host unreachable; UDP sockets hear of closed ports only, and
+    if they are connected; ping sockets hear of nothing.
     """
 
-    name = "Linux sandbox"
-    error_queue = ()
-    ping_group_range = None
-    ip_options = dict(TOS=1, TTL=2, RECVTOS=13)
-    ipv6_options = dict(HOPS=16, V6ONLY=26, TCLASS=67)
-    tcp_options = dict(NODELAY=1, MAXSEG=2)
+    name = "gVisor"
+    release = "4.4.0"
+    ping_group_range = None     # no such file, yet ping sockets are there
+    ping_sockets = True
+    mute = False                # the queue is accepted and stays empty
+    sets_snd_mss = False
+    ip_options = dict(TOS=1, TTL=2, HDRINCL=3, PKTINFO=8, RECVERR=11,
+                      RECVTOS=13)
+    ipv6_options = dict(HOPS=16, RECVERR=25, V6ONLY=26, TCLASS=67,
+                        RECVTCLASS=66)
+    tcp_options = dict(NODELAY=1, MAXSEG=2, SYNCNT=7, DEFER_ACCEPT=9,
+                       INFO=11, USER_TIMEOUT=18)
     socket_options = dict((name, number) for name, number in
                           Linux.socket_options.items()
                           if "TIMESTAMP" not in name)
 
-    def tcp_error(self, sock, packet, kind, code, rest):
-        if self.reason(sock.version, kind, code) == "port":
-            self.drop(sock, "ECONNREFUSED")
-
-    def receive(self, sock, size, control, flags):
-        if flags & self.MSG_ERRQUEUE:
-            raise self.failure("EAGAIN")
-        return Kernel.receive(self, sock, size, control, flags)
-
-
-class Android(Linux):
-    """Termux: a new kernel, but SELinux may deny ping sockets, [notes] 8.6;
-    Python 3.13 calls it "android"."""
-
-    name = "Android"
-    platform = "android"
-    ping_group_range = None
-
     def may_open_datagram_icmp(self):
-        raise self.failure("EACCES")
+        if not self.ping_sockets:
+            raise self.failure("EACCES")
+
+    def queue_error(self, protocol, sock, packet, name, data, target):
+        if self.mute or not sock.options.get("RECVERR"):
+            return False
+        known = "port" if name == "ECONNREFUSED" else "host"
+        own = encode_icmp(sock.address, sock.address, *(
+            REASONS[known][sock.version] + (0, b"")))
+        return Linux.queue_error(self, protocol, sock, packet.copy(
+            source=sock.address, body=own), name, data, target)
+
+    def tcp_error(self, sock, packet, kind, code, rest):
+        reason = self.reason(sock.version, kind, code)
+        if reason != "time":
+            Linux.tcp_error(self, sock, packet, *(
+                REASONS["port" if reason == "port" else "host"][
+                    sock.version] + (rest,)))
+
+    def udp_error(self, sock, packet, kind, code, rest, target):
+        if sock.peer and self.reason(sock.version, kind, code) == "port":
+            Linux.udp_error(self, sock, packet, kind, code, rest, target)
+
+    def echo_error(self, sock, packet, kind, code, rest, target):
+        pass
+
+
+def row(name, base, **facts):
+    """Return a system that differs from another by data only."""
+    return type(re.sub(r"\W", "", name), (base,), dict(facts, name=name))
+
+
+def without(options, *names):
+    return dict((name, number) for name, number in options.items()
+                if name not in names)
+
+
+# Debian 12: ping_group_range is closed, [notes] 1.5.
+LinuxClosed = row("Linux with ping_group_range 1 0", Linux,
+                  ping_group_range="1\t0\n")
+# RHEL 8: before 5.8 TCP has no error queue, [notes] 1.4; before 5.9 there
+# are none of the RFC 4884 options.
+Linux418 = row("Linux 4.18", Linux, release="4.18.0-sim",
+               error_queue=("udp", "icmp"),
+               ip_options=without(Linux.ip_options, "RFC4884"),
+               ipv6_options=without(Linux.ipv6_options, "RFC4884"))
+OldAndroid = row("Android 10", Linux418, ping_group_range=None)
+# poll() may ask the raw socket just before it hears, and the other one just
+# after.
+Linux418Late = row("Linux 4.18, raw sockets last", Linux418, raw_delay=2e-4)
+# RHEL 7: struct tcp_info ends earlier, without segs_in.
+OldLinux = row("Linux 3.10", Linux418, release="3.10.0-sim", info_words=26,
+               ipv6_options=without(Linux418.ipv6_options, "AUTOFLOWLABEL"),
+               tcp_options=without(Linux.tcp_options, "TIMESTAMP"))
+# WSL 1 is said to accept IP_RECVERR, too, and to stay mute.
+WSL1 = row("WSL 1", GVisor, release="4.4.0-19041-Microsoft", mute=True,
+           ping_sockets=False)
+# Termux: a new kernel, but SELinux may deny ping sockets, [notes] 8.6;
+# Python 3.13 calls it "android".
+Android = row("Android", Linux, platform="android", ping_group_range=None)
 
 
 # ---------------------------------------------------------------------------
@@ -2225,8 +2304,8 @@ class Android(Linux):
 class MacOS(Kernel):
     """xnu: [notes] 8.1, bsd/netinet/{ip_icmp,in_proto,tcp_subr,in.h}.
 
-    SOCK_DGRAM ICMP for everybody, which hears all ICMP messages; a v6
-    time-exceeded ends a connect() with SO_ERROR 0 (inet6ctlerrmap).
+    SOCK_DGRAM ICMP for everybody, which hears all ICMP messages.  IPv6
+    "administratively prohibited" does not end a connect(): platforms.md.
     """
 
     name = "macOS"
@@ -2243,17 +2322,20 @@ class MacOS(Kernel):
                        KEEPALIVE=0x10, CONNECTIONTIMEOUT=0x20,
                        CONNECTION_INFO=0x106)
     other_meaning = {(0, 11): "IP_MULTICAST_LOOP",
-                     (0, 26): "IP_PKTINFO", (41, 31): "IPV6_FW_DEL"}
+                     (0, 26): "IP_PKTINFO", (41, 31): "IPV6_FW_DEL",
+                     (41, 39): "IPV6_RECVHOPOPTS"}
     ttl_item = ("B", 24)
     fd_limit = 250              # RLIMIT_NOFILE is 256
     low_ports = False           # since macOS 10.14
     datagram_icmp = True
     raw_length = "subtracted"
     header_order = "="
-    time_exceeded_kills = unreachable_kills = True
-    v6_time_exceeded_kills = ""
+    ends_connect = {4: dict(time="EHOSTUNREACH", port="ECONNREFUSED",
+                            prohibited="ECONNREFUSED"),
+                    6: dict(time="EHOSTUNREACH", port="ECONNREFUSED")}
     udp_errors = {"port": "ECONNREFUSED", "prohibited": "ECONNREFUSED",
                   "host": "EHOSTUNREACH"}
+    has_tclass = True           # Python before 3.8 does not name it
     dgram_options = ("HDRINCL", "TOS", "TTL", "RECVDSTADDR", "STRIPHDR",
                      "RECVTTL", "BOUND_IF", "DONTFRAG")
 
@@ -2293,13 +2375,22 @@ class MacOS(Kernel):
             raise self.failure("EINVAL")    # the inpcb is gone
         return Kernel.name_of_socket(self, sock)
 
+    def socket_names(self):
+        names = Kernel.socket_names(self)
+        if not self.has_tclass:     # they are from RFC 3542
+            for name in ("IPV6_TCLASS", "IPV6_RECVTCLASS",
+                         "IPV6_RECVHOPLIMIT", "IPV6_HOPLIMIT",
+                         "IPV6_DONTFRAG"):
+                names.pop(name, None)
+        return names
 
-class MacOSWithFilter(MacOS):
-    """A network extension sees connect() first: the SYN leaves some ms
-    later, with the ttl that the socket has then."""
 
-    name = "macOS with a content filter"
-    connect_delay = 0.005
+# A network extension (VPN, endpoint security) sees all first: field report
+# in platforms.md.
+MacOSWithFilter = row("macOS with a content filter", MacOS, send_delay=0.005)
+MacOSLate = row("macOS, ICMP sockets last", MacOS, raw_delay=2e-4)
+MacOSPython37 = row("macOS with Python 3.7", MacOS, has_tclass=False)
+IOS = row("iOS", MacOS, platform="ios", python2=False)
 
 
 class FreeBSD(Kernel):
@@ -2315,59 +2406,40 @@ class FreeBSD(Kernel):
                         RECVTCLASS=57, TCLASS=61, DONTFRAG=62)
     other_meaning = {(0, 11): "IP_MULTICAST_LOOP",
                      (0, 24): "IP_BINDANY", (0, 26): "IP_RSS_LISTEN_BUCKET"}
-    time_exceeded_kills = unreachable_kills = True
-    v6_time_exceeded_kills = ""     # inet6ctlerrmap[PRC_TIMXCEED_INTRANS]
+    ends_connect = dict.fromkeys((4, 6), MacOS.ends_connect[4])
     udp_errors = {"port": "ECONNREFUSED", "prohibited": "ECONNREFUSED",
                   "host": "EHOSTUNREACH", "time": "EHOSTUNREACH"}
     local_refused_at_once = True
 
 
-class OldFreeBSD(FreeBSD):
-    """ip(4): before FreeBSD 10 raw sockets read ip_len without the header,
-    before 11 in host order."""
-
-    name = "FreeBSD 9"
-    platform = "freebsd9"
-    raw_length = "subtracted"
-    header_order = "="
-
-
-class OpenBSD(Kernel):
-    """[notes] 8.2: no ICMP error ends a connect()."""
-
-    name = "OpenBSD"
-    platform = "openbsd7"
-    sysname = "OpenBSD"
-    AF_INET6 = 24
-    raw_errno = "EACCES"
-    socket_options = dict(Kernel.socket_options, TIMESTAMP=0x800)
-    scm_timestamp = 4
-    ip_options = dict(HDRINCL=2, TOS=3, TTL=4, RECVDSTADDR=7, RECVIF=30,
-                      RECVTTL=31, MINTTL=32)
-    ipv6_options = FreeBSD.ipv6_options
-    ttl_item = ("B", 31)
-
-
-class NetBSD(Kernel):
-    """[notes], as measured on NetBSD 7.99's own stack: raw ICMP leaves with
-    ttl 255, whatever getsockopt() says; IP_HDRINCL in host order; time
-    exceeded is told to no TCP and no UDP socket."""
-
-    name = "NetBSD"
-    platform = "netbsd9"
-    sysname = "NetBSD"
-    AF_INET6 = 24
-    socket_options = dict(Kernel.socket_options, TIMESTAMP=0x2000)
-    scm_timestamp = 8
-    ip_options = dict(HDRINCL=2, TOS=3, TTL=4, RECVDSTADDR=7, RECVIF=20,
-                      RECVTTL=23, MINTTL=24, RECVPKTINFO=26)
-    ipv6_options = FreeBSD.ipv6_options
-    other_meaning = {(0, 11): "IP_MULTICAST_LOOP", (0, 21): "IP_ERRORMTU",
-                     (0, 26): "IP_RECVPKTINFO"}
-    ttl_item = ("B", 23)
-    raw_honours_ttl = False
-    raw_length = "subtracted"
-    header_order = "="
+FreeBSDLate = row("FreeBSD, raw sockets last", FreeBSD, raw_delay=2e-4)
+# ip(4): before FreeBSD 10 raw sockets read ip_len without the header, before
+# 11 in host order.
+OldFreeBSD = row("FreeBSD 9", FreeBSD, platform="freebsd9",
+                 raw_length="subtracted", header_order="=")
+# No ICMP error ends a connect() before its fourth SYN; a connected UDP
+# socket hears of unreachable and prohibited alike, never of time exceeded:
+# [notes] 8.2, platforms.md.
+OpenBSD = row(
+    "OpenBSD", Kernel, platform="openbsd7", sysname="OpenBSD", AF_INET6=24,
+    raw_errno="EACCES", scm_timestamp=4, ttl_item=("B", 31),
+    udp_errors={"port": "ECONNREFUSED", "prohibited": "EHOSTUNREACH",
+                "host": "EHOSTUNREACH"},
+    socket_options=dict(Kernel.socket_options, TIMESTAMP=0x800),
+    ip_options=dict(HDRINCL=2, TOS=3, TTL=4, RECVDSTADDR=7, RECVIF=30,
+                    RECVTTL=31, MINTTL=32),
+    ipv6_options=FreeBSD.ipv6_options)
+# As measured on NetBSD 7.99's own stack, [notes]: raw ICMP leaves with ttl
+# 255, whatever getsockopt() says; IP_HDRINCL in host order.
+NetBSD = row(
+    "NetBSD", OpenBSD, platform="netbsd9", sysname="NetBSD",
+    raw_errno="EPERM", scm_timestamp=8, ttl_item=("B", 23),
+    raw_honours_ttl=False, raw_length="subtracted", header_order="=",
+    socket_options=dict(Kernel.socket_options, TIMESTAMP=0x2000),
+    ip_options=dict(HDRINCL=2, TOS=3, TTL=4, RECVDSTADDR=7, RECVIF=20,
+                    RECVTTL=23, MINTTL=24, RECVPKTINFO=26),
+    other_meaning={(0, 11): "IP_MULTICAST_LOOP", (0, 21): "IP_ERRORMTU",
+                   (0, 26): "IP_RECVPKTINFO"})
 
 
 # ---------------------------------------------------------------------------
@@ -2406,15 +2478,7 @@ class Solaris(Kernel):
     ttl_item = ("B", 11)
     hoplimit_item = 0x0c
     raw_errno = "EACCES"
-
-    def tcp_error(self, sock, packet, kind, code, rest):
-        if self.reason(sock.version, kind, code) == "port":
-            self.drop(sock, "ECONNREFUSED")
-
-    def socket_names(self):
-        names = Kernel.socket_names(self)
-        names["SOL_UDP"] = 17
-        return names
+    ends_connect = dict.fromkeys((4, 6), {"port": "ECONNREFUSED"})
 
 
 class AIX(Kernel):
@@ -2456,7 +2520,7 @@ WSA = dict(
     EADDRNOTAVAIL=10049, ENETDOWN=10050, ENETUNREACH=10051,
     ENETRESET=10052, ECONNABORTED=10053, ECONNRESET=10054, ENOBUFS=10055,
     EISCONN=10056, ENOTCONN=10057, ETIMEDOUT=10060, ECONNREFUSED=10061,
-    EHOSTDOWN=10064, EHOSTUNREACH=10065, NO_DATA=11004)
+    EHOSTDOWN=10064, EHOSTUNREACH=10065)
 
 # What FormatMessage() says, a little shorter.
 WSA_TEXTS = {
@@ -2485,30 +2549,99 @@ WINDOWS_ERRNO = dict(
     EINVAL=22, ENFILE=23, EMFILE=24, EPIPE=32)
 WINDOWS_ERRNO.update(("WSA" + name if name[0] == "E" else "WSA" + name, number)
                      for name, number in WSA.items())
-del WINDOWS_ERRNO["NO_DATA"]
 
 SIO_RCVALL = 0x98000001
 
 
-class Windows(Kernel):
+class Winsock(Kernel):
+    """The TCP of Windows, also beneath Cygwin.
+
+    Options 18 and 19: learn.microsoft.com, ipproto-tcp-socket-options ("a
+    connect API call will return upon reception of an ICMP error with value
+    WSAEHOSTUNREACH") and WSAGetIcmpErrorInfo.  A SYN that is refused is
+    sent four more times, 0.5 s after each reset, unless option 9 is set:
+    platforms.md ("after 2.0 s").
+    """
+
+    AF_INET6 = 23
+    default_ttl = 128
+    low_ports = False
+    ip_options = dict(HDRINCL=2, TOS=3, TTL=4, PKTINFO=19, RECVTTL=21)
+    ipv6_options = dict(HOPS=4, DONTFRAG=14, PKTINFO=19, RECVHOPLIMIT=21,
+                        V6ONLY=27, TCLASS=39, RECVTCLASS=40)
+    icmp6_options = {}
+    tcp_options = dict(NODELAY=1, KEEPALIVE=3, MAXSEG=4, NOSYNRETRIES=9,
+                       TIMESTAMPS=10, FASTOPEN=15, KEEPCNT=16,
+                       KEEPINTVL=17, FAIL_CONNECT=18, ICMP_ERROR_INFO=19)
+    other_meaning = {(0, 11): "IP_MULTICAST_LOOP",
+                     (0, 12): "IP_ADD_MEMBERSHIP",
+                     (0, 8): "IP_DONTFRAGMENT, the old one",
+                     (41, 26): "IPV6_CHECKSUM"}
+    raw_errno = "EACCES"
+    retransmits = (1.0, 3.0, 7.0)
+    connect_seconds = 21.0
+
+    def set_option(self, sock, name, value):
+        if name in ("FAIL_CONNECT", "NOSYNRETRIES") and sock.state:
+            raise self.failure("EINVAL")        # before connect() only
+        Kernel.set_option(self, sock, name, value)
+
+    def get_option(self, sock, name, size):
+        if name != "ICMP_ERROR_INFO":
+            return Kernel.get_option(self, sock, name, size)
+        if size < 36:
+            raise self.failure("EFAULT")
+        return self.icmp_error_info(sock)[:size]
+
+    def icmp_error_info(self, sock):
+        """struct ICMP_ERROR_INFO: SOCKADDR_INET, protocol, type, code;
+        nothing without an error."""
+        if sock.icmp_error is None:
+            return b""
+        address, kind, code = sock.icmp_error
+        packed = pack_address(address)
+        if sock.version == 4:
+            head = struct.pack("<HH", 2, 0) + packed
+        else:
+            head = struct.pack("<HHI", 23, 0, 0) + packed
+        return head.ljust(28, b"\0") + struct.pack(
+            "<IBBxx", 1 if sock.version == 4 else 58, kind, code)
+
+    def arm(self, sock):
+        if not sock.options.get("NOSYNRETRIES"):
+            return Kernel.arm(self, sock)
+        self.after(1.0, self.give_up, sock)
+
+    def refuse(self, sock):
+        sock.resets += 1
+        if sock.resets == 5 or sock.options.get("NOSYNRETRIES"):
+            self.drop(sock, "ECONNREFUSED")
+        else:
+            self.after(0.5, Kernel.retransmit, self, sock)
+
+    def retransmit(self, sock):
+        if not sock.resets:
+            Kernel.retransmit(self, sock)
+
+    def tcp_error(self, sock, packet, kind, code, rest):
+        if sock.options.get("FAIL_CONNECT"):
+            self.drop(sock, "EHOSTUNREACH")
+
+
+class Windows(Winsock):
     """Windows 10 2004 or later, CPython 3: [notes] 8.5 and platforms.md.
 
-    TCP options 18 and 19: learn.microsoft.com, ipproto-tcp-socket-options
-    ("a connect API call will return upon reception of an ICMP error with
-    value WSAEHOSTUNREACH") and WSAGetIcmpErrorInfo.  UDP: recvfrom's
-    WSAECONNRESET and WSAENETRESET ("the time to live has expired").
+    UDP: recvfrom's WSAECONNRESET and WSAENETRESET ("the time to live has
+    expired").
     """
 
     name = "Windows 10"
     platform = "win32"
     windows = True
     errnos = WINDOWS_ERRNO
-    AF_INET6 = 23
     SOL_IP = 65531              # CPython 3.9 on: of no use
-    default_ttl = 128
     fd_limit = 4000
     select_limit = 512
-    low_ports = False
     socket_options = dict(REUSEADDR=4, BROADCAST=0x20, LINGER=0x80,
                           SNDBUF=0x1001, RCVBUF=0x1002, ERROR=0x1007,
                           TYPE=0x1008, EXCLUSIVEADDRUSE=-5)
@@ -2518,24 +2651,10 @@ class Windows(Kernel):
     ipv6_options = dict(HOPS=4, DONTFRAG=14, PKTINFO=19, RECVHOPLIMIT=21,
                         V6ONLY=27, TCLASS=39, RECVTCLASS=40,
                         MTU_DISCOVER=71, MTU=72, RECVERR=75)
-    icmp6_options = {}
-    tcp_options = dict(NODELAY=1, KEEPALIVE=3, MAXSEG=4, NOSYNRETRIES=9,
-                       TIMESTAMPS=10, FASTOPEN=15, KEEPCNT=16,
-                       KEEPINTVL=17, FAIL_CONNECT=18, ICMP_ERROR_INFO=19)
-    other_meaning = {(0, 11): "IP_MULTICAST_LOOP",
-                     (0, 12): "IP_ADD_MEMBERSHIP",
-                     (0, 8): "IP_DONTFRAGMENT, the old one",
-                     (41, 26): "IPV6_CHECKSUM"}
-    byte_is_enough = ()
     msg_dontwait = 0
-    raw_errno = "EACCES"
     in_progress = "EWOULDBLOCK"
     failed_in = "x"
     has_poll = False
-    retransmits = (1.0, 3.0, 7.0)
-    connect_seconds = 21.0
-    unreachable_kills = False
-    socketpair_too = True
     os_missing = ("getuid", "geteuid", "getgid", "getegid", "setuid",
                   "seteuid", "setgid", "fork", "uname", "getpgid",
                   "getpgrp", "setsid", "getgroups", "getloadavg", "nice",
@@ -2546,11 +2665,13 @@ class Windows(Kernel):
     missing_modules = ("fcntl", "pwd", "grp", "resource", "termios",
                        "androidhelper", "android")
     # How Defender Firewall takes ICMP for raw sockets, [notes] 8.5:
-    # "on" lets echo replies in, "rule" everything.
+    # "on" lets echo replies in, "rule" everything.  Nobody knows yet what
+    # SIO_RCVALL hears of what it drops.
     firewall = "rule"
+    rcvall_hears_dropped = False
     rcvall_allowed = True
+    tos_allowed = True
     icmp_api = True
-    icmpv6_status_at = 28       # .NET's layout; 26 is the other
     identifier = 1              # of the ICMP API's own requests
 
     # Errors
@@ -2599,31 +2720,9 @@ class Windows(Kernel):
     def set_option(self, sock, name, value):
         if name == "LINGER" and len(value) == 4:
             value = struct.pack("ii", *struct.unpack("HH", value))
-        if name in ("FAIL_CONNECT", "NOSYNRETRIES") and sock.state:
-            raise self.failure("EINVAL")        # before connect() only
-        Kernel.set_option(self, sock, name, value)
-
-    def get_option(self, sock, name, size):
-        if name == "ICMP_ERROR_INFO":
-            return self.icmp_error_info(sock)[:size] if size >= 36 else \
-                self.fail("EFAULT")
-        return Kernel.get_option(self, sock, name, size)
-
-    def fail(self, name):
-        raise self.failure(name)
-
-    def icmp_error_info(self, sock):
-        """struct ICMP_ERROR_INFO: SOCKADDR_INET, protocol, type, code."""
-        if sock.icmp_error is None:
-            raise self.failure("NO_DATA")
-        address, kind, code = sock.icmp_error
-        packed = pack_address(address)
-        if sock.version == 4:
-            head = struct.pack("<HH", 2, 0) + packed
-        else:
-            head = struct.pack("<HHI", 23, 0, 0) + packed
-        return head.ljust(28, b"\0") + struct.pack(
-            "<IBBxx", 1 if sock.version == 4 else 58, kind, code)
+        if name in ("TOS", "TCLASS") and not self.tos_allowed:
+            raise self.failure("EINVAL")        # a policy may forbid it
+        Winsock.set_option(self, sock, name, value)
 
     def name_of_socket(self, sock):
         if not sock.bound:
@@ -2653,15 +2752,6 @@ class Windows(Kernel):
     def bad_select(self):
         return self.failure("ENOTSOCK")
 
-    def arm(self, sock):
-        if not sock.options.get("NOSYNRETRIES"):
-            return Kernel.arm(self, sock)
-        self.after(1.0, self.give_up, sock)
-
-    def tcp_error(self, sock, packet, kind, code, rest):
-        if sock.options.get("FAIL_CONNECT"):
-            self.drop(sock, "EHOSTUNREACH")
-
     def udp_error(self, sock, packet, kind, code, rest, target):
         name = {"port": "ECONNRESET", "time": "ENETRESET"}.get(
             self.reason(sock.version, kind, code))
@@ -2676,11 +2766,17 @@ class Windows(Kernel):
     def ioctl(self, sock, code, value):
         if code != SIO_RCVALL:
             raise self.failure("EOPNOTSUPP")
-        if not sock.raw or not sock.address:
-            raise self.failure("EINVAL")    # an interface's own address
+        # Of protocol IPPROTO_IP or IPPROTO_IPV6, bound to an interface's
+        # own address
+        if not sock.raw or sock.proto != {4: 0, 6: 41}[sock.version] or \
+                not sock.address:
+            raise self.failure("EINVAL")
         if not self.rcvall_allowed:
             raise self.failure("EOPNOTSUPP")
+        if value == 1:
+            self.violations.append("RCVALL_ON makes the card promiscuous")
         sock.rcvall = int(value)
+        self.rcvall_set.append((sock.version, sock.rcvall))
 
     def close(self, sock):
         if sock.rcvall:
@@ -2688,9 +2784,11 @@ class Windows(Kernel):
         Kernel.close(self, sock)
 
     def raw_wants(self, sock, packet):
-        if sock.raw and sock.proto == 0 and sock.version == 4 == \
-                packet.version:
-            return bool(sock.rcvall)
+        if sock.raw and sock.proto in (0, 41):
+            return sock.version == packet.version and bool(
+                sock.rcvall) and (self.rcvall_hears_dropped or
+                                  packet.protocol != ICMP[packet.version] or
+                                  self.firewall_passes(packet))
         return bool(sock.bound or sock.sent_count) and \
             Kernel.raw_wants(self, sock, packet) and \
             self.firewall_passes(packet)
@@ -2703,10 +2801,9 @@ class Windows(Kernel):
         """With SIO_RCVALL on, what leaves is heard as well."""
         for sock in self.sockets.values():
             if sock.rcvall and sock.version == packet.version and \
-                    packet.destination not in self.own_addresses and \
-                    sock.proto in (0, packet.protocol):
+                    packet.destination not in self.own_addresses:
                 sock.inbox.append((
-                    packet.octets(), self.sockaddr(packet.source, 0),
+                    self.raw_octets(sock, packet), self.sockaddr(packet.source, 0),
                     {"ttl": packet.ttl, "time": self.now}))
         Kernel.output(self, packet)
 
@@ -2742,6 +2839,10 @@ class Windows(Kernel):
         names = Kernel.sys_names(self)
         names["getwindowsversion"] = lambda: self.version
         return names
+
+    def __init__(self, network=None, privileged=False):
+        Winsock.__init__(self, network, privileged)
+        self.rcvall_set = []        # (family, value)
 
     version = (10, 0, 19045, 2, "")
 
@@ -2940,7 +3041,7 @@ class Library(object):
         if responder is None:
             return self.fail(status)
         octets = b"\0" * 6 + pack_address(responder) + b"\0" * 4
-        octets = octets.ljust(self.kernel.icmpv6_status_at, b"\0")
+        octets = octets.ljust(28, b"\0")   # always: platforms.md
         octets += struct.pack("<II", status, int(rtt * 1000)) + echoed
         ctypes.memmove(reply, octets, len(octets))
         return 1
@@ -2966,7 +3067,7 @@ class Library(object):
         packet = Packet(source, target, ICMP[version], encode_icmp(
             source, target, ECHO[version][0], 0,
             kernel.identifier << 16 | kernel.echo_seq, data), ttl, tos)
-        answers = kernel.network.carry(packet)
+        answers = kernel.network.carry(packet, kernel.now)
         for delay, answer in sorted(answers, key=lambda each: each[0]):
             if answer.protocol != ICMP[version]:
                 continue
@@ -2993,13 +3094,12 @@ class Library(object):
                             packet.destination)
 
 
-class Windows7(Windows):
-    """No options 18 and 19: WSAENOPROTOOPT."""
-
-    name = "Windows 7"
-    version = (6, 1, 7601, 2, "Service Pack 1")
-    tcp_options = dict((name, number) for name, number in
-                       Windows.tcp_options.items() if number < 15)
+# Without options 18 and 19: WSAENOPROTOOPT.
+Windows7 = row("Windows 7", Windows,
+               version=(6, 1, 7601, 2, "Service Pack 1"),
+               tcp_options=without(Windows.tcp_options, "FASTOPEN", "KEEPCNT",
+                                   "KEEPINTVL", "FAIL_CONNECT",
+                                   "ICMP_ERROR_INFO"))
 
 
 class WindowsPython2(Windows):
@@ -3019,9 +3119,10 @@ class WindowsPython2(Windows):
         return names
 
 
-class Cygwin(Kernel):
-    """Winsock under a POSIX coat: raw sockets for administrators, no error
-    queue; newlib's errno.h."""
+class Cygwin(Winsock):
+    """Winsock under a POSIX coat, which passes TCP options that it does not
+    know on (socket_inet.cc); raw sockets for administrators; newlib's
+    errno.h.  No ctypes.WinDLL."""
 
     name = "Cygwin"
     platform = "cygwin"
@@ -3034,21 +3135,9 @@ class Cygwin(Kernel):
         EHOSTDOWN=117, EHOSTUNREACH=118, EINPROGRESS=119, EALREADY=120,
         EDESTADDRREQ=121, EMSGSIZE=122, EPROTONOSUPPORT=123, ENETRESET=126,
         EISCONN=127, ENOTCONN=128, EADDRNOTAVAIL=125)
-    AF_INET6 = 23
-    default_ttl = 128
-    socket_options = dict(Windows.socket_options)
-    ip_options = dict(HDRINCL=2, TOS=3, TTL=4, PKTINFO=19, RECVTTL=21)
-    ipv6_options = dict(HOPS=4, DONTFRAG=14, PKTINFO=19, RECVHOPLIMIT=21,
-                        V6ONLY=27, TCLASS=39, RECVTCLASS=40)
-    icmp6_options = {}
-    tcp_options = dict(NODELAY=1, KEEPALIVE=3, MAXSEG=4)
-    other_meaning = Windows.other_meaning
-    raw_errno = "EACCES"
+    socket_options = Windows.socket_options
     hoplimit_item = 21
     ttl_item = ("i", 21)
-    connect_seconds = 21.0
-    retransmits = (1.0, 3.0, 7.0)
-    low_ports = False
 
 
 class Pyodide(Kernel):
