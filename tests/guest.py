@@ -21,14 +21,12 @@ in a second makes anything more clever needless.  Process 1 of the guest is
 this file, below "In the guest".  For /usr/bin/python3 of Debian 12 and later.
 """
 
-import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 INIT_PYTHON = "/usr/bin/python3"
