@@ -5,8 +5,8 @@ error queue: RHEL 7 and 8, Debian 10, Ubuntu 18.04.
 
 runs the checks; .ci/systems builds the kernel and does that.  By hand,
 
-    python3 tests/old_linux.py --kernel FILE --show CASE [--user] [--no-ping]
-                [--delay 5] [-6] [--python PATH] [--here] [OPTION..]
+    python3 tests/old_linux.py --kernel FILE [--user user] [--no-ping] [-6]
+                [--delay 5] [--python PATH] [--here] CASE [OPTION..]
 
 prints what one run says in one of CASES; OPTIONs go to potraceroute.py, and
 --here asks this machine's own kernel.
@@ -130,7 +130,7 @@ def make_network():
             net.nft(net.name_of(router), RULES[router])
         net.nft(net.server, SERVER_RULES)
         net.ping_group(net.client)
-        net.serve(net.server, "tcp", port=80)
+        net.web = net.serve(net.server, "tcp", port=80)
     except Exception:
         net.close()
         raise
@@ -157,6 +157,7 @@ class Check(unittest.TestCase):
     net = result = None
     delay, who = 5, PINGS
     number = 99                 # of this check
+    connections = 0             # to the server
 
     def __str__(self):
         return "%s, %s, %s" % (self.title(), TITLES[self.who], (
@@ -197,6 +198,7 @@ class CheckTrace(Check):
         super(CheckTrace, self).__init__("check")
         self.run_, self.delay, self.who = run, run.delay, run.who
         self.case = CASES[run.case]
+        self.connections = run.case == "open"
 
     def title(self):
         return "%s, IPv%d" % (self.run_.case, 6 if self.run_.six else 4)
@@ -278,6 +280,7 @@ class CheckText(Check):
     def __init__(self, case, who):
         super(CheckText, self).__init__("check")
         self.name, self.case, self.who = case, CASES[case], who
+        self.connections = case == "open"
 
     def title(self):
         return self.name + " as text"
@@ -300,6 +303,8 @@ class CheckText(Check):
 
 class CheckPorts(Check):
     """Ports of every kind in one run"""
+
+    connections = 1
 
     def __init__(self, who, delay):
         super(CheckPorts, self).__init__("check")
@@ -369,6 +374,26 @@ class CheckOther(Check):
             [(self.net.hop(k), None) for k in range(1, ROUTERS + 2)])
 
 
+class CheckServer(Check):
+    """One connection for each run, and none that is half open"""
+
+    def __init__(self, net, checks):
+        super(CheckServer, self).__init__("check")
+        self.net, self.delay = net, checks[0].delay
+        self.runs = sum(each.connections for each in checks)
+
+    def __str__(self):
+        return "%s, %d ms" % (self.title(), self.delay)
+
+    def check(self):
+        self.assertEqual(self.accepts, self.runs)
+        self.assertEqual(self.half_open, 0)
+
+    def look(self):
+        self.accepts = self.net.web.accepts()
+        self.half_open = self.net.half_open(self.net.server, 80)
+
+
 def checks_of(name):
     checks = [CheckTrace(run) for run in SYSTEMS[name]]
     if name == "old-linux-python3.11":
@@ -410,7 +435,8 @@ def find_python(version):
 
 
 def run_all(checks, kernel, python):
-    """Give each check its result: one guest for each delay, all at once."""
+    """Give each check its result: one guest for each delay, all at once.
+    -> more checks, of the servers."""
     with contextlib.ExitStack() as stack:
         guests = []
         for delay in sorted(set(check.delay for check in checks
@@ -423,13 +449,17 @@ def run_all(checks, kernel, python):
                 net, kernel, delay, pythons=[python], at_once=AT_ONCE))
             start_guest(host, mine, python)
             guests.append((host, mine))
+        for host, mine in guests:
+            for check, result in zip(mine, host.results()):
+                check.result = result
+        servers = [CheckServer(host.net, mine) for host, mine in guests]
+        for check in servers:
+            check.look()
         for check in checks:
             if check.delay is None:
                 check.net = guests[0][0].net
                 check.run_here()
-        for host, mine in guests:
-            for check, result in zip(mine, host.results()):
-                check.result = result
+        return servers
 
 
 def start_guest(host, checks, python):
@@ -462,7 +492,7 @@ def run_system(name, kernel):
         return "%s: NOT RUN: %s" % (name, reason), True
     output, began = io.StringIO(), time.time()
     checks = checks_of(name)
-    run_all(checks, kernel, python)
+    checks += run_all(checks, kernel, python)
     result = unittest.TextTestRunner(
         stream=output, verbosity=1, resultclass=Result).run(
             unittest.TestSuite(checks))
@@ -477,16 +507,17 @@ def run_system(name, kernel):
 # By hand
 # --------------------------------------------------------------------------
 
-def show(net, options, words):
+def show(case, options, words):
     """One run in the guest, or by this kernel, as text."""
-    argv = ["-n"] + words + arguments(net, options.show, options.six)
-    uid = USER if options.user else 0
-    if options.here:
-        if options.no_ping:
-            net.ping_group(net.client, "1 0")
-        result = lab.trace(net, *argv, privileged=not uid)
-    else:
-        result = trace_in_guest(net, options, argv, uid)
+    uid = USER if options.user == "user" else 0
+    with make_network() as net:
+        argv = ["-n"] + words + arguments(net, case, options.six)
+        if options.here:
+            if options.no_ping:
+                net.ping_group(net.client, "1 0")
+            result = lab.trace(net, *argv, privileged=not uid)
+        else:
+            result = trace_in_guest(net, options, argv, uid)
     print("%s%s(exit status %d)" % (result[1], result[2], result[0]))
 
 
@@ -505,8 +536,7 @@ def new_parser():
     parser = argparse.ArgumentParser()
     parser.add_argument("--kernel", required=True)
     parser.add_argument("--results", metavar="FOLDER")
-    parser.add_argument("--show", choices=list(CASES), metavar="CASE")
-    parser.add_argument("--user", action="store_true")
+    parser.add_argument("--user", choices=("root", "user"), default="root")
     parser.add_argument("--no-ping", action="store_true",
                         help="ping_group_range is closed")
     parser.add_argument("--delay", type=int, default=5, metavar="MS")
@@ -514,17 +544,18 @@ def new_parser():
     parser.add_argument("--here", action="store_true",
                         help="the same by this machine's own kernel")
     parser.add_argument("-6", dest="six", action="store_true")
+    parser.add_argument("names", nargs="+", metavar="CASE or NAME",
+                        choices=list(CASES) + list(SYSTEMS))
     return parser
 
 
 def main():
     options, words = new_parser().parse_known_args()
-    if options.show:
-        with make_network() as net:
-            show(net, options, words)
-        return 0
     status = 0
-    for name in words:
+    for name in options.names:
+        if name in CASES:
+            show(name, options, words)
+            continue
         text, passed = run_system(name, options.kernel)
         status = status if passed else 1
         if not options.results:
