@@ -124,7 +124,10 @@ class Guest(object):
             json.dump(self.task, stream)
         with open(os.path.join(self.folder, "console"), "wb") as console, \
                 open(os.devnull) as nothing:
+            # A process namespace: else one of the kernel's processes would
+            # survive should we be killed.
             self.process = self.net.popen(self.net.client, [
+                "unshare", "--pid", "--fork", "--kill-child",
                 self.kernel, "mem=" + MEMORY, "root=/dev/root", "ro",
                 "rootfstype=hostfs", "rootflags=/", "con=null",
                 "con0=null,fd:1", "eth0=tuntap," + TAP, "quiet",
