@@ -80,7 +80,7 @@ class Guest(object):
     """Boots, runs jobs, powers off."""
 
     def __init__(self, net, kernel, delay_ms=0, network=NETWORK,
-                 pythons=(), at_once=1):
+                 pythons=(), at_once=1, modules=()):
         self.net, self.kernel, self.jobs = net, kernel, []
         self.folder = tempfile.mkdtemp()
         os.chmod(self.folder, 0o755)        # it is /mnt, also to users
@@ -90,6 +90,7 @@ class Guest(object):
                            "delay %sms" % delay_ms)
         self.task = {"jobs": self.jobs, "network": network, "at_once": at_once,
                      "folders": sorted(set(map(prefix_of, pythons))),
+                     "modules": list(modules),
                      "seed": os.urandom(64).hex()}
         self.process = None
 
@@ -124,16 +125,25 @@ class Guest(object):
             json.dump(self.task, stream)
         with open(os.path.join(self.folder, "console"), "wb") as console, \
                 open(os.devnull) as nothing:
-            # A process namespace: else one of the kernel's processes would
-            # survive should we be killed.
-            self.process = self.net.popen(self.net.client, [
-                "unshare", "--pid", "--fork", "--kill-child",
-                self.kernel, "mem=" + MEMORY, "root=/dev/root", "ro",
-                "rootfstype=hostfs", "rootflags=/", "con=null",
-                "con0=null,fd:1", "eth0=tuntap," + TAP, "quiet",
-                "init=" + INIT_PYTHON, "--", "-E", "-s", "-S", "-B",
-                os.path.abspath(__file__), self.folder],
-                stdin=nothing, stdout=console, stderr=console)
+            self.process = self.popen(
+                self.command(), stdin=nothing, stdout=console, stderr=console)
+
+    def popen(self, argv, **options):
+        if self.net is None:
+            return subprocess.Popen(argv, start_new_session=True, **options)
+        return self.net.popen(self.net.client, argv, **options)
+
+    def command(self):
+        # A process namespace: else one of the kernel's processes would
+        # survive should we be killed.
+        words = ["unshare", "--pid", "--fork", "--kill-child", self.kernel,
+                 "mem=" + MEMORY, "root=/dev/root", "ro",
+                 "rootfstype=hostfs", "rootflags=/", "con=null",
+                 "con0=null,fd:1", "quiet", "init=" + INIT_PYTHON]
+        if self.net is not None:
+            words.append("eth0=tuntap," + TAP)
+        return words + ["--", "-E", "-s", "-S", "-B",
+                        os.path.abspath(__file__), self.folder]
 
     def results(self):
         """Wait for the end; -> [(status, output, error output)]."""
@@ -176,6 +186,7 @@ def prefix_of(python):
 
 POWER_OFF = 0x4321fedc          # LINUX_REBOOT_CMD_POWER_OFF
 RNDADDENTROPY = 0x40085203
+FINIT_MODULE = 313              # the number of a system call
 OVERDUE = -9
 
 
@@ -210,6 +221,28 @@ def show_folder(folder):
     if not os.path.exists(folder):          # below a tmpfs of ours
         os.makedirs(folder)
         mount("none", folder, "hostfs", folder)
+
+
+def load_modules(folder, names):
+    """Load modules of the kernel and what they need, as modprobe does."""
+    with open(folder + "/modules.dep") as stream:
+        needs = dict(line.strip().split(":") for line in stream)
+    paths = dict((os.path.basename(path)[:-len(".ko")], path)
+                 for path in needs)
+    loaded = set()
+    for name in names:
+        path = paths[name]
+        for each in needs[path].split()[::-1] + [path]:
+            if each not in loaded:
+                load_module(folder + "/" + each)
+                loaded.add(each)
+
+
+def load_module(path):
+    import ctypes
+    with open(path, "rb") as stream:
+        if ctypes.CDLL(None).syscall(FINIT_MODULE, stream.fileno(), b"", 0):
+            raise OSError("cannot load " + path)
 
 
 def run_job(number, task):
@@ -248,6 +281,8 @@ def prepare(task):
     os.environ.update(PATH="/usr/sbin:/usr/bin:/sbin:/bin", HOME="/",
                       LANG="C.UTF-8")
     seed_random(bytes.fromhex(task["seed"]))
+    if task["modules"]:
+        load_modules(task["modules"][0], task["modules"][1:])
     for folder in task["folders"]:
         show_folder(folder)
     mount("none", "/run", "tmpfs")
