@@ -144,7 +144,9 @@ class TestMplsWithTtl(Mpls):
                              {"ttl": 5, "address": self.net.hop(5)})
 
     def test_port_rejected_behind_the_core_is_rejected_by_that_router(self):
-        for _, trace in self.traces(("-p447",), ("-p447", "root")):
+        for call in (("-p447",), ("-p447", "root")):
+            time.sleep(6)       # until the router may send errors again
+            (_, trace), = self.traces(call)
             self.assertEqual(trace["verdict"], "rejected")
             self.assertEqual(trace["responder"], self.net.hop(5))
 
