@@ -1,4 +1,4 @@
-"""Run a program in gVisor, whose network stack is not Linux'.
+"""gVisor: run a program in it; and what potraceroute has to say there.
 
     python3 tests/gvisor.py run TREE [--raw] PROGRAM [ARGUMENT..]
     python3 tests/gvisor.py checksums
@@ -12,13 +12,34 @@ program.  With --raw the program may open raw sockets.
 leaves checksums to be filled in by a card that it has not, which Linux knows
 and gVisor does not.
 
-Needs root.  foreign.py uses this.
+Needs root.  foreign.py uses both.
+
+What gVisor's network stack (netstack) shows of what comes [seen by running
+runsc 20221219; IPv4 and IPv6 alike unless said otherwise]:
+
+    TCP     a reset ends connect(): ECONNREFUSED.  Host unreachable (IPv4's
+            3/1) ends it with EHOSTUNREACH, no route (IPv6's 1/0) with
+            ENETUNREACH, whoever has sent it; the address of a neighbor that
+            is not found ends it as host unreachable, after 3 s.  Any other
+            ICMP error, 3/13 and 11/0 among them: nothing, the SYN is
+            repeated
+    UDP     a port unreachable, whoever has sent it, comes to a connected
+            socket: ECONNREFUSED.  Any other: nothing; and nothing ever comes
+            to one that is not connected
+    ICMP    a datagram socket is allowed to everybody, by no sysctl, and gets
+            echo replies; no error ever
+    queue   IP_RECVERR and IPV6_RECVERR are accepted.  What ends a connect()
+            by ICMP, or comes to connected UDP, enters the error queue, too,
+            but as sent by our own address
+    raw     sockets hear all of it, if they are allowed
 """
 
+import collections
 import ctypes
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -77,18 +98,250 @@ def run(tree, argv, raw):
     try:
         with open(os.path.join(folder, "config.json"), "w") as stream:
             json.dump(make_config(tree, argv, raw), stream)
-        process = subprocess.Popen([
-            "unshare", "--mount", "sh", "-c", HIDE, "sh",
-            os.path.join(tree, "usr/bin/runsc"), "--platform=ptrace",
-            "--ignore-cgroups", "--net-raw=%s" % str(raw).lower(),
-            "--root=" + os.path.join(folder, "state"),
-            "run", "--bundle", folder, "sandbox%d" % os.getpid()])
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, _:
-                          process.send_signal(number))
+        name = "sandbox%d" % os.getpid()
+        runsc = [os.path.join(tree, "usr/bin/runsc"), "--platform=ptrace",
+                 "--ignore-cgroups", "--net-raw=%s" % str(raw).lower(),
+                 "--root=" + os.path.join(folder, "state")]
+        process = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", HIDE, "sh"] + runsc +
+            ["run", "--bundle", folder, name])
+        # runsc itself would die of it, and the sandbox with it.
+        signal.signal(signal.SIGINT, lambda number, _: subprocess.call(
+            runsc + ["kill", name, "INT"]))
         return process.wait()
     finally:
         shutil.rmtree(folder)
+
+
+# --------------------------------------------------------------------------
+# The checks
+# --------------------------------------------------------------------------
+
+# By router 2, and by the server itself: a port, and how it is rejected
+ROUTER_RULES = """
+    table inet rejecting {
+        chain c {
+            type filter hook forward priority 0;
+            meta l4proto { tcp, udp } th dport 3380 reject with icmpx type no-route
+            meta l4proto { tcp, udp } th dport 3381 reject with icmpx type host-unreachable
+            meta l4proto { tcp, udp } th dport 3383 reject with icmpx type port-unreachable
+            tcp dport 3392 reject with tcp reset
+            udp dport 4450 drop
+        }
+    }
+"""
+SERVER_RULES = """
+    table inet rejecting {
+        chain c {
+            type filter hook input priority 0;
+            meta l4proto { tcp, udp } th dport 3390 reject with icmpx type port-unreachable
+            meta l4proto { tcp, udp } th dport 3391 reject with icmpx type admin-prohibited
+        }
+    }
+"""
+
+# A row is a run.  seen: the verdicts that are true where no ICMP error is
+# shown; there, "dropped" stands for silence.
+Case = collections.namedtuple("Case", "name options host seen")
+SILENT = ("dropped", "silent")
+CASES = [Case(name, options.split(), host, seen.split())
+         for name, options, host, seen in (
+    ("open", "-p80 --banner-wait=0.3", "server", "open"),
+    ("closed", "-p81", "server", "refused"),
+    ("dropped", "-p445", "server", "dropped"),
+    ("prohibited", "-p3389", "server", "dropped rejected unreachable"),
+    ("no route", "-p3380", "server", "dropped unreachable rejected"),
+    ("host unreachable", "-p3381", "server", "dropped unreachable rejected"),
+    ("port unreachable", "-p3383", "server", "dropped rejected unreachable"),
+    ("reset by a router", "-p3392", "server", "refused reset"),
+    ("port unreachable, by the host", "-p3390", "server",
+     "dropped rejected unreachable"),
+    ("prohibited by the host", "-p3391", "server",
+     "dropped rejected unreachable"),
+    ("host down", "-p80", "nobody", "dropped unreachable"),
+    ("several ports", "-p80,81,445,3389", "server", ""),
+    ("UDP answered", "-U -p7 -P68690a", "server", "answered"),
+    ("UDP closed", "-U", "server", "refused silent dropped"),
+    ("UDP dropped", "-U -p4450", "server", "silent dropped"),
+    ("UDP prohibited", "-U -p3389", "server",
+     "silent dropped rejected unreachable"),
+    ("UDP port unreachable", "-U -p3383", "server",
+     "refused rejected silent dropped"),
+    ("UDP prohibited by the host", "-U -p3391", "server",
+     "silent dropped rejected unreachable"),
+    ("UDP, host down", "-U", "nobody", "silent dropped unreachable"),
+    ("ICMP", "-I", "server", "answered"),
+    ("ICMP, host down", "-I", "nobody", "dropped unreachable"))]
+
+# In the sandbox, several at a time: starting it costs a second.
+RUN_ALL = """
+import concurrent.futures, json, subprocess, sys
+
+def run(arguments):
+    done = subprocess.run([sys.executable, sys.argv[1]] + arguments,
+                          capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+pool = concurrent.futures.ThreadPoolExecutor(4)
+print(json.dumps(list(pool.map(run, json.load(sys.stdin)))))
+"""
+
+# Not so in this network, whatever is shown and whatever is not.
+FALSE = (
+    "Traceback", "hop 0",
+    "address resolution", "gateway or host is down",
+    "packets are lost", "limit their", "limits what it says",
+    "no hop answered", "no router on the way answers",
+    "look at this host's own firewall",
+    "Linux 5.8",                        # it says that it is Linux 4.4
+    "ping_group_range", "not permitted")        # everybody may
+
+
+class Checks(object):
+    """What is said in each of CASES, by IPv4 and IPv6; see foreign.Checks,
+    which this is mixed into."""
+
+    @classmethod
+    def setUpClass(cls):
+        super(Checks, cls).setUpClass()
+        try:
+            cls.net.nft(cls.net.routers[1], ROUTER_RULES)
+            cls.net.nft(cls.net.server, SERVER_RULES)
+            cls.nobody = re.sub("2$", "9", cls.net.destination)
+            cls.nobody6 = re.sub("2$", "9", cls.net.destination6)
+            cls.runs = cls.run_all()
+        except Exception:
+            cls.tearDownClass()
+            raise
+
+    @classmethod
+    def arguments(cls, case, version):
+        server, nobody = ((cls.net.destination6, cls.nobody6)
+                          if version == "6" else
+                          (cls.net.destination, cls.nobody))
+        return ["-n"] + case.options + [
+            server if case.host == "server" else nobody]
+
+    @classmethod
+    def run_all(cls):
+        """-> {(name of case, version): (status, text, trace)}"""
+        keys = [(case, version) for case in CASES for version in "46"]
+        calls = [more + cls.arguments(case, version)
+                 for case, version in keys for more in ([], ["--json"])]
+        results = cls.execute(calls)
+        runs = {}
+        for number, (case, version) in enumerate(keys):
+            status, out, err = results[2 * number]
+            runs[case.name, version] = (
+                status, out + err, results[2 * number + 1][1])
+        return runs
+
+    @classmethod
+    def execute(cls, calls):
+        status, out, err = cls.run_in_tree(
+            cls.system.argv + ["-c", RUN_ALL,
+                               cls.system.path("potraceroute.pyc")],
+            input=json.dumps(calls), timeout=200)
+        if status:
+            raise AssertionError("%s %s %s" % (status, out, err))
+        return json.loads(out)
+
+    def each_run(self):
+        """Yield (Case, version, status, text, list of traces) in subtests."""
+        for case in CASES:
+            for version in "46":
+                status, text, document = self.runs[case.name, version]
+                with self.subTest(case.name, version=version):
+                    yield (case, version, status, text,
+                           json.loads(document)["traces"])
+
+    def test_no_sentence_is_false_of_this_network(self):
+        for case, version, status, text, _ in self.each_run():
+            said = [words for words in FALSE if words in text]
+            self.assertEqual(said, [], text)
+
+    def test_status_is_that_of_a_trace(self):
+        for case, version, status, text, traces in self.each_run():
+            reached = [trace["reached"] for trace in traces]
+            self.assertEqual(status, 0 if all(reached) else 1, text)
+
+    def test_doctor_says_nothing_false(self):
+        status, out, err = self.command("--doctor")
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual([words for words in FALSE if words in out], [], out)
+        for line in out.splitlines()[2:8]:
+            method, _, works, mechanism = line.split()[:4]
+            self.assertEqual(works, "yes", out)
+            self.assertNotEqual(mechanism, "error-queue", out)
+
+
+class AsRoot(Checks):
+    """With raw sockets: all as on Linux."""
+
+    KEYS = ("verdict", "reached", "distance", "responder", "blocked_after",
+            "blocked_before", "summary")
+
+    def test_all_is_told_as_on_linux(self):
+        import lab
+        self.system.restore(self.net)
+        keys = [(case, version) for case in CASES for version in "46"]
+        told = lab.trace_several(self.net, [
+            (["--json"] + self.arguments(case, version),
+             {"privileged": True}) for case, version in keys])
+        linux = dict(((case.name, version), json.loads(out)["traces"])
+                     for (case, version), (_, out, _) in zip(keys, told))
+        for case, version, _, text, traces in self.each_run():
+            for here, there in zip(traces, linux[case.name, version]):
+                for key in self.KEYS:
+                    self.assertEqual(here[key], there[key], text)
+                self.assertEqual(*[[
+                    (hop["outcome"], hop["address"], hop["icmp_code"])
+                    for hop in trace["hops"]] for trace in (here, there)])
+                self.assertEqual(*[[
+                    finding["text"] for finding in trace["findings"]]
+                    for trace in (here, there)])
+
+
+class AsUser(Checks):
+    """Without: what is not shown is called so."""
+
+    def test_verdict_is_what_an_errno_shows(self):
+        for case, version, _, text, traces in self.each_run():
+            if case.seen:
+                self.assertIn(traces[0]["verdict"], case.seen, text)
+        several = self.runs["several ports", "4"][2]
+        self.assertEqual([trace["verdict"] for trace in
+                          json.loads(several)["traces"]][:3],
+                         ["open", "refused", "dropped"], several)
+
+    def test_hop_is_not_visible_and_has_not_timed_out(self):
+        for case, version, _, text, traces in self.each_run():
+            self.assertNotIn("timed out", text)
+            # Who was heard is the destination, by connecting or answering.
+            for trace in traces:
+                self.assertEqual(set(
+                    hop["address"] for hop in trace["hops"]) - set(
+                        [None, self.net.destination, self.net.destination6]),
+                    set(), text)
+
+    def test_what_is_dropped_may_be_rejected(self):
+        for case, version, _, text, traces in self.each_run():
+            for line in text.splitlines():
+                if " dropped" in line and not line[0].isdigit():
+                    self.assertRegex(line, "reject", text)
+
+    def test_who_has_refused_is_left_open(self):
+        for case, version, _, text, traces in self.each_run():
+            if case.name in ("reset by a router", "UDP port unreachable"):
+                for line in text.splitlines():
+                    if "refused it" in line:
+                        self.assertIn("or a router on the way did", line)
+
+    def test_udp_port_that_is_silent_may_be_closed(self):
+        for case, version, _, text, traces in self.each_run():
+            for line in text.splitlines():
+                if "open or filtered" in line:
+                    self.assertIn("or closed", line, text)
 
 
 def main(arguments):
