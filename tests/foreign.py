@@ -1,6 +1,8 @@
-"""potraceroute for real on the Pythons of other systems.
+r"""potraceroute for real on the Pythons of other systems.
 
     python3 tests/foreign.py --trees .cache/systems NAME...
+    python3 tests/foreign.py --trees .cache/systems --once NAME [--as-user] \
+        -- -n -p 81 10.77.3.2       one run, as text
 
 .ci/systems fetches what this needs and starts it.  The checks are written
 once.  They run in this machine's own Python, which builds a network of kernel
@@ -29,6 +31,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
+import gvisor  # noqa: E402
 import lab  # noqa: E402
 
 SCRIPT = os.path.join(os.path.dirname(HERE), "potraceroute.py")
@@ -54,6 +57,7 @@ RULES = """
             type filter hook forward priority 0;
             tcp dport 445 drop
             tcp dport 3389 reject with icmpx type admin-prohibited
+            udp dport 3389 reject with icmpx type admin-prohibited
         }
     }
 """
@@ -84,12 +88,17 @@ class System(object):
     # Probes that get farther than asked for are no connections to the server
     one_connection = True
     as_root = as_user = LINUX
+    enters_as_root = False
+    pings = False                   # is everybody allowed to?
+    own_checks = {}                 # "AsRoot", "AsUser" -> a class to mix in
 
     def __init__(self, tree, *argv, **options):
         self.tree, self.argv = tree, list(argv)
         self.origin = options.get("origin", "")
 
-    def enter(self, trees, argv):
+    def enter(self, trees, argv, privileged=True):
+        """Who may enter has privileges as asked for by then, or gives them
+        up on the way (enters_as_root)."""
         return ["unshare", "--mount", "sh", "-c", ENTER,
                 os.path.join(trees, self.tree)] + argv
 
@@ -102,6 +111,12 @@ class System(object):
 
     def path(self, name):
         return "%s/%s" % (self.inside(), name)
+
+    def build(self, net):
+        """Change the network, once, before anything is run in it."""
+
+    def restore(self, net):
+        """Before each program: mend what the one before has taken away."""
 
     def start(self, run):
         """Before the first program; run(argv) runs one in the client."""
@@ -155,6 +170,34 @@ class Wine(System):
             ["-I", "-U", "-p445", "-p3389", "--doctor"]))
 
 
+class Gvisor(System):
+    """Linux' system calls, but a network stack of its own (netstack) that
+    takes over the client's interface."""
+
+    enters_as_root = pings = True
+    one_connection = False      # as with Wine
+    own_checks = {"AsRoot": gvisor.AsRoot, "AsUser": gvisor.AsUser}
+    # The error queue is accepted, but no ICMP message ever enters it with
+    # its sender: only what ends a connect() is known.
+    as_user = Shows(frozenset(), "46", False)
+
+    def enter(self, trees, argv, privileged=True):
+        return [sys.executable, os.path.join(HERE, "gvisor.py"), "run",
+                os.path.join(trees, self.tree)] + [
+                    "--raw"] * privileged + argv
+
+    def build(self, net):
+        for name in [net.client] + net.routers + [net.server]:
+            status, _, err = net.run(name, [
+                sys.executable, os.path.join(HERE, "gvisor.py"),
+                "checksums"])
+            if status:
+                raise lab.LabError("no checksums: " + err)
+
+    def restore(self, net):
+        net.restore_client()
+
+
 SYSTEMS = {
     "windows-python3.8": Wine("python3.8"),
     "windows-python3.13": Wine("python3.13"),
@@ -165,6 +208,7 @@ SYSTEMS = {
     "pypy3.9": System("pypy", "/usr/bin/pypy3"),
     "python3.14": System("python3.14", "/usr/bin/python3.14"),
     "python3.15": System("python3.15", "/usr/bin/python3.15"),
+    "gvisor": Gvisor("gvisor", "/usr/bin/python3.11", origin="runsc"),
 }
 
 
@@ -199,6 +243,7 @@ class Checks(unittest.TestCase):
         try:
             cls.net.nft(cls.net.routers[1], RULES)
             cls.net.ping_group(cls.net.client)
+            cls.system.build(cls.net)
             cls.servers = dict(
                 (port, cls.net.serve(cls.net.server, kind, port=port,
                                      banner=banner))
@@ -245,11 +290,17 @@ class Checks(unittest.TestCase):
 
     @classmethod
     def run_in_tree(cls, argv, **options):
-        options.setdefault("privileged", cls.privileged)
         options.setdefault("timeout", 30)
         return cls.net.run(
-            cls.net.client, cls.system.enter(cls.trees, argv),
-            env=cls.system.environment, **options)
+            cls.net.client, cls.enter(argv), env=cls.system.environment,
+            privileged=cls.privileged or cls.system.enters_as_root,
+            **options)
+
+    @classmethod
+    def enter(cls, argv):
+        """Have all ready for a program; -> its argv, seen from outside."""
+        cls.system.restore(cls.net)
+        return cls.system.enter(cls.trees, argv, cls.privileged)
 
     def python(self, *args, **options):
         """Run the Python; -> (status, output, errors), lines as here."""
@@ -518,11 +569,12 @@ class AsUser(Checks):
 
     def test_interrupt_prints_what_is_known(self):
         process = self.net.popen(
-            self.net.client, self.system.enter(
-                self.trees, self.system.argv +
+            self.net.client, self.enter(
+                self.system.argv +
                 [self.system.path("potraceroute.py"), "-n", "-g0", "-w9",
                  "-p445", self.net.destination]),
-            env=self.system.environment, privileged=self.privileged,
+            env=self.system.environment,
+            privileged=self.privileged or self.system.enters_as_root,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE)
         line = process.stdout.readline()
@@ -536,6 +588,8 @@ class AsUser(Checks):
         self.assert_nothing_open()
 
     def test_icmp_without_privilege_ends_in_one_line(self):
+        if self.system.pings:
+            self.skipTest("everybody may send ICMP echo requests")
         self.net.ping_group(self.net.client, "1 0")
         self.addCleanup(self.net.ping_group, self.net.client)
         status, out, err = self.command("-I", "-n", self.net.destination)
@@ -566,6 +620,37 @@ def write_hosts(path):
     os.rename(stream.name, path)
 
 
+def fill_tree(system, trees, script=None):
+    folder = system.folder(trees)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    shutil.copy(script or SCRIPT, os.path.join(folder, "potraceroute.py"))
+    write_hosts(os.path.join(trees, system.tree, "etc", "hosts"))
+
+
+def make_checks(base, system, trees, own=None):
+    """A class of checks for a system, with its own ones if `own` is named."""
+    bases = (base,)
+    if own in system.own_checks:
+        bases = (system.own_checks[own], base)
+    return type(base.__name__, bases, {"system": system, "trees": trees})
+
+
+def run_once(name, trees, privileged, arguments, script=None):
+    """One run in the checks' network; -> (status, output, errors)."""
+    system = SYSTEMS[name]
+    fill_tree(system, trees, script)
+    base = AsRoot if privileged else AsUser
+    checks = make_checks(base, system, trees)
+    checks.setUpClass()
+    try:
+        return checks.run_in_tree(
+            system.argv + [system.path("potraceroute.pyc")] + arguments,
+            timeout=300)
+    finally:
+        checks.tearDownClass()
+
+
 def run_system(name, trees):
     """-> (the text to print, have all passed?)"""
     system = SYSTEMS[name]
@@ -576,15 +661,11 @@ def run_system(name, trees):
             with io.open(problem, encoding="utf-8") as stream:
                 reason = " ".join(stream.read().split())
         return "%s: NOT RUN: %s" % (name, reason), False
-    folder = system.folder(trees)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
-    shutil.copy(SCRIPT, folder)
-    write_hosts(os.path.join(trees, system.tree, "etc", "hosts"))
+    fill_tree(system, trees)
     output, began = io.StringIO(), time.time()
     suite = unittest.TestSuite(
         unittest.defaultTestLoader.loadTestsFromTestCase(
-            type(base.__name__, (base,), {"system": system, "trees": trees}))
+            make_checks(base, system, trees, base.__name__))
         for base in (AsRoot, AsUser))
     result = unittest.TextTestRunner(
         stream=output, verbosity=2, resultclass=Result).run(suite)
@@ -604,11 +685,23 @@ def main():
     parser.add_argument("--make-prefix", metavar="ROOT")
     parser.add_argument("--trees")
     parser.add_argument("--results", metavar="FOLDER")
+    parser.add_argument("--once", metavar="NAME",
+                        help="run it once, with the arguments after --")
+    parser.add_argument("--as-user", action="store_true")
+    parser.add_argument("--script", default=SCRIPT,
+                        help="another potraceroute.py")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     if options.make_prefix:
         make_prefix(os.path.abspath(options.make_prefix))
         return 0
+    if options.once:
+        status, out, err = run_once(
+            options.once, os.path.abspath(options.trees),
+            not options.as_user, options.names, options.script)
+        sys.stdout.write(out)
+        sys.stderr.write(err)
+        return status
     status = 0
     for name in options.names:
         text, passed = run_system(name, os.path.abspath(options.trees))

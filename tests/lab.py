@@ -1155,6 +1155,13 @@ class Chain(Network):
             yield "route add 10.77.%d.0/24 via 10.77.%d.1" % (link, place - 1)
             yield "route add fd77:%d::/64 via fd77:%d::1" % (link, place - 1)
 
+    def restore_client(self):
+        """Give back addresses and routes that a program has taken away."""
+        nodes = [self.client] + self.routers + [self.server]
+        for commands in (self._addresses, self._routes):
+            self.ip(self.client, "\n".join(commands(0, nodes)).replace(
+                " add ", " replace "))
+
     # Faults
 
     def name_of(self, node):
