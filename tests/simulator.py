@@ -499,62 +499,6 @@ class Turn(object):
         self.daemon = daemon
 
 
-class Flag(object):
-    """threading.Event of a Kernel."""
-
-    kernel = None
-
-    def __init__(self):
-        self.value = False
-
-    def set(self):
-        self.value = True
-
-    def clear(self):
-        self.value = False
-
-    def is_set(self):
-        return self.value
-
-    isSet = is_set
-
-    def wait(self, timeout=None):
-        return bool(self.kernel.wait(self.is_set, timeout))
-
-
-class Lock(object):
-    """threading.Lock and RLock of a Kernel."""
-
-    kernel = None
-
-    def __init__(self):
-        self.owner, self.count = None, 0
-
-    def acquire(self, blocking=True, timeout=-1):
-        me = self.kernel.running or self.kernel
-
-        def free():
-            return self.owner in (None, me)
-        if not free() and not blocking:
-            return False
-        if not self.kernel.wait(free, None if timeout in (-1, None)
-                                else timeout):
-            return False
-        self.owner, self.count = me, self.count + 1
-        return True
-
-    def release(self):
-        self.count -= 1
-        if not self.count:
-            self.owner = None
-
-    def __enter__(self):
-        return self.acquire()
-
-    def __exit__(self, *exc_info):
-        self.release()
-
-
 # ---------------------------------------------------------------------------
 # Sockets
 # ---------------------------------------------------------------------------
@@ -730,25 +674,6 @@ class Socket(object):
         if not self.tcp:
             raise self.kernel.failure("EOPNOTSUPP")
         self.backlog = self.backlog or []
-
-    def accept(self):
-        self.alive()
-        if not self.backlog and self.timeout == 0:
-            raise self.kernel.failure("EAGAIN")
-        self.kernel.wait(lambda: self.backlog, self.timeout)
-        if not self.backlog:
-            raise real_socket.timeout("timed out")
-        peer = self.backlog.pop(0)
-        sock = type(self)(self.family, self.type, self.proto)
-        sock.state, sock.peer, sock.bound = "connected", peer, True
-        sock.address, sock.port = self.address, self.port
-        return sock, self.kernel.sockaddr(*peer)
-
-    def shutdown(self, how):
-        self.alive()
-        if self.tcp and self.state != "connected":
-            raise self.kernel.failure("ENOTCONN")
-
 
 class SocketWithMessages(Socket):
     """With recvmsg(): Python 3, and not on Windows."""
@@ -1882,11 +1807,9 @@ class Kernel(object):
         return before
 
     def threading_names(self):
-        lock = type("Lock", (Lock,), {"kernel": self})
         return dict(
             Thread=type("Thread", (Turn,), {"kernel": self}),
-            Event=type("Event", (Flag,), {"kernel": self}), Lock=lock,
-            RLock=lock, current_thread=lambda: self.running or self,
+            current_thread=lambda: self.running or self,
             active_count=lambda: 1 + sum(
                 not thread.done for thread in self.threads))
 
@@ -2952,8 +2875,7 @@ class Library(object):
     """iphlpapi.dll: learn.microsoft.com, icmpapi.h."""
 
     names = {"iphlpapi": ("IcmpCreateFile", "Icmp6CreateFile",
-                          "IcmpCloseHandle", "IcmpSendEcho",
-                          "IcmpSendEcho2", "IcmpSendEcho2Ex",
+                          "IcmpCloseHandle", "IcmpSendEcho2Ex",
                           "Icmp6SendEcho2"),
              "kernel32": ("GetLastError",), "ws2_32": (),
              "shell32": ("IsUserAnAdmin",)}
@@ -2990,17 +2912,6 @@ class Library(object):
     def fail(self, number):
         self.kernel.last_error = number
         return 0
-
-    def _IcmpSendEcho(self, handle, target, data, size, options, reply,
-                      room, timeout):
-        return self._IcmpSendEcho2Ex(handle, 0, 0, 0, 0, target, data, size,
-                                     options, reply, room, timeout)
-
-    def _IcmpSendEcho2(self, handle, event, apc, context, target, data,
-                       size, options, reply, room, timeout):
-        return self._IcmpSendEcho2Ex(handle, event, apc, context, 0, target,
-                                     data, size, options, reply, room,
-                                     timeout)
 
     def _IcmpSendEcho2Ex(self, handle, event, apc, context, source, target,
                          data, size, options, reply, room, timeout):

@@ -732,6 +732,19 @@ class OldLinuxTest(LinuxTest):
             sim.HOST[trace.family], trace.summary), what)
         self.check_doubt(trace, what)
 
+    def test_doctor_names_what_a_trace_uses_not_a_release(self):
+        """A distribution may have given an old kernel the queue."""
+        status, out, err = self.scene().main("--doctor", "--json")
+        row = json.loads(out)["doctor"][0]
+        self.assertIn(row["mechanism"], self.mechanisms["tcp"])
+        for release in ("4.18.0-sim", "6.1.0-sim"):
+            scene = Scene(self.newer, self.privileged)
+            self.scenes.append(scene)
+            scene.kernel.release = release
+            status, out, err = scene.main("--doctor")
+            self.assertEqual((status, err), (0, ""))
+            self.assertNotIn("not visible", out)
+
     def test_a_dropped_port_is_placed_by_a_lent_address(self):
         for version in FAMILIES:
             trace, text = self.run_fate(self.system, "dropped", version)
@@ -1272,6 +1285,126 @@ class SimulatorTest(unittest.TestCase):
         many = [socket.socket(2, 2) for _ in range(513)]
         with self.assertRaises(ValueError):
             select(many, [], [], 0)
+
+    def connected(self, kernel, names, version=4, port=FILTERED, kind=1,
+                  ttl=None):
+        """Return a socket of kind SOCK_STREAM 1 or SOCK_DGRAM 2 that is
+        being connected to the host, and has sent something."""
+        socket = names["socket"]
+        sock = socket.socket(*(
+            {4: socket.AF_INET, 6: socket.AF_INET6}[version],
+            {1: socket.SOCK_STREAM, 2: socket.SOCK_DGRAM}[kind]))
+        sock.setblocking(False)
+        if ttl:
+            sock.setsockopt(*{4: (0, socket.IP_TTL), 6: (
+                41, socket.IPV6_UNICAST_HOPS)}[version] + (ttl,))
+        sock.connect_ex((sim.HOST[version], port))
+        if kind == 2:
+            sock.send(b"x")
+        return sock
+
+    def test_what_icmp_does_to_a_socket(self):
+        """(type, code), or a ttl that runs out, by system; None: nothing.
+        [notes] and platforms.md."""
+        unreachable, refused = "EHOSTUNREACH", "ECONNREFUSED"
+        for system, kind, version, code, name in (
+                (sim.Linux418, 1, 4, 1, unreachable),
+                (sim.Linux418, 1, 4, 13, unreachable),
+                (sim.Linux418, 1, 4, 3, refused),
+                (sim.Linux418, 1, 6, "prohibited", "EACCES"),
+                (sim.GVisor, 1, 4, "time", None),
+                (sim.GVisor, 1, 4, 13, unreachable),
+                (sim.GVisor, 2, 4, 13, None),
+                (sim.GVisor, 2, 4, 3, refused),
+                (sim.MacOS, 1, 4, "time", unreachable),
+                (sim.MacOS, 1, 6, "time", unreachable),
+                (sim.MacOS, 1, 6, "prohibited", None),
+                (sim.MacOS, 1, 4, 0, None), (sim.MacOS, 1, 4, 1, None),
+                (sim.MacOS, 1, 4, 2, refused), (sim.MacOS, 1, 4, 3, refused),
+                (sim.MacOS, 1, 4, 9, refused),
+                (sim.MacOS, 1, 4, 10, refused),
+                (sim.MacOS, 1, 4, 13, refused),
+                (sim.FreeBSD, 1, 6, "time", unreachable),
+                (sim.OpenBSD, 1, 4, 3, None), (sim.OpenBSD, 1, 4, 13, None),
+                (sim.OpenBSD, 2, 4, "time", None),
+                (sim.OpenBSD, 2, 4, 0, unreachable),
+                (sim.OpenBSD, 2, 4, 9, unreachable),
+                (sim.NetBSD, 2, 4, "time", None),
+                (sim.NetBSD, 2, 4, 13, unreachable)):
+            kernel, names = self.names(system)
+            key = {1: "tcp", 2: "udp"}[kind], FILTERED
+            kernel.network.host.silent.add(key)
+            if code != "time":
+                kernel.network.router(2).rejects[key] = code
+            sock = self.connected(kernel, names, version, kind=kind,
+                                  ttl=2 if code == "time" else None)
+            kernel.settle(0.5)
+            self.assertEqual(sock.error, kernel.errnos[name] if name else 0,
+                             (system.name, kind, version, code))
+
+    def test_old_linux_loses_what_comes_while_connect_is_at_work(self):
+        for system, queued in ((sim.Linux, 1), (sim.Linux418, 0)):
+            kernel, names = self.names(system)
+            kernel.network.answer_at_once()
+            sock = self.connected(kernel, names, ttl=2)
+            self.assertEqual((sock.state, len(sock.errors)),
+                             ("syn-sent", queued))
+            kernel.settle(1.01)
+            self.assertEqual(sock.state, "syn-sent")
+            kernel.settle(0.02)
+            self.assertEqual((sock.state, sock.error), (
+                "dead", kernel.errnos["EHOSTUNREACH"]))
+
+    def test_the_queue_of_gvisor_names_us_and_that_of_wsl_1_stays_empty(
+            self):
+        for system, queued in ((sim.GVisor, 1), (sim.WSL1, 0)):
+            kernel, names = self.names(system)
+            sock = names["socket"].socket(2, 2)
+            sock.setsockopt(0, 11, 1)
+            sock.connect((sim.HOST[4], CLOSED))
+            sock.send(b"x")
+            kernel.settle(0.5)
+            self.assertEqual(len(sock.errors), queued)
+            for error in sock.errors:
+                self.assertIn(sim.pack_address(sim.OWN[4]), error[2][2])
+
+    def test_a_content_filter_sends_with_the_ttl_of_the_moment(self):
+        kernel, names = self.names(sim.MacOSWithFilter)
+        sock = names["socket"].socket(2, 2, 1)
+        for ttl in (1, 2, 13):
+            sock.setsockopt(0, 4, ttl)
+            sock.sendto(b"\x08\0\xf7\xff\0\0\0\0", ("10.9.9.9", 0))
+        kernel.settle(0.1)
+        self.assertEqual([packet.ttl for packet in kernel.network.sent],
+                         [13, 13, 13])
+
+    def test_winsock_repeats_a_refused_syn_unless_told_not_to(self):
+        for system in (sim.Windows, sim.Cygwin):
+            for told, seconds in ((0, 2.0), (1, 0.0)):
+                kernel, names = self.names(system)
+                sock = names["socket"].socket(2, 1)
+                sock.setblocking(False)
+                sock.setsockopt(6, 9, told)
+                began = kernel.now
+                sock.connect_ex(("10.9.9.9", CLOSED))
+                kernel.wait(lambda: sock.state == "dead", 9)
+                self.assertAlmostEqual(kernel.now - began, seconds, 0)
+                self.assertEqual(sock.error, kernel.number("ECONNREFUSED"))
+
+    def test_rcvall_wants_a_socket_for_all_of_ip(self):
+        for version, protocol, name in ((4, 1, "EINVAL"), (4, 0, None),
+                                        (6, 58, "EINVAL"), (6, 41, None)):
+            kernel, names = self.names(sim.Windows, True)
+            socket = names["socket"]
+            sock = socket.socket(
+                {4: 2, 6: 23}[version], socket.SOCK_RAW, protocol)
+            sock.bind((sim.OWN[version], 0))
+            call = sock.ioctl, socket.SIO_RCVALL, socket.RCVALL_IPLEVEL
+            if name:
+                self.refused(name, kernel, *call)
+            else:
+                call[0](*call[1:])
+            self.assertEqual(sock.rcvall, 0 if name else 3)
 
     def test_rcvall_left_on_is_noticed(self):
         kernel, names = self.names(sim.Windows, True)
