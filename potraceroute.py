@@ -268,6 +268,13 @@ ICMP6 = {
     (4, 2): ("unreachable", "unrecognized IPv6 option"),
 }
 
+# IPV6_TCLASS, where Python does not know it
+TCLASS = 39 if WINDOWS else 61
+if LINUX:
+    TCLASS = 67
+elif sys.platform in ("darwin", "ios"):
+    TCLASS = 36
+
 # What differs between the two families, so that no code asks for it.
 Family = namedtuple("Family", "version af level ttl tos icmp echo reply "
                               "errors codes")
@@ -277,7 +284,7 @@ FAMILIES = {
               1, 8, 0, (3, 11, 12), ICMP4),
     6: Family(6, socket.AF_INET6, 41,
               getattr(socket, "IPV6_UNICAST_HOPS", 4),
-              getattr(socket, "IPV6_TCLASS", 67 if LINUX else 39),
+              getattr(socket, "IPV6_TCLASS", TCLASS),
               58, 128, 129, (1, 2, 3, 4), ICMP6),
 }
 
@@ -691,7 +698,7 @@ NOTES = {
     "reset-at-once": "the connection was reset at once",
     "closed-at-once": "the peer closed the connection at once",
     "forged": "sent in the destination's name by a device on the way",
-    "not-expired": "the kernel has counted no ICMP time exceeded meanwhile",
+    "not-expired": "no ttl ran out: this system would have told otherwise",
     "nat-source": "quotes {0.quoted.source} as the source: NAT on the way",
     "quoted-ttl": "quotes a ttl of {0.quoted.ttl}, not 1: MPLS hides hops "
                   "there, or a router miscounts",
@@ -982,6 +989,8 @@ class Mechanism(object):
                for which it must have, to be available
     shared     True if one will do for all series of a method
     refusals   True if it tells a refusal by TCP from an ICMP error
+    sends_once  the option by which a SYN is not repeated, None if it may be;
+               Windows repeats even one that is refused, for 2 seconds
     alone      True if a raw socket would add nothing
     wait       seconds for an answer to what the system itself waits for
     why        what is not seen, for people; "" if nothing
@@ -996,6 +1005,7 @@ class Mechanism(object):
     sight = "distance"
     refusals = alone = proven = False
     surely = ()
+    sends_once = None
     shared = True
     wait = 2.0
     why = ""
@@ -1013,8 +1023,9 @@ class Mechanism(object):
         sock = socket.socket(family.af, kind, protocol)
         try:
             sock.setblocking(False)
-            if target.tos:
-                sock.setsockopt(family.level, family.tos, target.tos)
+            if target.tos and not try_option(
+                    sock, (family.level, family.tos), target.tos):
+                self.why = "this system refuses to set a TOS"
             self.prepare(sock, family.version)
             if port:
                 sock.setsockopt(socket.SOL_SOCKET, REUSE, 1)
@@ -1130,29 +1141,31 @@ class ErrorQueue(Mechanism):
     def is_told(self):
         """Return True if the queue tells of a closed port of this host, and
         who says so.  Sandboxes (gVisor, WSL 1) accept the option, and no
-        more."""
-        address = "127.0.0.1"
+        more.  Where there is no loopback (a network namespace, a VRF) it
+        cannot be asked: then its word is taken for it."""
+        address, socks = "127.0.0.1", []
         try:
-            free = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            for _ in range(2):
+                socks.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            free, sock = socks
+            sock.setblocking(False)
+            if not all([try_option(sock, each) for each in
+                        self.options[4][:1]]):
+                return False
             free.bind((address, 0))
             closed = free.getsockname()
             free.close()
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        except socket.error:
-            return False
-        try:
-            sock.setblocking(False)
-            self.prepare(sock, 4)
             sock.sendto(b"", closed)    # not connected: as probes are
             poller = Poller()
             poller.add(sock.fileno())
             poller.wait(0.2)
-            return any(reply.responder == address for reply in
-                       self.errors(sock, socket.IPPROTO_UDP, 4))
+            replies = self.errors(sock, socket.IPPROTO_UDP, 4)
         except socket.error:
-            return False
+            return True
         finally:
-            sock.close()
+            for each in socks:
+                each.close()
+        return any(reply.responder == address for reply in replies)
 
     def errors(self, sock, protocol, version):
         replies = []
@@ -1194,6 +1207,9 @@ class ErrorQueue(Mechanism):
                      quoted=quoted, **facts)
 
 
+NO_SYN_RETRIES = 6, 9           # TCP_NOSYNRETRIES
+
+
 class TcpIcmpError(Mechanism):
     """What Windows 10 2004 and later tell of a connect() that ICMP ends
     (learn.microsoft.com: IPPROTO_TCP socket options).  No privilege."""
@@ -1202,6 +1218,7 @@ class TcpIcmpError(Mechanism):
     methods = ("tcp",)
     sight = "addresses"
     refusals = True
+    sends_once = NO_SYN_RETRIES
     options = {4: ((6, 18),), 6: ((6, 18),)}    # ..FAIL_CONNECT_ON_ICMP_ERROR
 
     @staticmethod
@@ -1221,12 +1238,19 @@ class TcpIcmpError(Mechanism):
         return [Reply("icmp", decode_sockaddr(data), kind, code)]
 
 
-class OldWindows(Mechanism):
-    """No ICMP error ends a connect() there, so a refusal is one."""
+class SoftErrors(Mechanism):
+    """No ICMP error ends a connect(), so a refusal is one: OpenBSD and
+    NetBSD, before the fourth SYN (after 45 s)."""
 
     methods = ("tcp",)
     sight = "nothing"
     refusals = True
+
+
+class OldWindows(SoftErrors):
+    """Windows before 10 2004."""
+
+    sends_once = NO_SYN_RETRIES
 
 
 class IcmpApi(Mechanism):
@@ -1429,6 +1453,7 @@ class RawSocket(Mechanism):
     def __init__(self, target, with_tcp):
         family = self.family = target.family
         self.sockets = []               # ICMP's, and perhaps TCP's
+        self.tcp = None
         wanted = [(family.icmp, None)]
         if with_tcp and self.sees_tcp:  # connected: only the destination's
             wanted.append((socket.IPPROTO_TCP, target.sockaddr))
@@ -1440,6 +1465,7 @@ class RawSocket(Mechanism):
                 self.prepare(sock, family.version)
                 if peer:
                     sock.connect(peer)
+                    self.tcp = sock
                 else:
                     self.set_up(sock, target)
         except socket.error:
@@ -1451,7 +1477,7 @@ class RawSocket(Mechanism):
 
     def replies(self, sock):
         """Return the list of Reply that wait on one of our sockets."""
-        found = [self.decode(sock is self.sockets[0], data, address, facts)
+        found = [self.decode(sock is not self.tcp, data, address, facts)
                  for data, address, _, facts, _ in self.receive_all(sock)]
         return [reply for reply in found if reply]
 
@@ -1493,36 +1519,49 @@ class DatagramIcmp(RawSocket):
 
 
 class WindowsRawSocket(RawSocket):
-    """Needs an administrator, and a firewall that lets ICMP in."""
+    """Needs an administrator, and a firewall that lets ICMP in; what it drops
+    another socket hears, one for all of IP (learn.microsoft.com:
+    SIO_RCVALL)."""
 
     options = {4: (), 6: ()}
+    all_ip = None
 
     def set_up(self, sock, target):
         sock.bind((target.own_address, 0))
-        self.switch(sock, "RCVALL_ON")
+        try:
+            self.all_ip = socket.socket(self.family.af, socket.SOCK_RAW,
+                                        0 if self.family.version == 4 else 41)
+            self.sockets.append(self.all_ip)
+            self.all_ip.setblocking(False)
+            self.all_ip.bind((target.own_address, 0))
+        except socket.error:
+            pass
+        self.switch("RCVALL_IPLEVEL")
 
-    def switch(self, sock, name):
-        try:                            # hear what the firewall drops
-            sock.ioctl(socket.SIO_RCVALL, getattr(socket, name))
+    def switch(self, name):
+        try:
+            self.all_ip.ioctl(socket.SIO_RCVALL, getattr(socket, name, 3))
         except (socket.error, AttributeError, ValueError):
             self.why = ("SIO_RCVALL is refused: what the firewall drops is "
                         "not seen")
 
     def close(self):
-        for sock in self.sockets:
-            self.switch(sock, "RCVALL_OFF")
+        self.switch("RCVALL_OFF")
         RawSocket.close(self)
 
 
 # platforms: how sys.platform begins; mechanisms and witnesses (raw sockets
 # beside them) in the order to be tried; what to do about a missing
 # privilege; why there is no ICMP echo, if not for that; what to do if no
-# ICMP error is heard.
+# ICMP error is heard; queues: what is sent may wait, and leave with the ttl
+# that its socket has by then (macOS with a content filter); expires: errno
+# of a ttl that ran out, of a connected UDP socket.
 System = namedtuple("System", "platforms mechanisms witnesses cure no_echo "
-                              "deaf")
+                              "deaf queues expires")
 DEAF = ("No ICMP error from any hop was heard: either they send none, or a "
         "firewall drops them",)
-System.__new__.__defaults__ = (None, DEAF)
+System.__new__.__defaults__ = (None, DEAF, False, (errno.EHOSTUNREACH,))
+SETUID = ", or the system's own traceroute, which is setuid root"
 SYSTEMS = (
     System(("linux", "android"), (ErrorQueue,), (LinuxRawSocket,),
            "run it as root, or with CAP_NET_RAW (setcap cap_net_raw+ep on a "
@@ -1530,13 +1569,20 @@ SYSTEMS = (
            "sysctl net.ipv4.ping_group_range is closed to this user and "
            "there is no CAP_NET_RAW; run as root, or `sysctl -w net.ipv4."
            "ping_group_range='0 2147483647'`", ()),
-    System(("darwin",), (), (RawSocket, DatagramIcmp), "run it with sudo"),
+    System(("darwin", "ios"), (), (RawSocket, DatagramIcmp),
+           "run it with sudo", queues=True),
     System(("sunos",), (), (RawSocket,),
            "run it as root, or let root give the privilege net_icmpaccess: "
            "`ppriv -s EI+net_icmpaccess PID` to a shell, `usermod -K "
            "defaultpriv=basic,net_icmpaccess USER` for good"),
-    System(("netbsd", "aix"), (OwnHeader,), (RawSocket,),
-           "run it as root"),
+    System(("openbsd",), (SoftErrors,), (RawSocket,),
+           "run it as root" + SETUID, expires=()),
+    System(("netbsd",), (SoftErrors, OwnHeader), (RawSocket,),
+           "run it as root" + SETUID, expires=()),
+    System(("freebsd", "dragonfly"), (), (RawSocket,),
+           "run it as root (in a jail, with allow.raw_sockets)" + SETUID +
+           " (`traceroute -P tcp -e -p PORT HOST`)"),
+    System(("aix",), (OwnHeader,), (RawSocket,), "run it as root"),
     System(("win32",), (TcpIcmpError, OldWindows, IcmpApi),
            (WindowsRawSocket,),
            "run it as administrator", None, (
@@ -1545,7 +1591,7 @@ SYSTEMS = (
                "dir=in action=allow protocol=icmpv4:any,any",
                "netsh advfirewall firewall add rule name=\"ICMPv6 in\" "
                "dir=in action=allow protocol=icmpv6:any,any")),
-    System(("cygwin",), (), (WindowsRawSocket,),
+    System(("cygwin",), (TcpIcmpError, OldWindows), (WindowsRawSocket,),
            "use a Python for Windows (python.org), which needs no "
            "privilege, or run it as administrator"),
     System(("",), (), (RawSocket,), "run it as root (in a jail, with "
@@ -1923,7 +1969,6 @@ class TcpMethod(Method):
     connects = True
     checked = False
     most = 4                    # probes in flight
-    quiet_errors = True         # ICMP may end a connect() without an errno
 
     def send(self, probe):
         probe.sock = sock = self.open_socket(socket.SOCK_STREAM)
@@ -1942,9 +1987,9 @@ class TcpMethod(Method):
         self.hold_back(sock, probe)
 
     def set_up(self, sock, probe):
-        """Set options of the SYN: one is enough (TCP_NOSYNRETRIES)."""
-        if self.mechanism.refusals and not probe.real:
-            try_option(sock, (self.protocol, 9))
+        """Set options of the SYN."""
+        if self.mechanism.sends_once:
+            try_option(sock, self.mechanism.sends_once)
 
     def hold_back(self, sock, probe):
         """Note the probe's identity, and see to what comes of its SYN."""
@@ -1977,8 +2022,6 @@ class TcpMethod(Method):
             return replies
         error = probe.error or sock.getsockopt(socket.SOL_SOCKET,
                                                socket.SO_ERROR)
-        if not error and self.quiet_errors and probe.empty:
-            error = errno.EHOSTUNREACH
         if not error:
             return []
         if error in (errno.ECONNRESET, errno.EPIPE):    # once it was open
@@ -2093,7 +2136,6 @@ class LinuxTcpMethod(TcpMethod):
     should it leave, and a reset clears the server's entry."""
 
     most = MOST_PORTS
-    quiet_errors = False
     bounds_ttl = True
     counts = None               # of ICMP errors, before a probe was sent
 
@@ -2216,7 +2258,10 @@ class UdpMethod(Method):
         except socket.error as error:
             number = self.MEANING.get(error.errno)
             if number and self.mechanism.sight != "addresses":
-                replies.append(Reply("failed", error=number))
+                flags = ()
+                if number not in SYSTEM.expires:
+                    flags = ("not-expired",)
+                replies.append(Reply("failed", error=number, flags=flags))
             return replies
         quoted = Quoted(self.protocol, dest_port=port)
         return replies + [Reply("data", address, quoted=quoted,
@@ -2245,8 +2290,8 @@ class IcmpMethod(Method):
         self.protocol = self.target.family.icmp
         self.nonce = os.urandom(8)
         self.seq, self.ident = struct.unpack("!HH", os.urandom(4))
-        if self.sight == "addresses":
-            self.open_echo(self.ident or 1)
+        self.senders = {}
+        self.open_echo(self.ident or 1)
         if self.sock is None:
             raise PrivilegeError(
                 "ICMP echo is not permitted here: %s, or probe with -U or "
@@ -2280,14 +2325,31 @@ class IcmpMethod(Method):
         for attempt in range(20):
             probe.stamp()
             try:
-                self.mechanism.send_echo(self.sock, packet, self.target,
-                                         probe.ttl or DEFAULT_TTL)
+                ttl = probe.ttl or DEFAULT_TTL
+                self.mechanism.send_echo(self.sender(ttl), packet,
+                                         self.target, ttl)
                 return
             except socket.error as error:
                 # Most likely the answer to an earlier probe: each is also
                 # reported once as the error of a send.
                 if attempt == 19 or error.errno in TRANSIENT:
                     raise
+
+    def sender(self, ttl):
+        """Return the socket for a ttl: where what is sent waits in a queue,
+        it leaves with the ttl that its socket has by then."""
+        if not SYSTEM.queues:
+            return self.sock
+        if ttl not in self.senders:
+            self.senders[ttl] = self.open_socket(
+                socket.SOCK_DGRAM if self.by_ping else socket.SOCK_RAW,
+                self.protocol, 0)
+        return self.senders[ttl]
+
+    def close(self):
+        for sock in self.senders.values():
+            sock.close()
+        Method.close(self)
 
     def receive(self, sock, probe=None):
         version = self.target.family.version
@@ -4115,8 +4177,8 @@ def new_series(options, aim, method, first, last, full_ttl=0):
         first, last, options.wait_time, options.queries,
         0 if patient else options.retries, options.gap_limit,
         1 if one_flow else options.parallel,
-        0 if method.connects else None, one_flow, patient, aim, method,
-        full_ttl)
+        0 if method.connects and not method.mechanism.sends_once else None,
+        one_flow, patient, aim, method, full_ttl)
 
 
 # Outcomes with which nobody asks for another address
@@ -4210,7 +4272,7 @@ def lend_addresses(run, port):
     series = port.series
     for name in LENDERS:
         lender = None
-        while name in run.kinds and name != port.aim.method:
+        while name != port.aim.method:
             yield lambda: port.is_told and (not lender or lender.done) or \
                 find_unasked(run, series, lender)
             ttls = find_unasked(run, series, lender)
@@ -7168,7 +7230,8 @@ SENTENCES = {
     "intercepted": "{subject} is intercepted: a device {where} answered in "
                    "the name of {address}{why}",
     "rejected": "{subject} is rejected by {who}: {what}{why}",
-    "unreachable": "{address} is unreachable: {who} says so, {what}{why}",
+    "unreachable": "{address} is unreachable{doubt}: {who} says so, {what}"
+                   "{why}",
     "dropped": "{subject} is dropped {where}{why}",
     "silent": "{subject} is open or filtered: nothing came from it{why}",
     "unanswered": "{subject} is open; the {request} {where}{why}",
@@ -7418,10 +7481,19 @@ def sentence(verdict, path, subject=None):
     return SENTENCES[verdict.word].format(
         subject=subject or path.subject, address=path.address,
         request=verdict.request and verdict.request.subject,
+        doubt=say_doubt(verdict, subject or path.subject),
         state="closed or filtered" if filters(path) else "closed",
         who=say_who(verdict, path), what=say_what(verdict, path),
         where=say_where(verdict), away=say_distance(path),
         why=say_reasons(verdict))
+
+
+def say_doubt(verdict, subject):
+    """Return what else an errno may mean: it is the same."""
+    told = verdict.facts("icmp")
+    if told and told["icmp"][0] is None:
+        return ", or %s is rejected" % subject
+    return ""
 
 
 def filters(path):
@@ -8346,10 +8418,7 @@ def place_dict(place):
     """Return a Place for programs."""
     if place is None or place is THIS_HOST:
         return None
-    found = {"ttl": place.ttl, "address": place.address}
-    if place.lender:
-        found["lent"] = place.lender
-    return found
+    return {"ttl": place.ttl, "address": place.address}
 
 
 def resolve(hostname, version=None, guard=wait_for):
@@ -8852,12 +8921,14 @@ class Traceroute(object):
     def note_sight(self, run):
         """Note what this system did not show of the lead, and the cure."""
         method = run.lead.series.method
-        if method.sight == "addresses":
-            return
-        if self.mechanism_name == ErrorQueue.name:
-            self.mechanism_name = Mechanism.name    # as it turned out
         lent = [lender.aim.method for lender in run.lenders if any(
             state.outcome == "time-exceeded" for state in lender.states)]
+        if self.mechanism_name == ErrorQueue.name and (
+                lent or method.mechanism.sight != "addresses"):
+            # As it turned out
+            self.mechanism_name = (method.raw or Mechanism).name
+        if method.sight == "addresses" and not lent:
+            return
         self.why = say_unseen(method.name, lent, self.find_sighted(method))
 
     def find_sighted(self, method):
@@ -9281,22 +9352,21 @@ def trace_loopback(proto, version, port):
                         wait_time=1.5, control="none", max_hops=1,
                         banner_wait=0)
     result = tracer.run()
-    problem = tracer.why or None
+    name, problem = result.mechanism, tracer.why or None
     if not problem and not result.reached:
         problem = result.error or "no answer has come back over loopback"
-    if proto == "tcp" and LINUX and not result.privileged:
-        release = os.uname()[2]
-        if release_of(release) < (5, 8):
-            problem = ("hop addresses are not visible: they need Linux 5.8, "
-                       "this is %s; %s" % (release, SYSTEM.cure))
-    return {"works": result.reached, "mechanism": result.mechanism,
+    if proto == "tcp" and name == ErrorQueue.name and \
+            not tracer.mechanisms[proto].proven:
+        name = RawSocket.name       # that alone is sure
+        if not result.privileged:
+            name, problem = None, problem or NOT_ASKED
+    return {"works": result.reached, "mechanism": name,
             "privileged": result.privileged, "problem": problem}
 
 
-def release_of(text):
-    """Return the first two numbers of a kernel's release."""
-    words = text.replace("-", ".").split(".") + ["", ""]
-    return tuple(int(word) if word.isdigit() else 0 for word in words[:2])
+NOT_ASKED = ("whether TCP shows who answers is not known before a router does "
+             "(before Linux 5.8 it does not): then it is shown by UDP or by "
+             "ICMP")
 
 
 def examine(writer, argv, as_json):

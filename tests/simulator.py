@@ -1910,6 +1910,7 @@ class Linux(Kernel):
     error_queue = ("tcp", "udp", "icmp")
     ping_group_range = "0\t2147483647\n"
     info_words = 58             # of struct tcp_info
+    counts_errors = True        # in /proc/net/snmp
     sets_snd_mss = True
     # icmp_err_convert and icmpv6_err_convert, where it is another errno
     # than EHOSTUNREACH: [notes] 1.6
@@ -1924,6 +1925,26 @@ class Linux(Kernel):
         if self.ping_group_range:
             self.files["/proc/sys/net/ipv4/ping_group_range"] = \
                 self.ping_group_range
+        self.counted = {(4, 3): 0, (4, 11): 0, (6, 1): 0, (6, 3): 0}
+
+    def icmp_input(self, packet):
+        key = packet.version, packet.icmp[0]
+        if self.counts_errors and key in self.counted:
+            self.counted[key] += 1
+        Kernel.icmp_input(self, packet)
+
+    def open_file(self, name, *args, **kwargs):
+        if name == "/proc/net/snmp":
+            return io.StringIO(
+                u"Icmp: InMsgs InDestUnreachs InTimeExcds\n"
+                u"Icmp: 7 %d %d\nIcmpMsg: InType3\nIcmpMsg: 1\n" % (
+                    self.counted[4, 3], self.counted[4, 11]))
+        if name == "/proc/net/snmp6":
+            return io.StringIO(
+                u"Icmp6InMsgs\t7\nIcmp6InDestUnreachs\t%d\n"
+                u"Icmp6InTimeExcds\t%d\n" % (
+                    self.counted[6, 1], self.counted[6, 3]))
+        return Kernel.open_file(self, name, *args, **kwargs)
 
     def may_open_datagram_icmp(self):
         if (self.ping_group_range or "1\t0")[0] == "1":
@@ -2146,7 +2167,7 @@ class GVisor(Linux):
     ping_group_range = None     # no such file, yet ping sockets are there
     ping_sockets = True
     mute = False                # the queue is accepted and stays empty
-    sets_snd_mss = False
+    sets_snd_mss = counts_errors = False
     ip_options = dict(TOS=1, TTL=2, HDRINCL=3, PKTINFO=8, RECVERR=11,
                       RECVTOS=13)
     ipv6_options = dict(HOPS=16, RECVERR=25, V6ONLY=26, TCLASS=67,

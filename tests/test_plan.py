@@ -1201,8 +1201,8 @@ SENTENCES = (
      "(ICMP 3/3, port unreachable, as its firewall would), 4 hops away"),
     ("n/+blind", "is rejected by a device on the way, or 198.51.100.7 "
      "itself: the ICMP error is not visible"),
-    ("l/uuu+blind", "198.51.100.7 is unreachable: a device on the way, or a "
-     "missing ARP answer says so, the ICMP error is not visible"),
+    ("l/uuu+blind", "198.51.100.7 is unreachable, or TCP port 443 is "
+     "rejected: a device on the way, or a missing ARP answer says so, the ICMP error is not visible"),
     ("D/rrrD+udp+confirmed", "answered: 5 bytes of data came from "
      "198.51.100.7, 4 hops away"),
     ("D/rrrD+udp", "answered: 5 bytes of data came from 198.51.100.7 or a "
@@ -1269,8 +1269,8 @@ SENTENCES = (
      "visible) and 198.51.100.7 itself, hop 6: ICMP echo reaches "
      "198.51.100.7, 6 hops away; or the port's answers are lost on the way "
      "back"),
-    ("l/uuul+blind", "198.51.100.7 is unreachable: a device at hop 3 (not "
-     "visible) or just behind it says so, the ICMP error is not visible"),
+    ("l/uuul+blind", "198.51.100.7 is unreachable, or TCP port 443 is "
+     "rejected: a device at hop 3 (not visible) or just behind it says so, the ICMP error is not visible"),
     ("l/uuul+blind E/rrrE+icmp", "is rejected by 198.51.100.7 itself, or a "
      "device behind hop 3 (not visible): the ICMP error is not visible; "
      "ICMP echo reaches 198.51.100.7, 4 hops away"),
