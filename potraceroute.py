@@ -6303,7 +6303,8 @@ def judge_silent(case, best):
                 other.reached for other in others):
             reasons.append(reason("udp-" + word, control=control))
             break
-    if path.limited and path.farthest < (best.distance or 0) - 1:
+    if path.limited and not path.blind and \
+            path.farthest < (best.distance or 0) - 1:
         reasons.append(reason("seen-up-to", path=path))
     row = find_payload(path.aim.target)
     if row:
@@ -7232,8 +7233,8 @@ SENTENCES = {
     "rejected": "{subject} is rejected by {who}: {what}{why}",
     "unreachable": "{address} is unreachable{doubt}: {who} says so, {what}"
                    "{why}",
-    "dropped": "{subject} is dropped {where}{why}",
-    "silent": "{subject} is open or filtered: nothing came from it{why}",
+    "dropped": "{subject} is {fate} {where}{why}",
+    "silent": "{subject} is {state}: nothing came from it{why}",
     "unanswered": "{subject} is open; the {request} {where}{why}",
     "error": "{subject} could not be probed{why}",
 }
@@ -7482,10 +7483,24 @@ def sentence(verdict, path, subject=None):
         subject=subject or path.subject, address=path.address,
         request=verdict.request and verdict.request.subject,
         doubt=say_doubt(verdict, subject or path.subject),
-        state="closed or filtered" if filters(path) else "closed",
+        state=say_state(verdict, path), fate=say_fates(path),
         who=say_who(verdict, path), what=say_what(verdict, path),
         where=say_where(verdict), away=say_distance(path),
         why=say_reasons(verdict))
+
+
+def say_state(verdict, path):
+    """Return what a port is that is refused, or says nothing."""
+    if verdict.word == "refused":
+        return "closed or filtered" if filters(path) else "closed"
+    if path.blind:
+        return "open, filtered, rejected or closed"
+    return "open or filtered"
+
+
+def say_fates(path):
+    """Return what may become of what gets no answer."""
+    return "dropped or rejected" if path.blind else "dropped"
 
 
 def say_doubt(verdict, subject):

@@ -1202,7 +1202,8 @@ SENTENCES = (
     ("n/+blind", "is rejected by a device on the way, or 198.51.100.7 "
      "itself: the ICMP error is not visible"),
     ("l/uuu+blind", "198.51.100.7 is unreachable, or TCP port 443 is "
-     "rejected: a device on the way, or a missing ARP answer says so, the ICMP error is not visible"),
+     "rejected: a device on the way, or a missing ARP answer says so, the "
+     "ICMP error is not visible"),
     ("D/rrrD+udp+confirmed", "answered: 5 bytes of data came from "
      "198.51.100.7, 4 hops away"),
     ("D/rrrD+udp", "answered: 5 bytes of data came from 198.51.100.7 or a "
@@ -1270,15 +1271,16 @@ SENTENCES = (
      "198.51.100.7, 6 hops away; or the port's answers are lost on the way "
      "back"),
     ("l/uuul+blind", "198.51.100.7 is unreachable, or TCP port 443 is "
-     "rejected: a device at hop 3 (not visible) or just behind it says so, the ICMP error is not visible"),
+     "rejected: a device at hop 3 (not visible) or just behind it says so, "
+     "the ICMP error is not visible"),
     ("l/uuul+blind E/rrrE+icmp", "is rejected by 198.51.100.7 itself, or a "
      "device behind hop 3 (not visible): the ICMP error is not visible; "
      "ICMP echo reaches 198.51.100.7, 4 hops away"),
     ("l/uu+blind U/rr+icmp", "198.51.100.7 is unreachable: 10.0.2.1 at "
      "hop 2 says so, ICMP 3/0, network unreachable (to ICMP echo; TCP port "
      "443 ends so, too)"),
-    ("./+dark", "is dropped on the way, or not answered: where is not "
-     "visible here"),
+    ("./+dark", "is dropped or rejected on the way, or not answered: where "
+     "is not visible here"),
     ("./rrr ./rrr............3+icmp", "is dropped after hop 3 (10.0.3.1): "
      "10.0.3.1 answers as hop 3 and as hop 16: the path loops, or it "
      "answers for others"),
