@@ -86,7 +86,7 @@ import time
 from binascii import hexlify, unhexlify
 from collections import namedtuple
 
-__version__ = "0.6.1"
+__version__ = "0.7.0"
 __author__ = "the potraceroute developers"
 __license__ = "MIT"
 __all__ = ["Traceroute", "Trace", "Hop", "trace", "parse_options", "main",
@@ -1447,13 +1447,13 @@ class RawSocket(Mechanism):
     sight = "addresses"
     kind = socket.SOCK_RAW
     sees_tcp = False
+    tcp = None                  # the socket that hears TCP
     options = {4: (), 6: ((41, getattr(socket, "IPV6_RECVHOPLIMIT", 37)),)}
     ttl_items = ((41, getattr(socket, "IPV6_HOPLIMIT", 47)),)
 
     def __init__(self, target, with_tcp):
         family = self.family = target.family
         self.sockets = []               # ICMP's, and perhaps TCP's
-        self.tcp = None
         wanted = [(family.icmp, None)]
         if with_tcp and self.sees_tcp:  # connected: only the destination's
             wanted.append((socket.IPPROTO_TCP, target.sockaddr))
@@ -1851,6 +1851,8 @@ class Method(object):
     repeats    seconds after which the kernel would send a probe again by
                itself; then there is renew(probe), to let it
     connects   True if a probe opens a connection
+    spoils     True if the kernel repeats a probe with another ttl, unless
+               renew() has seen to it in time
     misses_quick  True if the kernel may have lost an answer that came while
                it was still sending; that to a repeated probe is heard
     most       probes in flight, at most
@@ -1870,7 +1872,7 @@ class Method(object):
     most = MOST_PORTS
     connects = False
     checked = True
-    bounds_ttl = misses_quick = False
+    bounds_ttl = misses_quick = spoils = False
     tcp_info = None             # TcpInfo of a connection that came about
     sock = None
 
@@ -2136,7 +2138,7 @@ class LinuxTcpMethod(TcpMethod):
     should it leave, and a reset clears the server's entry."""
 
     most = MOST_PORTS
-    bounds_ttl = True
+    bounds_ttl = spoils = True
     counts = None               # of ICMP errors, before a probe was sent
 
     def send(self, probe):
@@ -2475,6 +2477,11 @@ def find_loop(hops):
     return None
 
 
+def is_untold(state):
+    """Return True if nothing but an errno says that it is unreachable."""
+    return state.outcome == "unreachable" and state.answer.icmp_type is None
+
+
 class Series(object):
     """An aim and some ttls: which to probe when, and when to stop.
 
@@ -2560,6 +2567,37 @@ class Series(object):
                     self.passed = state.ttl
             if state.reached and self.reached_at is None:
                 self.reached_at = state.ttl
+
+    @property
+    def last_certain(self):
+        """The last ttl up to which each error is known to be that of a ttl
+        that ran out."""
+        last = self.first - 1
+        for state in self.states:
+            if state.outcome == "time-exceeded" and \
+                    state.answer.icmp_type is not None:
+                last = state.ttl
+            elif state.answered:
+                break
+        return last
+
+    @property
+    def last_told(self):
+        """The last ttl of which more than an errno is known, that may mean a
+        refusal as well as a ttl that ran out."""
+        if not is_untold(self.full):
+            return self.last
+        last = self.last_certain
+        follows = [state for state in self.states
+                   if state.ttl > last and state.answered]
+        if follows and follows[0].final:
+            last = follows[0].ttl
+        return last
+
+    @property
+    def last_inside(self):
+        """The last ttl that is known to lie before the end."""
+        return max(self.passed, (self.end or 0) - 1)
 
     @property
     def all_states(self):
@@ -2773,10 +2811,9 @@ class Series(object):
         state.answered.sort(
             key=lambda one: not OUTCOMES[one.answer.outcome].reached)
         self.survey()
-        if state is self.full and answer.outcome == "unreachable" and \
-                answer.icmp_type is None:
+        if state is self.full and is_untold(state):
             # Nor can the errno of a small ttl be told from this.
-            self.look(self.first, self.farthest)
+            self.look(self.first, self.last_told)
         if answer.rtt is not None:
             self.slowest = max(answer.rtt, self.slowest or 0)
         self.hurry()
@@ -3074,6 +3111,9 @@ class Engine(object):
             if reply.raw and len(probe.facts) < 8:
                 probe.facts.append(reply)
             return
+        if reply.raw and series.method.spoils and now > probe.sent + 1 and \
+                not (probe.real or probe.renewed):
+            return              # perhaps hop 1's, to a repeated SYN
         if not self.certain(series.method, probe, reply):
             if len(probe.doubtful) < 8:
                 probe.doubtful.append(Heard(reply, now, real_now))
@@ -3212,7 +3252,10 @@ class Engine(object):
                     and now >= probe.sent + method.repeats:
                 usual = series.usual if series.counting else series.slowest
                 fast = usual is not None and usual < 0.5
-                if probe.real or not fast or method.misses_quick:
+                late = method.spoils and not probe.real and \
+                    now > probe.sent + 1        # it was repeated already
+                if not late and (probe.real or not fast or
+                                 method.misses_quick):
                     method.renew(probe)
                 else:           # a fresh probe is worth more
                     self.forget(method, probe)
@@ -3432,19 +3475,22 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
     """Return the Path of a series; now: the time, if it is not over;
     lenders: the Series that lend it addresses."""
     forged = find_forged(series) if refusal == "forged" else ()
+    last = series.last_told
     hops = tuple(make_hop(series, state, show, forged, now, sight, lenders)
-                 for state in series.states)
+                 for state in series.states if state.ttl <= last)
+    farthest = max([series.first - 1] + [hop.ttl for hop in hops if hop.heard])
     full = make_hop(series, series.full, show, forged, now, sight)
     end = find_end(hops, full.reached)
     if refusal == "forged" and not full.reached:
         end = series.end or end         # where it was found out
-    last = end and hops[end - series.first]
+    at_end = end and hops[end - series.first]
     open_ended = full.final
     if end is not None:
         open_ended = (full.reached and refusal != "confirmed" and
-                      last.outcome != full.outcome)
-    path = Path(series.aim, sight, series.first, series.last, series.horizon,
-                hops, full, end, series.farthest, open_ended, None, refusal,
+                      at_end.outcome != full.outcome)
+    path = Path(series.aim, sight, series.first, min(last, series.last),
+                min(last, series.horizon), hops, full, end, farthest,
+                open_ended, None, refusal,
                 None, None, (), complete, elapsed, limited, parted,
                 nearer, reached_late(series), arrival, proven)
     if series.loop:
@@ -3452,7 +3498,7 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
                                         for state in series.loop))
     # Who refused may be another, where that is not visible.
     sure = refusal == "confirmed" or path.own_address == path.address
-    reached = [answer for hop in (full, last) if hop
+    reached = [answer for hop in (full, at_end) if hop
                for answer in hop.answers
                if OUTCOMES[answer.outcome].reached and (
                    sure or answer.address or answer.outcome != "refused")]
@@ -3481,7 +3527,7 @@ def borrow(series, ttl, lenders):
     shows at a ttl at which this one does not show who answers; (None, None)
     if there is none."""
     state = series.at(ttl)
-    if state and ttl <= series.passed and state.address is None and \
+    if state and ttl <= series.last_inside and state.address is None and \
             state.outcome in ("time-exceeded", "timeout"):
         for lender in lenders:
             twin = lender.at(ttl)
@@ -4151,6 +4197,9 @@ class Run(object):
                 break
             if state.ttl in find_nameless(self, series):
                 break                   # somebody may lend it an address
+            if state.outcome == "time-exceeded" and not series.full.settled \
+                    and state.answer.icmp_type is None:
+                break                   # it may prove to be a refusal
             if is_hop(path, path.at(state.ttl)):
                 ready.append((state, path.at(state.ttl)))
         if done and path.open_ended:
@@ -4228,11 +4277,6 @@ def trace_lead(run, port):
     run.finish(port)
 
 
-def is_untold(state):
-    """Return True if nothing but an errno says that it is unreachable."""
-    return state.outcome == "unreachable" and state.answer.icmp_type is None
-
-
 def find_refuser(run, port):
     """Where an errno tells no ttl that ran out from a refusal: what the
     kernel counts tells them apart, if there is one probe at a time, and
@@ -4244,10 +4288,10 @@ def find_refuser(run, port):
         return
     first, last = run.options.first_hop, run.options.max_hops
     series.parallel, series.wait = 1, run.short_wait
-    quiet = run.clock() + run.short_wait        # until no stray error comes
-    yield lambda: run.clock() >= quiet
-    sure = first - 1
-    for _ in range(3):
+    sure = series.last_certain
+    for _ in range(5):
+        quiet = run.clock() + run.short_wait    # until no stray error comes
+        yield lambda: run.clock() >= quiet
         series.look(first, sure)
         series.look(first, last)
         yield lambda: series.done
@@ -4302,7 +4346,7 @@ def find_nameless(run, series):
     if method.raw or method.mechanism.proven or run.lending.done:
         return []
     return [state.ttl for state in series.states
-            if state.ttl <= series.passed and state.address is None and
+            if state.ttl <= series.last_inside and state.address is None and
             state.settled and not state.reached and
             not borrow(series, state.ttl, run.lenders)[0]]
 
@@ -6222,6 +6266,8 @@ def judge_rejected(case, best):
     if others and answer.address != path.address:
         reasons.append(reason("rejects-too", controls=others, word=word))
     arp = answer.outcome != "refused" and not reached
+    if not answer.address:
+        ttl = path.end
     return Verdict(word, answer.address, after, reasons=[reason(
         "icmp", icmp=(answer.icmp_type, answer.icmp_code), ttl=ttl,
         perhaps_arp=arp)] + reasons)
@@ -6264,10 +6310,10 @@ def judge_unreachable_for_all(case, best):
     for control in case.controls:
         verdict = judge(Case(control))
         told = verdict.facts("icmp")
-        if verdict.word == "unreachable" and \
+        if verdict.word == "unreachable" and verdict.who and \
                 (told["ttl"] or 0) <= path.farthest < (
                     control.end or control.last + 1):
-            after = last_router(path) if verdict.who else None
+            after = last_router(path)
             name = "told-too" if is_untold(path.full) else "told"
             return Verdict("unreachable", verdict.who, after, reasons=[
                 reason("icmp", **verdict.facts("icmp")),
@@ -7578,7 +7624,7 @@ def say_who(verdict, path):
         return say_address(verdict.who, told["ttl"], path.address,
                            find_name(path, verdict.who))
     if verdict.after and verdict.facts("or-itself") is not None:
-        return "%s itself, or a device behind %s" % (
+        return "%s itself, or a device at %s or behind it" % (
             path.address, say_place(verdict.after))
     if verdict.after:
         return "a device " + say_forger(verdict.after, told["ttl"])

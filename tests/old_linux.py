@@ -230,17 +230,24 @@ class CheckTrace(Check):
         self.assertEqual(trace["reached"], reached, told)
         self.assertEqual(trace["findings"], [], told)
         self.assert_nothing_false(trace["summary"])
+        if self.delay == 0:
+            self.check_nothing_false(trace, told)
+            return
         self.check_hops(trace["hops"], told)
         self.check_place(trace, told)
 
     def check_hops(self, hops, told):
         ttls = [hop["ttl"] for hop in hops]
+        if hops[-1]["address"] is None and len(ttls) > 1 and \
+                ttls[-1] == ttls[-2]:
+            del ttls[-1]        # ">3": behind that, nobody knows where
         self.assertEqual(ttls, list(range(1, len(ttls) + 1)), told)
         passed = hops[:self.case.passed]
         self.assertEqual([hop["address"] for hop in passed], [
             self.hop(k + 1) for k in range(self.case.passed)], told)
         for hop in passed:
-            self.assertNotEqual(hop["outcome"], "timeout", told)
+            if not hop.get("lent"):     # the kernel may have missed TCP's
+                self.assertNotEqual(hop["outcome"], "timeout", told)
             if self.by_connect_alone():
                 self.assertIn(hop.get("lent"), ("udp", "icmp"), told)
             else:
@@ -255,6 +262,19 @@ class CheckTrace(Check):
         if self.run_.case == "reset":       # in the name of the host
             return self.hop(ROUTERS + 1)
         return self.case.by and self.hop(self.case.by)
+
+    def check_nothing_false(self, trace, told):
+        """Where routers answer at once, the kernel loses answers: less is
+        known, and nothing else is said."""
+        for hop in trace["hops"]:
+            self.assertIn(hop["address"], (
+                None, self.hop(hop["ttl"]), self.answerer(),
+                self.hop(ROUTERS + 1)), told)
+        place = trace["blocked_after"]
+        if place and place["ttl"] <= ROUTERS:
+            self.assertLessEqual(place["ttl"], self.case.passed, told)
+            self.assertIn(place["address"], (None, self.hop(place["ttl"])),
+                          told)
 
     def check_place(self, trace, told):
         """A place that is said is the right one; and it is said, unless

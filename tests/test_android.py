@@ -482,7 +482,7 @@ class RootTest(AndroidCase):
         status, out, _, droid = self.run_dialogs(
             *(PLAIN[:2] + (str(port),) + PLAIN[3:] + ("OK", "no")))
         self.assertEqual((status, droid.script), (0, []))
-        self.assertIn("\nNote: hop addresses are not visible", out)
+        self.assertIn("\nNote: this system does not show", out)
 
     def test_root_is_offered_where_icmp_is_not_permitted(self):
         self.deny_icmp(errno.EACCES)

@@ -1258,7 +1258,7 @@ t = p.Traceroute(destination="192.0.2.7", port=81, no_dns=True,
 result = [str(hop) for hop in t] + [t.why]
 """)
         self.assertIn("address not visible", out[0])
-        self.assertIn("not visible", out[-1])
+        self.assertIn("does not show", out[-1])
         self.assertIn("root", out[-1])
 
     def test_without_either_a_router_that_rejects_is_not_refused(self):

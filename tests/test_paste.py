@@ -22,7 +22,7 @@ import potraceroute as pt  # noqa: E402
 
 SCRIPT = os.path.join(ROOT, "potraceroute.py")
 LOOPBACK = "127.0.0.1"
-LIMIT = 72 * 1024
+LIMIT = 76 * 1024
 HEAD = len(pt.PASTE_HEAD)
 AGAIN = r"potraceroute: error: cut off, damaged or not in a file: paste it " \
     r"again, into a file \(.+\)\n$"

@@ -507,6 +507,7 @@ LETTERS = {
     "F": prohibited(DESTINATION), "U": NO_ROUTE, "X": DENIED, ".": None,
     "A": prohibited("192.0.2.50", icmp=(3, 3)), "3": exceeded(3),
     "o": exceeded(2)._replace(responder="10.9.9.9"), "u": UNSEEN,
+    "e": UNSEEN._replace(icmp_type=11, icmp_code=0),
     "n": UNSEEN_NO, "l": make_answer("unreachable", error="No route"),
     "T": opened(flags=("reset-at-once",)),
     "S": opened(flags=("syn-repeated",), syns=2),
@@ -644,11 +645,11 @@ other-address reaches
 rejected | A/rrr<+udp ./rrr+icmp | rejected 192.0.2.50 3 - | icmp
 rejected | n/+blind            | rejected - - - | icmp
 rejected | l/uuu+blind         | unreachable - - - | icmp
-rejected | l/uuul+blind        | unreachable - 3 - | icmp
-rejected | l/uuul+blind E/rrrrrE+icmp | rejected - 3 - | icmp reaches
-rejected | l/uuul+blind E/rrrE+icmp | rejected - 3 - | icmp reaches \
+rejected | l/eeel+blind        | unreachable - 3 - | icmp
+rejected | l/eeel+blind E/rrrrrE+icmp | rejected - 3 - | icmp reaches
+rejected | l/eeel+blind E/rrrE+icmp | rejected - 3 - | icmp reaches \
 or-itself
-rejected | l/uu+blind U/rr+icmp | unreachable 10.0.2.1 2 - | icmp told-too
+rejected | l/ee+blind U/rr+icmp | unreachable 10.0.2.1 2 - | icmp told-too
 
 not_sent | X/XX                | error - - -    | not-sent
 not_sent | ./rrrX E/rrrrE+icmp | error - - -    | not-sent
@@ -1270,13 +1271,13 @@ SENTENCES = (
      "visible) and 198.51.100.7 itself, hop 6: ICMP echo reaches "
      "198.51.100.7, 6 hops away; or the port's answers are lost on the way "
      "back"),
-    ("l/uuul+blind", "198.51.100.7 is unreachable, or TCP port 443 is "
+    ("l/eeel+blind", "198.51.100.7 is unreachable, or TCP port 443 is "
      "rejected: a device at hop 3 (not visible) or just behind it says so, "
      "the ICMP error is not visible"),
-    ("l/uuul+blind E/rrrE+icmp", "is rejected by 198.51.100.7 itself, or a "
-     "device behind hop 3 (not visible): the ICMP error is not visible; "
-     "ICMP echo reaches 198.51.100.7, 4 hops away"),
-    ("l/uu+blind U/rr+icmp", "198.51.100.7 is unreachable: 10.0.2.1 at "
+    ("l/eeel+blind E/rrrE+icmp", "is rejected by 198.51.100.7 itself, or a "
+     "device at hop 3 (not visible) or behind it: the ICMP error is not "
+     "visible; ICMP echo reaches 198.51.100.7, 4 hops away"),
+    ("l/ee+blind U/rr+icmp", "198.51.100.7 is unreachable: 10.0.2.1 at "
      "hop 2 says so, ICMP 3/0, network unreachable (to ICMP echo; TCP port "
      "443 ends so, too)"),
     ("./+dark", "is dropped or rejected on the way, or not answered: where "

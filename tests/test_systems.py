@@ -2,7 +2,8 @@
 
 simulator.py has the systems, made from their documents; Contract has the
 tests that all of them pass, a class per system says what it can do and has
-the tests of that system's own traps, and ROWS has what differs by data.  No packet leaves, nothing waits.
+the tests of that system's own traps, and ROWS has what differs by data.  No
+packet leaves, nothing waits.
 
 Not tested here: what the real systems do.  A green run says that
 potraceroute.py gets along with what the documents say of them, and that it
@@ -141,7 +142,8 @@ class Contract(object):
     def sight(self, method, version):
         return self.hops.get((method, version), self.hops.get(method))
 
-    def cases(self, methods=("tcp", "udp", "icmp"), sights=(SEEN, LENT, HIDDEN)):
+    def cases(self, methods=("tcp", "udp", "icmp"),
+              sights=(SEEN, LENT, HIDDEN)):
         """Return the (method, family)s that work, and show so much."""
         return [(method, version) for method in methods
                 for version in FAMILIES
@@ -349,7 +351,11 @@ class Contract(object):
             trace = self.run_case(
                 method, version, OPEN if method == "tcp" else ANSWERS, scene)
             self.assertTrue(trace.reached, (method, version))
-            self.check_hops(trace)
+            # If the kernel misses what comes at once, a raw socket alone
+            # cannot tell the forged from the true: then neither counts.
+            self.check_hops(trace, silent=range(1, HOPS) if self.at_once
+                            and self.privileged and method == "tcp" else (),
+                            gone=range(1, HOPS))
 
     def test_answers_that_come_twice_count_once(self):
         for method, version in self.cases():
