@@ -3522,15 +3522,15 @@ def find_forged(series):
     return REFUSALS if outcome in REFUSALS else (outcome,)
 
 
-def borrow(series, ttl, lenders):
+def borrow(series, state, lenders):
     """Return (Reply, name of its method) of a router that another method
     shows at a ttl at which this one does not show who answers; (None, None)
     if there is none."""
-    state = series.at(ttl)
-    if state and ttl <= series.last_inside and state.address is None and \
+    inside = state is series.full or state.ttl <= series.last_inside
+    if inside and state.address is None and \
             state.outcome in ("time-exceeded", "timeout"):
         for lender in lenders:
-            twin = lender.at(ttl)
+            twin = lender.at(state.ttl)
             if twin and twin.outcome == "time-exceeded" and twin.address:
                 return complete(twin.answered[0]), lender.aim.method
     return None, None
@@ -3558,7 +3558,7 @@ def make_hop(series, state, show, forged=(), now=None, sight="addresses",
     again = sum((probe.answer.syns or 1 + (probe.retransmits or 0)) - 1
                 for probe in probes
                 if probe.answer and usual < TcpMethod.repeats)
-    lent, lender = borrow(series, state.ttl, lenders)
+    lent, lender = borrow(series, state, lenders)
     name = show.names and show.names.get((lent or state).address)
     return Hop(state.ttl, aim.method, aim.port, aim.target.address,
                tuple(answers), name, show.destination,
@@ -4163,7 +4163,7 @@ class Run(object):
 
     def address_of(self, state):
         """Return the address of a hop of the lead, perhaps a lent one."""
-        lent, _ = borrow(self.lead.series, state.ttl, self.lenders)
+        lent, _ = borrow(self.lead.series, state, self.lenders)
         return (lent or state).address
 
     @property
@@ -4348,7 +4348,7 @@ def find_nameless(run, series):
     return [state.ttl for state in series.states
             if state.ttl <= series.last_inside and state.address is None and
             state.settled and not state.reached and
-            not borrow(series, state.ttl, run.lenders)[0]]
+            not borrow(series, state, run.lenders)[0]]
 
 
 def trace_controls(run, port, check):
@@ -8927,21 +8927,42 @@ class Traceroute(object):
 
     def probe(self, ttl):
         """Return the Hop at one ttl, after at most wait_time seconds (and
-        banner_wait, if a connection comes about)."""
+        banner_wait, if a connection comes about; where this system does not
+        show who answers, as long again for each method that may)."""
         ttl = check_number(ttl, Option("ttl", "", "N", None, (1, 255)))
         show, aim = self.how_to_show(), self.aims[0]
-        engine = self.open_engine()
+        engine, lenders = self.open_engine(), []
         try:
             series = new_series(self.options, aim,
                                 self.open_method(engine, aim), 1, 0, ttl)
             engine.add(series)
             while not engine.done:
                 engine.turn()
+            hop = make_hop(series, series.full, show, now=monotonic())
+            sighted = ()
+            if hop.address is None and series.method.sight != "addresses":
+                sighted = self.find_sighted(series.method)
+            for name in sighted:
+                port = None if name == "icmp" else CONTROL_PORTS[name][0]
+                other = aim.other(name, port)
+                lenders.append(Series(
+                    ttl, ttl, self.options.wait_time, aim=other,
+                    method=self.open_method(engine, other)))
+                lenders[-1].full.settled = True     # not to be asked
+                engine.add(lenders[-1])
+            while not engine.done and not borrow(series, series.full,
+                                                 lenders)[0]:
+                engine.turn()
         finally:
             engine.close()
         if self.names:
-            self.names.wait(series.full.answer.address)
-        return make_hop(series, series.full, show, now=monotonic())
+            lent, _ = borrow(series, series.full, lenders)
+            self.names.wait((lent or series.full.answer).address)
+        sight = series.method.sight
+        if sight != "addresses" and not series.full.answered:
+            sight = "nothing"
+        return make_hop(series, series.full, show, now=monotonic(),
+                        sight=sight, lenders=lenders)
 
     def __iter__(self):
         return self.hops_as_known()
