@@ -7576,6 +7576,13 @@ def say_no_verdict(path):
 FLAGS = {"udp": "-U", "icmp": "-I"}
 
 
+def say_lent(method, lent):
+    """Return what the addresses are that other methods have lent."""
+    names = " or ".join(name.upper() for name in lent)
+    return ("the addresses \"by %s\" are those that answer %s with the same "
+            "ttl: none is known by %s" % (names, names, method.upper()))
+
+
 def say_unseen(method, lent, sighted):
     """Return that this system does not show who answers a method, and the
     cure, the easiest first; lent: the methods that lent addresses, sighted:
@@ -7583,9 +7590,8 @@ def say_unseen(method, lent, sighted):
     text = "this system does not show this user who answers %s" % (
         method.upper())
     if lent:
-        names = " or ".join(name.upper() for name in lent)
-        text += (": \"by %s\" is who answers %s with the same ttl. To see "
-                 "%s's own: " % (names, names, method.upper()))
+        text = "%s (%s); to see %s's own, " % (
+            say_lent(method, lent), text, method.upper())
     elif sighted:
         text += "; use %s, or " % " or ".join(FLAGS[name] for name in sighted)
     else:
@@ -9005,13 +9011,17 @@ class Traceroute(object):
         method = run.lead.series.method
         lent = [lender.aim.method for lender in run.lenders if any(
             state.outcome == "time-exceeded" for state in lender.states)]
-        if self.mechanism_name == ErrorQueue.name and (
-                lent or method.mechanism.sight != "addresses"):
+        if self.mechanism_name == ErrorQueue.name and \
+                method.mechanism.sight != "addresses":
             # As it turned out
             self.mechanism_name = (method.raw or Mechanism).name
-        if method.sight == "addresses" and not lent:
-            return
-        self.why = say_unseen(method.name, lent, self.find_sighted(method))
+        if method.sight != "addresses":
+            self.why = say_unseen(method.name, lent,
+                                  self.find_sighted(method))
+        elif lent:
+            self.why = say_lent(method.name, lent)
+        self.why = "; ".join(
+            text for text in (self.why, method.mechanism.why) if text)
 
     def find_sighted(self, method):
         """Return the names of other methods that show who answers here."""
