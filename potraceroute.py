@@ -2186,6 +2186,11 @@ class LinuxTcpMethod(TcpMethod):
         if not probe.real:
             self.set_ttl(sock, 1)
 
+    @staticmethod
+    def is_repeated(probe, now):
+        """Return True if the SYN may have been sent again already."""
+        return now > probe.sent + 0.98
+
     @property
     def misses_quick(self):
         """Before Linux 5.8 an error that comes while connect() holds the
@@ -2197,7 +2202,7 @@ class LinuxTcpMethod(TcpMethod):
         """Let the kernel repeat the SYN with the ttl under test."""
         if not probe.real:
             self.set_ttl(probe.sock, probe.ttl or DEFAULT_TTL)
-        probe.renewed = True
+        probe.renewed = probe.real or not self.is_repeated(probe, monotonic())
 
     def release(self, probe):
         if probe.sock is not None and not probe.real:
@@ -3111,8 +3116,9 @@ class Engine(object):
             if reply.raw and len(probe.facts) < 8:
                 probe.facts.append(reply)
             return
-        if reply.raw and series.method.spoils and now > probe.sent + 1 and \
-                not (probe.real or probe.renewed):
+        if reply.raw and series.method.spoils and not (
+                probe.real or probe.renewed) and \
+                series.method.is_repeated(probe, now):
             return              # perhaps hop 1's, to a repeated SYN
         if not self.certain(series.method, probe, reply):
             if len(probe.doubtful) < 8:
@@ -3253,7 +3259,7 @@ class Engine(object):
                 usual = series.usual if series.counting else series.slowest
                 fast = usual is not None and usual < 0.5
                 late = method.spoils and not probe.real and \
-                    now > probe.sent + 1        # it was repeated already
+                    method.is_repeated(probe, now)
                 if not late and (probe.real or not fast or
                                  method.misses_quick):
                     method.renew(probe)
@@ -8946,7 +8952,8 @@ class Traceroute(object):
                 engine.turn()
             hop = make_hop(series, series.full, show, now=monotonic())
             sighted = ()
-            if hop.address is None and series.method.sight != "addresses":
+            if hop.address is None and not hop.final and \
+                    series.method.sight != "addresses":
                 sighted = self.find_sighted(series.method)
             for name in sighted:
                 port = None if name == "icmp" else CONTROL_PORTS[name][0]
