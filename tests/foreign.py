@@ -166,8 +166,8 @@ class Wine(System):
         # A program that ends before its IcmpSendEcho2Ex() is answered leaves
         # Wine so that the next one waits for ever, if Linux' ping socket is
         # what Wine has for ICMP.
-        return not privileged and bool(set(args) & set(
-            ["-I", "-U", "-p445", "-p3389", "--doctor"]))
+        # Any trace may ask the ICMP API who is there.
+        return not privileged
 
 
 class Gvisor(System):
