@@ -1149,8 +1149,7 @@ class ErrorQueue(Mechanism):
                 socks.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             free, sock = socks
             sock.setblocking(False)
-            if not all([try_option(sock, each) for each in
-                        self.options[4][:1]]):
+            if not try_option(sock, self.options[4][0]):
                 return False
             free.bind((address, 0))
             closed = free.getsockname()
@@ -1383,15 +1382,12 @@ class IcmpApi(Mechanism):
         return struct.pack("=HHI16sI", family.af, 0, 0, packed, scope)
 
     def decode_reply(self, family, data):
-        """Return the Reply in an ICMP_ECHO_REPLY, whose status is behind
-        the address, or an ICMPV6_ECHO_REPLY, where documents differ."""
-        places, address = (28, 26), data[6:22]
+        """Return the Reply in an ICMP_ECHO_REPLY or ICMPV6_ECHO_REPLY, whose
+        status is behind the address, aligned (ipexport.h)."""
+        place, address = 28, data[6:22]
         if family.version == 4:
-            places, address = (4,), data[:4]
-        for place in places:
-            status, = struct.unpack_from("=I", data, place)
-            if status == 0 or 11000 <= status <= 11050:
-                break
+            place, address = 4, data[:4]
+        status, = struct.unpack_from("=I", data, place)
         return self.decode_status(family, status, format_address(address))
 
     def decode_status(self, family, status, address):
@@ -2033,7 +2029,7 @@ class TcpMethod(Method):
             probe.gone = True
             return []
         if error == errno.ECONNREFUSED:
-            return [self.explain_refusal(info)]
+            return [self.explain_refusal(probe, info)]
         self.mechanism.note_errors([])      # its error queue would say more
         return [self.explain_failure(probe, error)]
 
@@ -2055,7 +2051,7 @@ class TcpMethod(Method):
             probe.kernel_rtt = info.rtt * 1e-6
         return self.reset._replace(kind="accepted")
 
-    def explain_refusal(self, info):
+    def explain_refusal(self, probe, info):
         """Return the Reply of ECONNREFUSED: an ICMP error, if no segment
         came; "failed" where that is not known."""
         segments = info.segs_in if info else None
@@ -2149,6 +2145,17 @@ class LinuxTcpMethod(TcpMethod):
             self.counts = count_icmp_errors(self.target.family.version)
         probe.counts = self.counts
         TcpMethod.send(self, probe)
+
+    def explain_refusal(self, probe, info):
+        """Before Linux 4.2 nothing tells whether a segment came; if no ICMP
+        error was counted since the probe was sent, one did.  Sandboxes may
+        count none at all: they have no error queue either."""
+        if self.mechanism.name == ErrorQueue.name and probe.counts and (
+                info is None or info.segs_in is None):
+            counts = count_icmp_errors(self.target.family.version)
+            if counts and counts[0] == probe.counts[0]:
+                return self.reset
+        return TcpMethod.explain_refusal(self, probe, info)
 
     def explain_failure(self, probe, error):
         """Two errors have EHOSTUNREACH: a ttl that ran out, and a host that
@@ -3481,43 +3488,48 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
     """Return the Path of a series; now: the time, if it is not over;
     lenders: the Series that lend it addresses."""
     forged = find_forged(series) if refusal == "forged" else ()
-    last = series.last_told
+    last = min(series.last_told, series.last)
     hops = tuple(make_hop(series, state, show, forged, now, sight, lenders)
-                 for state in series.states if state.ttl <= last)
-    farthest = max([series.first - 1] + [hop.ttl for hop in hops if hop.heard])
+                 for state in series.states
+                 if state.ttl <= series.last_told)
     full = make_hop(series, series.full, show, forged, now, sight)
     end = find_end(hops, full.reached)
-    if refusal == "forged" and not full.reached:
+    if refusal == "forged" and not full.reached and not is_untold(full):
         end = series.end or end         # where it was found out
     at_end = end and hops[end - series.first]
     open_ended = full.final
     if end is not None:
         open_ended = (full.reached and refusal != "confirmed" and
                       at_end.outcome != full.outcome)
-    path = Path(series.aim, sight, series.first, min(last, series.last),
+    farthest = max([series.first - 1] + [hop.ttl for hop in hops if hop.heard])
+    path = Path(series.aim, sight, series.first, last,
                 min(last, series.horizon), hops, full, end, farthest,
-                open_ended, None, refusal,
-                None, None, (), complete, elapsed, limited, parted,
-                nearer, reached_late(series), arrival, proven)
+                open_ended, None, refusal, None, None, (), complete, elapsed,
+                limited, parted, nearer, reached_late(series), arrival, proven)
     if series.loop:
         path = path._replace(loop=tuple(path.at(state.ttl)
                                         for state in series.loop))
-    # Who refused may be another, where that is not visible.
-    sure = refusal == "confirmed" or path.own_address == path.address
-    reached = [answer for hop in (full, at_end) if hop
-               for answer in hop.answers
-               if OUTCOMES[answer.outcome].reached and (
-                   sure or answer.address or answer.outcome != "refused")]
-    if reached:
-        path = path._replace(reached=reached[0])
-        if not nearer:
-            path = path._replace(distance=known_distance(path, series))
+    path = path._replace(reached=find_word(path))
+    if path.reached and not nearer:
+        path = path._replace(distance=known_distance(path, series))
     shown = [show_hop(path, hop, show.queries) for hop in hops
              if series.at(hop.ttl).probes and is_hop(path, hop) and
              hop.ttl <= (end or path.farthest)]
     if open_ended:
         shown.append(show_hop(path, full, show.queries))
     return path._replace(shown=tuple(shown))
+
+
+def find_word(path):
+    """Return the destination's own Reply, None if there is none.  Who
+    refused may be another, where that is not visible."""
+    sure = path.refusal == "confirmed" or path.own_address == path.address
+    for hop in (path.full, path.at(path.end)):
+        for answer in hop.answers if hop else ():
+            if OUTCOMES[answer.outcome].reached and (
+                    sure or answer.address or answer.outcome != "refused"):
+                return answer
+    return None
 
 
 def find_forged(series):
@@ -4283,6 +4295,8 @@ def trace_lead(run, port):
     run.finish(port)
 
 
+# Where an errno is all that this system shows
+
 def find_refuser(run, port):
     """Where an errno tells no ttl that ran out from a refusal: what the
     kernel counts tells them apart, if there is one probe at a time, and
@@ -4356,6 +4370,8 @@ def find_nameless(run, series):
             state.settled and not state.reached and
             not borrow(series, state, run.lenders)[0]]
 
+
+# What the first port is compared with
 
 def trace_controls(run, port, check):
     """While the port says nothing, or once it is refused on the way: how
@@ -6243,40 +6259,56 @@ def judge_rejected(case, best):
     word = "rejected"
     if answer.outcome == "unreachable" and not reached:
         word = "unreachable"
-    ttl, reasons = place_of(answer, path), []
-    forwards = answer.address == path.address and forwarding_hop(path)
-    if forwards and any(forwards.ttl < hop.ttl < (path.end or 0)
-                        for hop in path.routers):
+    ttl = path.end
+    if answer.address:
+        ttl = place_of(answer, path)
+    reasons = doubt_refuser(path, answer, best, ttl)
+    if reasons and reasons[0].name == "behind":
         ttl = path.end
-        reasons.append(reason("behind", ttl=path.end))
-    elif forwards:
-        reasons.append(reason("or-behind"))
-    elif answer.address == path.address:
-        known = path.refusal == "confirmed"
-        reasons.append(reason("own-firewall" if known else "unconfirmed"))
-    elif best and answer.address and \
-            best.distance == ttl == path.end is not None and (
-            answer.icmp_type, answer.icmp_code) in ((3, 3), (1, 4)):
-        reasons.append(reason("other-address"))
     if reached:
         reasons.append(reason("reaches", control=best))
-    after = last_router(path, ttl)
-    if not answer.address:      # by whom?  Not by whom a ttl has passed
-        after = last_router(path, (path.end or 0) - 1)
-        if path.end and reached and best.distance == path.end:
-            reasons.append(reason("or-itself"))
-    elif ttl and ttl == path.end and answer.address != path.address:
-        after = Place(ttl, answer.address, False, path.at(ttl).name)
-    others = [control for control in case.controls if answer.address and (
-        final_answer(control) or NO_REPLY).address == answer.address]
-    if others and answer.address != path.address:
-        reasons.append(reason("rejects-too", controls=others, word=word))
+    if answer.address and answer.address != path.address:
+        others = [control for control in case.controls if (
+            final_answer(control) or NO_REPLY).address == answer.address]
+        if others:
+            reasons.append(reason("rejects-too", controls=others, word=word))
     arp = answer.outcome != "refused" and not reached
-    if not answer.address:
-        ttl = path.end
-    return Verdict(word, answer.address, after, reasons=[reason(
-        "icmp", icmp=(answer.icmp_type, answer.icmp_code), ttl=ttl,
-        perhaps_arp=arp)] + reasons)
+    return Verdict(word, answer.address, place_refuser(path, answer, ttl),
+                   reasons=[reason("icmp", icmp=(
+                       answer.icmp_type, answer.icmp_code), ttl=ttl,
+                       perhaps_arp=arp)] + reasons)
+
+
+def doubt_refuser(path, answer, best, ttl):
+    """Return what makes it doubtful, or clear, who has rejected with this
+    answer, as a list of one reason, or none."""
+    at_host = best and path.end and best.distance == path.end
+    if answer.address is None:
+        if at_host and best.reached:
+            return [reason("or-itself")]
+    elif answer.address == path.address:
+        forwards = forwarding_hop(path)
+        if forwards and any(forwards.ttl < hop.ttl < (path.end or 0)
+                            for hop in path.routers):
+            return [reason("behind", ttl=path.end)]
+        if forwards:
+            return [reason("or-behind")]
+        known = path.refusal == "confirmed"
+        return [reason("own-firewall" if known else "unconfirmed")]
+    elif at_host and ttl == path.end and (
+            answer.icmp_type, answer.icmp_code) in ((3, 3), (1, 4)):
+        return [reason("other-address")]
+    return []
+
+
+def place_refuser(path, answer, ttl):
+    """Return the Place at or behind which something was rejected, None if
+    that is not known."""
+    if answer.address is None:          # not by whom a ttl has passed
+        return last_router(path, (path.end or 0) - 1)
+    if ttl and ttl == path.end and answer.address != path.address:
+        return Place(ttl, answer.address, False, path.at(ttl).name)
+    return last_router(path, ttl)
 
 
 def place_of(answer, path):
@@ -6943,7 +6975,7 @@ def find_unanswered(counts, reached):
 def check_loss(case, verdict, look):
     """Is anything lost, and from where on; or does a router just limit its
     ICMP?  By what the hops behind it answer, and the destination."""
-    if look.misses or case.path.blind:
+    if case.path.blind or look.misses and case.path.routers:
         return []               # what is silent may have answered
     # Several flows at once use up what the routers may say.
     few = look.options.queries <= FEW_QUERIES or look.options.flows > 1
@@ -7396,7 +7428,8 @@ CLAUSES = {
     "other-address": (" ", "(perhaps the same host by another address)"),
     "told": (" ", "(to {control.subject}; {path.subject} is not answered "
                   "behind hop {path.farthest})"),
-    "told-too": (" ", "(to {control.subject}; {path.subject} ends so, too)"),
+    "told-too": (" ", "(to {control.subject}; {path.subject} gets no "
+                      "farther)"),
     "loop": ("; ", lambda first, last: "the path loops between %s and %s" % (
         say_place(first), say_place(last))),
     "again": ("; ", "{address} answers as hop {first} and as hop {last}: "
@@ -8956,8 +8989,7 @@ class Traceroute(object):
                     series.method.sight != "addresses":
                 sighted = self.find_sighted(series.method)
             for name in sighted:
-                port = None if name == "icmp" else CONTROL_PORTS[name][0]
-                other = aim.other(name, port)
+                other = aim.other(name, CONTROL_PORTS[name][0])
                 lenders.append(Series(
                     ttl, ttl, self.options.wait_time, aim=other,
                     method=self.open_method(engine, other)))
@@ -9034,8 +9066,8 @@ class Traceroute(object):
         """Return the names of other methods that show who answers here."""
         found = []
         for name in LENDERS:
-            port = None if name == "icmp" else CONTROL_PORTS[name][0]
-            aim = Aim(method.name, method.target, None).other(name, port)
+            aim = Aim(method.name, method.target, None).other(
+                name, CONTROL_PORTS[name][0])
             try:
                 other = METHODS[name](aim.target, self.choose_mechanism(name))
             except (RunError, socket.error):

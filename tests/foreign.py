@@ -124,8 +124,8 @@ class System(object):
     def stop(self, run):
         pass
 
-    def leaves_stuck(self, args, privileged):
-        """Can no program run well after one with these arguments?"""
+    def leaves_stuck(self, privileged):
+        """Can no program run well after another?"""
         return False
 
 
@@ -162,11 +162,10 @@ class Wine(System):
         run(["/usr/lib/wine/wineserver64", "-k"])
         run(["/usr/lib/wine/wineserver64", "-w"])
 
-    def leaves_stuck(self, args, privileged):
+    def leaves_stuck(self, privileged):
         # A program that ends before its IcmpSendEcho2Ex() is answered leaves
         # Wine so that the next one waits for ever, if Linux' ping socket is
-        # what Wine has for ICMP.
-        # Any trace may ask the ICMP API who is there.
+        # what Wine has for ICMP.  Any trace may ask the ICMP API who is there.
         return not privileged
 
 
@@ -302,14 +301,17 @@ class Checks(unittest.TestCase):
         cls.system.restore(cls.net)
         return cls.system.enter(cls.trees, argv, cls.privileged)
 
+    def restart(self):
+        self.system.stop(self.run_in_tree)
+        self.system.start(self.run_in_tree)
+
     def python(self, *args, **options):
         """Run the Python; -> (status, output, errors), lines as here."""
         status, out, err = self.run_in_tree(
             self.system.argv + list(args), **options)
         hangs = status == -signal.SIGKILL
-        if hangs or self.system.leaves_stuck(args, self.privileged):
-            self.system.stop(self.run_in_tree)
-            self.system.start(self.run_in_tree)
+        if hangs or self.system.leaves_stuck(self.privileged):
+            self.restart()
         if hangs:
             self.fail("hangs: " + out + err)
         self.assert_line_ends(out)
@@ -591,6 +593,7 @@ class AsUser(Checks):
         self.assertTrue(first.startswith(b"1\t"), first)
         self.assertIn(b"Interrupted", out)
         self.assert_nothing_open()
+        self.restart()
 
     def test_icmp_without_privilege_ends_in_one_line(self):
         if self.system.pings:
@@ -711,14 +714,7 @@ def main():
     for name in options.names:
         text, passed = run_system(name, os.path.abspath(options.trees))
         status = status if passed else 1
-        if not options.results:
-            print(text)
-            continue
-        base = os.path.join(options.results, name)
-        with io.open(base + ".out", "w", encoding="utf-8") as stream:
-            stream.write(text + "\n")
-        if passed:
-            open(base + ".passed", "w").close()
+        lab.tell(name, text, passed, options.results)
     return status
 
 

@@ -578,14 +578,7 @@ def main():
             continue
         text, passed = run_system(name, options.kernel)
         status = status if passed else 1
-        if not options.results:
-            print(text)
-            continue
-        base = os.path.join(options.results, name)
-        with io.open(base + ".out", "w", encoding="utf-8") as stream:
-            stream.write(text + "\n")
-        if passed:
-            open(base + ".passed", "w").close()
+        lab.tell(name, text, passed, options.results)
     return status
 
 

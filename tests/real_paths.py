@@ -392,14 +392,7 @@ def main():
     parser.add_argument("name")
     options = parser.parse_args()
     text, passed = run_guest(options.name, os.path.abspath(options.tree))
-    if not options.results:
-        print(text)
-        return 0 if passed else 1
-    base = os.path.join(options.results, options.name)
-    with io.open(base + ".out", "w", encoding="utf-8") as stream:
-        stream.write(text + "\n")
-    if passed:
-        open(base + ".passed", "w").close()
+    lab.tell(options.name, text, passed, options.results)
     return 0 if passed else 1
 
 

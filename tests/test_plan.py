@@ -647,8 +647,8 @@ rejected | n/+blind            | rejected - - - | icmp
 rejected | l/uuu+blind         | unreachable - - - | icmp
 rejected | l/eeel+blind        | unreachable - 3 - | icmp
 rejected | l/eeel+blind E/rrrrrE+icmp | rejected - 3 - | icmp reaches
-rejected | l/eeel+blind E/rrrE+icmp | rejected - 3 - | icmp reaches \
-or-itself
+rejected | l/eeel+blind E/rrrE+icmp | rejected - 3 - | icmp or-itself \
+reaches
 rejected | l/ee+blind U/rr+icmp | unreachable 10.0.2.1 2 - | icmp told-too
 
 not_sent | X/XX                | error - - -    | not-sent
@@ -1279,7 +1279,7 @@ SENTENCES = (
      "visible; ICMP echo reaches 198.51.100.7, 4 hops away"),
     ("l/ee+blind U/rr+icmp", "198.51.100.7 is unreachable: 10.0.2.1 at "
      "hop 2 says so, ICMP 3/0, network unreachable (to ICMP echo; TCP port "
-     "443 ends so, too)"),
+     "443 gets no farther)"),
     ("./+dark", "is dropped or rejected on the way, or not answered: where "
      "is not visible here"),
     ("./rrr ./rrr............3+icmp", "is dropped after hop 3 (10.0.3.1): "
