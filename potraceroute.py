@@ -2134,6 +2134,7 @@ class LinuxTcpMethod(TcpMethod):
     should it leave, and a reset clears the server's entry."""
 
     most = MOST_PORTS
+    repeats = 0.75              # early enough to see to it before 1 s
     bounds_ttl = spoils = True
     counts = None               # of ICMP errors, before a probe was sent
 
@@ -2196,7 +2197,7 @@ class LinuxTcpMethod(TcpMethod):
     @staticmethod
     def is_repeated(probe, now):
         """Return True if the SYN may have been sent again already."""
-        return now > probe.sent + 0.98
+        return now > probe.sent + 0.9
 
     @property
     def misses_quick(self):
@@ -6975,10 +6976,10 @@ def find_unanswered(counts, reached):
 def check_loss(case, verdict, look):
     """Is anything lost, and from where on; or does a router just limit its
     ICMP?  By what the hops behind it answer, and the destination."""
-    if case.path.blind or look.misses and case.path.routers:
-        return []               # what is silent may have answered
     # Several flows at once use up what the routers may say.
     few = look.options.queries <= FEW_QUERIES or look.options.flows > 1
+    if case.path.blind or look.misses and (few or case.path.routers):
+        return []               # what is silent may have answered
     counts = count_hops(case.path, few)
     limited, behind = find_limited(counts, 0.03 if few else 0.001)
     found = []
