@@ -2109,22 +2109,39 @@ class TcpMethod(Method):
         return answer._replace(flags=flags, syns=1 + probe.retransmits)
 
 
-def count_icmp_errors(version):
-    """Return how many ICMP errors the kernel has counted in this network
-    namespace: (destination unreachable, time exceeded), RFC 2011; None if
-    it does not say (Linux: /proc/net/snmp and snmp6)."""
-    name, start = {4: ("snmp", ""), 6: ("snmp6", "Icmp6")}[version]
+def read_counters(name, group=None):
+    """Return {name: number} of a file of Linux' counters in /proc/net, {}
+    if it cannot be read; group: the rows that are meant, of names and of
+    numbers ("Icmp:"), where one row is not one counter."""
     try:
         with open("/proc/net/" + name) as stream:
             rows = [line.split() for line in stream]
-        if version == 4:
-            names, numbers = [row for row in rows if row[0] == "Icmp:"]
-            rows = zip(names, numbers)
-        counts = dict(row for row in rows if len(row) == 2)
-        return tuple(int(counts[start + word])
+        if group:
+            rows = zip(*[row[1:] for row in rows if row[:1] == [group]])
+        return dict((row[0], int(row[1])) for row in rows if len(row) == 2)
+    except (IOError, OSError, ValueError):
+        return {}
+
+
+def count_icmp_errors(version):
+    """Return how many ICMP errors the kernel has counted in this network
+    namespace: (destination unreachable, time exceeded), RFC 2011; None if
+    it does not say."""
+    if version == 4:
+        start, counts = "", read_counters("snmp", "Icmp:")
+    else:
+        start, counts = "Icmp6", read_counters("snmp6")
+    try:
+        return tuple(counts[start + word]
                      for word in ("InDestUnreachs", "InTimeExcds"))
-    except (IOError, OSError, KeyError, ValueError):
+    except KeyError:
         return None
+
+
+def count_missed_errors():
+    """Return how many ICMP errors found their TCP socket in use and were
+    lost, in this network namespace; None if the kernel does not say."""
+    return read_counters("netstat", "TcpExt:").get("LockDroppedIcmps")
 
 
 class LinuxTcpMethod(TcpMethod):
@@ -2134,9 +2151,11 @@ class LinuxTcpMethod(TcpMethod):
     should it leave, and a reset clears the server's entry."""
 
     most = MOST_PORTS
-    repeats = 0.75              # early enough to see to it before 1 s
     bounds_ttl = spoils = True
     counts = None               # of ICMP errors, before a probe was sent
+
+    def start(self):
+        self.missed = count_missed_errors()
 
     def send(self, probe):
         """Where an errno is all that is told (before Linux 5.8), what the
@@ -2195,16 +2214,19 @@ class LinuxTcpMethod(TcpMethod):
             self.set_ttl(sock, 1)
 
     @staticmethod
-    def is_repeated(probe, now):
-        """Return True if the SYN may have been sent again already."""
-        return now > probe.sent + 0.9
+    def is_repeated(probe, now, tsval=None):
+        """Return True if the SYN may have been sent again by `now`, or that
+        one has this TSval (at least 100 ticks a second, RFC 7323 5.4)."""
+        if tsval is not None and probe.tsval is not None:
+            return 50 < (tsval - probe.tsval) & 0xffffffff < 1 << 31
+        return now > probe.sent + 0.98
 
     @property
     def misses_quick(self):
         """Before Linux 5.8 an error that comes while connect() holds the
-        socket, as from a router on this machine, is only counted
-        (LockDroppedIcmps)."""
-        return not self.mechanism.proven
+        socket, as from a router on this machine, is lost."""
+        return not (self.mechanism.proven or self.raw) and (
+            self.missed is None or self.missed != count_missed_errors())
 
     def renew(self, probe):
         """Let the kernel repeat the SYN with the ttl under test."""
@@ -3125,8 +3147,8 @@ class Engine(object):
                 probe.facts.append(reply)
             return
         if reply.raw and series.method.spoils and not (
-                probe.real or probe.renewed) and \
-                series.method.is_repeated(probe, now):
+                probe.real or probe.renewed) and series.method.is_repeated(
+                    probe, self.clock(), reply.quoted.tsval):
             return              # perhaps hop 1's, to a repeated SYN
         if not self.certain(series.method, probe, reply):
             if len(probe.doubtful) < 8:
@@ -4307,20 +4329,26 @@ def find_refuser(run, port):
     if not is_untold(series.full) or not count_icmp_errors(
             port.aim.target.family.version):
         return
+    def unsure():
+        return [state.ttl for state in series.states
+                if state.outcome == "time-exceeded" and
+                state.answer.icmp_type is None]
+
+    def over():
+        return run.clock() >= latest
+
     first, last = run.options.first_hop, run.options.max_hops
+    latest = run.clock() + 3 * series.wait
     series.parallel, series.wait = 1, run.short_wait
     sure = series.last_certain
-    for _ in range(5):
+    while not over():
         quiet = run.clock() + run.short_wait    # until no stray error comes
         yield lambda: run.clock() >= quiet
         series.look(first, sure)
         series.look(first, last)
-        yield lambda: series.done
-        unsure = [state.ttl for state in series.states
-                  if state.outcome == "time-exceeded" and
-                  state.answer.icmp_type is None]
-        if unsure:
-            sure = unsure[0] - 1
+        yield lambda: series.done or unsure() or over()
+        if unsure():
+            sure = unsure()[0] - 1
         elif series.passed >= first:
             return
         else:
@@ -4849,6 +4877,8 @@ def verify_place(run, port, controls):
 def is_proven(run, port, theirs, ttl):
     """Return True if routers that could answer are those behind which, and
     before which, a port is silent.  theirs: what was asked at once."""
+    if port.series.method.misses_quick:
+        return False
     last = port.series.farthest
     before = theirs.at(last) or theirs.states[0]
     if not theirs.at(ttl).heard or last and not before.heard:

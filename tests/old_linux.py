@@ -208,6 +208,8 @@ class CheckTrace(Check):
             self.net, self.run_.case, self.run_.six, self.number)
 
     def hop(self, k):
+        if k == 0:              # ">0": nobody knows where
+            return None
         return self.net.hop6(k) if self.run_.six else self.net.hop(k)
 
     def by_connect_alone(self):
@@ -228,7 +230,6 @@ class CheckTrace(Check):
             for hop in trace["hops"]])
         if self.run_.case == "down" and trace["verdict"] == "dropped":
             # Its router's word came too late: then that is left open.
-            self.assertIn("a host that is off", trace["summary"])
             verdict = "dropped"
         self.assertEqual(trace["verdict"], verdict, told)
         self.assertEqual(trace["reached"], reached, told)

@@ -1926,6 +1926,7 @@ class Linux(Kernel):
             self.files["/proc/sys/net/ipv4/ping_group_range"] = \
                 self.ping_group_range
         self.counted = {(4, 3): 0, (4, 11): 0, (6, 1): 0, (6, 3): 0}
+        self.missed = 0             # LockDroppedIcmps
 
     def icmp_input(self, packet):
         key = packet.version, packet.icmp[0]
@@ -1944,6 +1945,10 @@ class Linux(Kernel):
                 u"Icmp6InMsgs\t7\nIcmp6InDestUnreachs\t%d\n"
                 u"Icmp6InTimeExcds\t%d\n" % (
                     self.counted[6, 1], self.counted[6, 3]))
+        if name == "/proc/net/netstat":
+            return io.StringIO(
+                u"TcpExt: SyncookiesSent LockDroppedIcmps\nTcpExt: 0 %d\n"
+                u"IpExt: InNoRoutes\nIpExt: 0\n" % self.missed)
         return Kernel.open_file(self, name, *args, **kwargs)
 
     def may_open_datagram_icmp(self):
@@ -2053,7 +2058,9 @@ class Linux(Kernel):
         queued is only counted (LockDroppedIcmps): it goes on waiting."""
         name = self.error_name(sock.version, kind, code)
         self.queue_error("tcp", sock, packet, name, rest, sock.peer)
-        if not sock.held:
+        if sock.held:
+            self.missed += 1
+        else:
             self.drop(sock, name)
 
     def udp_error(self, sock, packet, kind, code, rest, target):

@@ -1020,6 +1020,12 @@ class PathTests(unittest.TestCase):
                           nearer, (control, path))
 
 
+class Hears(object):
+    """A method that misses no answer."""
+
+    misses_quick = False
+
+
 class Beside(object):
     """A Run, of which a port's peers are all that is asked."""
 
@@ -1048,6 +1054,7 @@ class PlaceTests(unittest.TestCase):
 
     def port(self, text):
         series = read_series(text)
+        series.method = Hears()
         return pt.Port(series.aim, series, 0)
 
     def test_first_ttl_that_only_others_got_to_is_asked_again(self):
@@ -1082,6 +1089,10 @@ class PlaceTests(unittest.TestCase):
             self.assertEqual(pt.is_proven(
                 Beside(*others), self.port(port), read_series(theirs), ttl),
                 proven, (port, theirs, ttl))
+        port = self.port("./rr....")
+        port.series.method.misses_quick = True      # they may have answered
+        self.assertFalse(pt.is_proven(Beside(), port, read_series("./rrr"),
+                                      3))
 
     def test_hop_that_answers_a_part_is_limited(self):
         for port, others, limited in (

@@ -389,6 +389,7 @@ class TestManyAtOnce(unittest.TestCase):
             aim = p.Aim("tcp", None, 1)
             lead, port = [p.Port(aim, hear(p.Series(1, 8), *hops), 0)
                           for hops in (farther, farther[:2])]
+            port.series.method = p.Method
             lead.ended = port.ended = 1
             run.ports, run.lead = [lead, port], lead
             run.guide, run.options = None, p.default_options()

@@ -780,6 +780,21 @@ class OldLinuxTest(LinuxTest):
             self.assertEqual(trace.as_dict()["blocked_after"], {
                 "ttl": 2, "address": sim.Router(2).address[version]}, text)
 
+    def test_hop_that_answers_before_connect_is_over_hides_no_drop(self):
+        """The first router is this machine, as before a container: its
+        answers are lost, so silence there says nothing of the port."""
+        for version in FAMILIES:
+            scene = self.scene()
+            scene.network.router(1).rtt = 0
+            FATES["dropped"](scene.network)
+            trace = self.run_case("tcp", version, FILTERED, scene,
+                                  control="auto")
+            self.assertEqual(trace.verdict, "dropped")
+            self.assertNotIn("own firewall", trace.summary)
+            self.assertNotIn("between this host", trace.summary)
+            after = trace.as_dict()["blocked_after"]
+            self.assertEqual(after and after["ttl"], 2, trace.summary)
+
 
 class OldLinuxRootTest(OldLinuxTest):
     """Its raw socket hears all that newer kernels tell."""
