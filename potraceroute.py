@@ -4877,7 +4877,8 @@ def verify_place(run, port, controls):
 def is_proven(run, port, theirs, ttl):
     """Return True if routers that could answer are those behind which, and
     before which, a port is silent.  theirs: what was asked at once."""
-    if port.series.method.misses_quick:
+    if port.series.method.misses_quick and not is_repeat_silent(run, port,
+                                                                ttl):
         return False
     last = port.series.farthest
     before = theirs.at(last) or theirs.states[0]
@@ -4888,6 +4889,14 @@ def is_proven(run, port, theirs, ttl):
     return last > 0 and not is_limited(run, port) and not any(
         theirs.at(between).heard for between in range(last + 1, ttl)
         if theirs.at(between))
+
+
+def is_repeat_silent(run, port, ttl):
+    """Return True if a SYN that the kernel has repeated got no answer from
+    a ttl: connect(), that may miss one, is over by then."""
+    state = port.series.at(ttl)
+    return any(probe.renewed and (probe.closed or run.clock()) >
+               probe.sent + 1.3 for probe in (state.probes if state else ()))
 
 
 def is_limited(run, port):

@@ -1089,10 +1089,16 @@ class PlaceTests(unittest.TestCase):
             self.assertEqual(pt.is_proven(
                 Beside(*others), self.port(port), read_series(theirs), ttl),
                 proven, (port, theirs, ttl))
-        port = self.port("./rr....")
-        port.series.method.misses_quick = True      # they may have answered
-        self.assertFalse(pt.is_proven(Beside(), port, read_series("./rrr"),
-                                      3))
+
+    def test_what_the_kernel_may_have_missed_is_silent_if_repeated(self):
+        for renewed, closed, proven in (
+                (False, 2, False), (True, 1.1, False), (True, 2, True)):
+            port, run = self.port("./rr...."), Beside()
+            port.series.method.misses_quick = True
+            for probe in port.series.at(3).probes:
+                probe.sent, probe.closed, probe.renewed = 0, closed, renewed
+            self.assertEqual(pt.is_proven(run, port, read_series("./rrr"), 3),
+                             proven, (renewed, closed))
 
     def test_hop_that_answers_a_part_is_limited(self):
         for port, others, limited in (
