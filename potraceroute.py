@@ -3451,10 +3451,9 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
 
     @property
     def last_hop(self):
-        """The last Hop shown that is a router or the destination and has an
-        address, or None."""
-        known = [hop for hop in self.shown if hop.address and (
-            hop.reached or hop.outcome == "time-exceeded")]
+        """The last Hop shown that is a router or the destination, or None."""
+        known = [hop for hop in self.shown
+                 if hop.reached or hop.outcome == "time-exceeded"]
         return known[-1] if known else None
 
     @property
@@ -6581,8 +6580,8 @@ def first_beyond(path, controls, destination=None):
     found = []
     for control in controls:
         for hop in control.shown:
-            if hop.ttl > path.farthest and hop.address and \
-                    hop.address != destination and not hop.more and (
+            if hop.ttl > path.farthest and not hop.more and (
+                    hop.address is None or hop.address != destination) and (
                         hop.reached or hop.outcome == "time-exceeded"):
                 place = place_at(hop)
                 if hop.reached and not control.is_sure:
@@ -6609,6 +6608,8 @@ def doubt_place(case, control):
             return [reason("other-routers", ttl=ttl)]
     if not path.limited:
         return []
+    if control.blind:
+        return [reason("unseen", method=control.aim.method)]
     heard = any(each.routers for each in paths)
     return [reason("limited" if heard else "mute-routers")]
 
@@ -7379,6 +7380,9 @@ def say_reach(control):
     last = control.last_hop
     if last is None:
         return "%s gets no answer from any hop" % control.subject
+    if last.reached:
+        return "%s is %s with ttl %s, by whom is not visible" % (
+            control.subject, say_answered(last.outcome), last.ttl)
     return "%s gets on to %s, no farther" % (control.subject, say_place(last))
 
 
@@ -7389,14 +7393,17 @@ def say_closed(after):
 def say_unsure(control, ttl=None):
     """Return what a service answered that may be another's, with which
     ttl."""
-    word = "answered"
-    if control.reached.outcome in REFUSALS:
-        word = "refused"
-    elif control.reached.outcome == "open":
-        word = "accepted"
+    word = say_answered(control.reached.outcome)
     if ttl:
         word += " with ttl %d" % ttl
     return "is %s by %s or in its name" % (word, control.address)
+
+
+def say_answered(outcome):
+    """Return what a destination did, or somebody in its name."""
+    if outcome in REFUSALS:
+        return "refused"
+    return "accepted" if outcome == "open" else "answered"
 
 
 def say_up(control):
@@ -7490,6 +7497,8 @@ CLAUSES = {
                          "that limit their answers, or it is dropped there"),
     "limited": ("; ", "cannot tell now where: the routers are limiting "
                       "their answers, or some are lost"),
+    "unseen": ("; ", lambda method: "cannot tell where: this system does "
+               "not show who answers %s" % method.upper()),
     "mute-routers": ("; ", "cannot tell where: no router on the way "
                            "answers"),
     "no-farther": ("; ", lambda controls, path: say_no_farther(controls,
@@ -7738,6 +7747,8 @@ def say_address(address, ttl, destination, name=None):
 def say_what(verdict, path):
     """Return what came: an ICMP error, or the data of a service."""
     told, answer = verdict.facts("icmp"), path.reached
+    if told and path.full.outcome == "refused":
+        return "a reset or an ICMP error, which is not visible"
     if told:
         kind, code = told["icmp"]
         return format_icmp(path.version, NO_REPLY._replace(

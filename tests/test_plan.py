@@ -668,7 +668,7 @@ silent  | ./rrrr+udp E/rrrrE+icmp ./+closed D/rrrrD+udp | silent - - - | is-up
 silent  | ./rr+udp+limited E/rrrrrE+icmp | silent - - - | is-up seen-up-to
 silent  | ./rrrr+udp+limited E/rrrrE+icmp | silent - - - | is-up
 silent  | ./rrrr+udp C/rrrrC+syslog | silent - - - | is-up
-silent  | ./uu+udp+blind E/uuuuuE+icmp+blind | silent - - - | is-up
+silent  | ./uuuuu+udp+blind E/uuuuuE+icmp+blind | silent - - - | is-up
 silent  | ./3>.+udp E/rrrrrE+icmp | silent - - - | is-up
 
 dropped | ./rrrr               | dropped - 4 -  | nobody-behind
@@ -711,7 +711,9 @@ dropped | ./rrr ./rrr............3+icmp | dropped - 3 - | again
 dropped | ./rrr ./rrr.3+icmp   | dropped - 3 5  | reaches
 dropped | ./rrr E/rrrr...3E+icmp | dropped - 3 4 | reaches
 dropped | ./uuu+blind          | dropped - 3 -  | nobody-behind
-dropped | ./uuu+blind E/uuuuuE+icmp+blind | dropped - 3 6 | reaches way-back
+dropped | ./uuu+blind E/uuuuuE+icmp+blind | dropped - 3 4 | reaches
+dropped | ./uuu+blind n/uuuun+udp+blind | dropped - 3 4 | reaches
+dropped | ./rr+limited n/...n+udp+dark | dropped - 2 - | reaches unseen
 dropped | ./+dark              | dropped - - -  | no-sight \
 perhaps-unanswered
 dropped | ./+dark E/+icmp+dark | dropped - - -  | reaches perhaps-unanswered
@@ -1218,7 +1220,7 @@ SENTENCES = (
     ("C/rrrC+confirmed", "is closed or filtered: 198.51.100.7 refused it "
      "(ICMP 3/3, port unreachable, as its firewall would), 4 hops away"),
     ("n/+blind", "is rejected by a device on the way, or 198.51.100.7 "
-     "itself: the ICMP error is not visible"),
+     "itself: a reset or an ICMP error, which is not visible"),
     ("l/uuu+blind", "198.51.100.7 is unreachable, or TCP port 443 is "
      "rejected: a device on the way, or a missing ARP answer says so, the "
      "ICMP error is not visible"),
@@ -1285,9 +1287,14 @@ SENTENCES = (
      "(10.0.4.1) and hop 5 (10.0.5.1): ICMP echo gets on to hop 8 "
      "(10.0.8.1), no farther"),
     ("./uuu+blind E/uuuuuE+icmp+blind", "is dropped between hop 3 (not "
-     "visible) and 198.51.100.7 itself, hop 6: ICMP echo reaches "
-     "198.51.100.7, 6 hops away; or the port's answers are lost on the way "
-     "back"),
+     "visible) and hop 4 (not visible): ICMP echo reaches 198.51.100.7, 6 "
+     "hops away"),
+    ("./uuu+blind n/uuuun+udp+blind", "is dropped between hop 3 (not "
+     "visible) and hop 4 (not visible): UDP port 40000 is refused with ttl "
+     "5, by whom is not visible"),
+    ("./rr+limited n/...n+udp+dark", "is dropped after hop 2 (10.0.2.1): UDP "
+     "port 40000 is refused with ttl 4, by whom is not visible; cannot tell "
+     "where: this system does not show who answers UDP"),
     ("l/eeel+blind", "198.51.100.7 is unreachable, or TCP port 443 is "
      "rejected: a device at hop 3 (not visible) or just behind it says so, "
      "the ICMP error is not visible"),

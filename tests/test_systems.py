@@ -416,6 +416,20 @@ class Contract(object):
                 self.check_same(fate, trace, known, "\n%s:\n%s\n"
                                 "instead of\n%s" % (fate, text, right))
 
+    def test_the_last_sentence_knows_what_stands_above_it(self):
+        """What goes on behind the port's last hop is no silence of all."""
+        for fate in FATES if self.cases(["tcp"]) else ():
+            scene = self.scene()
+            FATES[fate](scene.network)
+            _, out, _ = scene.main("-n", "-p", str(FILTERED), sim.HOST[4])
+            said = out.splitlines()[-1]
+            if " goes on:\n" in out:
+                for words in ("nothing else that was tried",
+                              "gets no answer from any hop"):
+                    self.assertNotIn(words, said, out)
+            if fate == "reset" and "not visible" in said:
+                self.assertNotIn(": the ICMP error", said, out)
+
     def test_a_reset_by_a_router_is_told_where_icmp_goes_on(self):
         if self.sight("icmp", 4) != SEEN:
             return
