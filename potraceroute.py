@@ -6171,7 +6171,8 @@ def judge_reached(case, best):
     reasons = find_contradictions(path)
     if answer.outcome == "open" and not reasons and not case.request:
         reasons = find_proof(answer)
-    if answer.outcome == "refused" and not answer.address:
+    if answer.outcome == "refused" and not answer.address and \
+            path.own_address != path.address:
         reasons.append(reason("refused-by-whom"))
     elif answer.outcome in FORGED[path.aim.method] and path.complete and \
             path.refusal is None and path.own_address != path.address:
@@ -7448,8 +7449,7 @@ CLAUSES = {
                                "refused, by it or by a device on the way"),
     "refused-some": ("; but ", lambda addresses: "%s refused some of the "
                      "probes" % " and ".join(addresses)),
-    "refused-by-whom": ("; ", "or a router on the way did: who refused it "
-                              "is not visible to this user"),
+    "refused-by-whom": ("; ", "which of them is not visible to this user"),
     "nearer-than-host": ("; ", say_nearer),
     "perhaps-icmp": ("; ", "it may be an ICMP error, which is not visible "
                            "to this user"),
@@ -7626,7 +7626,9 @@ def sentence(verdict, path, subject=None):
 def say_state(verdict, path):
     """Return what a port is that is refused, or says nothing."""
     if verdict.word == "refused":
-        return "closed or filtered" if filters(path) else "closed"
+        if verdict.who is None or filters(path):
+            return "closed or filtered"
+        return "closed"
     if path.blind:
         return "open, filtered, rejected or closed"
     return "open or filtered"
@@ -7704,6 +7706,8 @@ def say_who(verdict, path):
     if behind:
         return "what is behind %s, hop %d, in its name" % (path.address,
                                                            behind["ttl"])
+    if verdict.facts("refused-by-whom") is not None:
+        return path.address + ", or a router on the way,"
     if verdict.facts("unconfirmed") is not None:
         joint = "," if verdict.word in ("open", "refused") else ""
         return "%s%s or a device in its name%s" % (path.address, joint, joint)

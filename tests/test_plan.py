@@ -594,7 +594,7 @@ reached | R/rrrR               | refused host - - | unconfirmed
 reached | C/rrrC+udp+confirmed | refused host - - |
 reached | C/rrrC+udp           | refused host - - | unconfirmed
 reached | n/uuun+blind+confirmed | refused - - - | refused-by-whom
-reached | n/+blind+own         | refused - - -  | refused-by-whom
+reached | n/+blind+own         | refused - - -  |
 
 forged  | R/rrrR+forged ./4>r<+icmp | reset - 3 4 | nearer-than-host
 forged  | R/rrrR+forged E/rrrrrE+icmp ./4>r<+icmp | reset - 3 4 | \
