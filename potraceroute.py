@@ -983,7 +983,8 @@ class Mechanism(object):
     name       the word for -v and JSON
     methods    names of the methods it serves
     sight      what it shows: "addresses" of who sends ICMP errors, the
-               "distance" (an error came, but not from whom) or "nothing";
+               "distance" (an error came, but not from whom), "expiry" (the
+               same, but prohibitions are silence) or "nothing";
                until it is proven, what an option that was accepted promises
     proven     True once it has told who sent an error; surely: the methods
                for which it must have, to be available
@@ -1250,6 +1251,14 @@ class OldWindows(SoftErrors):
     """Windows before 10 2004."""
 
     sends_once = NO_SYN_RETRIES
+
+
+class WindowsUdp(Mechanism):
+    """A socket's errno, which tells of a ttl that ran out and of a closed
+    port (WSAENETRESET and WSAECONNRESET of recvfrom()), of nothing else."""
+
+    methods = ("udp",)
+    sight = "expiry"
 
 
 class IcmpApi(Mechanism):
@@ -1579,7 +1588,7 @@ SYSTEMS = (
            "run it as root (in a jail, with allow.raw_sockets)" + SETUID +
            " (`traceroute -P tcp -e -p PORT HOST`)"),
     System(("aix",), (OwnHeader,), (RawSocket,), "run it as root"),
-    System(("win32",), (TcpIcmpError, OldWindows, IcmpApi),
+    System(("win32",), (TcpIcmpError, OldWindows, WindowsUdp, IcmpApi),
            (WindowsRawSocket,),
            "run it as administrator", None, (
                DEAF[0] + ", as Windows' own does until an administrator runs",
@@ -1587,7 +1596,8 @@ SYSTEMS = (
                "dir=in action=allow protocol=icmpv4:any,any",
                "netsh advfirewall firewall add rule name=\"ICMPv6 in\" "
                "dir=in action=allow protocol=icmpv6:any,any")),
-    System(("cygwin",), (TcpIcmpError, OldWindows), (WindowsRawSocket,),
+    System(("cygwin",), (TcpIcmpError, OldWindows, WindowsUdp),
+           (WindowsRawSocket,),
            "use a Python for Windows (python.org), which needs no "
            "privilege, or run it as administrator"),
     System(("",), (), (RawSocket,), "run it as root (in a jail, with "
@@ -3405,7 +3415,7 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
     """A series frozen: plain facts, which nothing changes any more.
 
     aim         the Aim: its method, its Target, its subject in sentences
-    sight       what the system showed: addresses, distance or nothing
+    sight       what the system showed: a Mechanism's word
     first, last  ttls that were to be probed; horizon: up to here they were
     hops        Hop of each ttl; full: that of the system's own ttl
     end         ttl at which the path ends, or None (find_end)
@@ -3436,6 +3446,8 @@ class Path(namedtuple("Path", "aim sight first last horizon hops full end "
     own_address = property(lambda self: self.aim.target.own_address)
     version = property(lambda self: self.aim.target.family.version)
     blind = property(lambda self: self.sight == "nothing")
+    # What is silent may have been rejected.
+    hides = property(lambda self: self.sight in ("nothing", "expiry"))
 
     def at(self, ttl):
         """Return the Hop of a ttl, None if it was not to be probed."""
@@ -4088,7 +4100,7 @@ class Run(object):
                 state.address for control in self.lead.controls
                 for state in control.all_states):
             return "nothing"
-        if sight == "distance" and not any(
+        if sight != "addresses" and not any(
                 state.outcome == "time-exceeded" for state in series.states):
             return "nothing"
         return sight
@@ -7631,12 +7643,14 @@ def say_state(verdict, path):
         return "closed"
     if path.blind:
         return "open, filtered, rejected or closed"
+    if path.hides:
+        return "open, filtered or rejected"
     return "open or filtered"
 
 
 def say_fates(path):
     """Return what may become of what gets no answer."""
-    return "dropped or rejected" if path.blind else "dropped"
+    return "dropped or rejected" if path.hides else "dropped"
 
 
 def say_doubt(verdict, subject):
@@ -7751,7 +7765,7 @@ def say_address(address, ttl, destination, name=None):
 def say_what(verdict, path):
     """Return what came: an ICMP error, or the data of a service."""
     told, answer = verdict.facts("icmp"), path.reached
-    if told and path.full.outcome == "refused":
+    if told and path.full.outcome == "refused" and path.aim.method == "tcp":
         return "a reset or an ICMP error, which is not visible"
     if told:
         kind, code = told["icmp"]

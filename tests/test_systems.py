@@ -431,6 +431,17 @@ class Contract(object):
             if fate == "reset" and "not visible" in said:
                 self.assertNotIn(": the ICMP error", said, out)
 
+    def test_udp_port_that_a_router_prohibits_is_not_just_dropped(self):
+        """Where that is not shown, it looks like a drop."""
+        for method, version in self.cases(["udp"]):
+            scene = self.scene()
+            scene.network.router(2).rejects["udp", FILTERED] = "prohibited"
+            trace = self.run_case(method, version, FILTERED, scene,
+                                  control="auto")
+            self.assertIn("reject", trace.summary)
+            self.assertFalse(trace.reached)
+            self.assertNotIn("a reset", trace.summary)
+
     def test_a_reset_by_a_router_is_told_where_icmp_goes_on(self):
         if self.sight("icmp", 4) != SEEN:
             return
