@@ -9416,8 +9416,12 @@ def format_culprit(trace_):
             trace_.verdict and (judged.request or
                                 judged.facts("nearer-than-host")):
         return say_where(judged)
+    if judged.facts("unconfirmed") is not None:
+        return "%s or a device in its name" % trace_.responder
     if trace_.responder:
         return trace_.responder
+    if trace_.verdict in ("rejected", "unreachable"):
+        return say_who(judged, trace_.path)
     return "not visible" if trace_.verdict == "refused" else "-"
 
 

@@ -431,6 +431,22 @@ class Contract(object):
             if fate == "reset" and "not visible" in said:
                 self.assertNotIn(": the ICMP error", said, out)
 
+    def test_row_of_a_port_that_a_router_resets_does_not_accuse_the_host(self):
+        if not self.cases(["tcp"]):
+            return
+        scene = self.scene()
+        scene.network.router(1).resets.add(("tcp", FILTERED))
+        _, out, _ = scene.main("-n", "-p", "%d,%d" % (OPEN, FILTERED),
+                               sim.HOST[4])
+        row, = [line for line in out.splitlines()
+                if line.startswith("%d " % FILTERED)]
+        if " refused " in row:
+            self.assertTrue("or a device in its name" in row or
+                            "not visible" in row, out)
+        else:
+            self.assertIn("hop 2" if " before " in row else "hop 1" if
+                          " hop " in row else " on the way", row, out)
+
     def test_udp_port_that_a_router_prohibits_is_not_just_dropped(self):
         """Where that is not shown, it looks like a drop."""
         for method, version in self.cases(["udp"]):
