@@ -1859,8 +1859,9 @@ class Method(object):
     connects   True if a probe opens a connection
     spoils     True if the kernel repeats a probe with another ttl, unless
                renew() has seen to it in time
-    misses_quick  True if the kernel may have lost an answer that came while
-               it was still sending; that to a repeated probe is heard
+    loses_errors  True if the kernel may have lost an ICMP error that came
+               while it was still sending; that to a repeated probe is heard
+    misses_quick  the same, if no raw socket has heard it
     most       probes in flight, at most
     checked    True if answers() can tell a forged quote by what we know; of
                TCP only the kernel knows the sequence numbers
@@ -1878,7 +1879,7 @@ class Method(object):
     most = MOST_PORTS
     connects = False
     checked = True
-    bounds_ttl = misses_quick = spoils = False
+    bounds_ttl = loses_errors = misses_quick = spoils = False
     tcp_info = None             # TcpInfo of a connection that came about
     sock = None
 
@@ -2041,10 +2042,13 @@ class TcpMethod(Method):
         if error == errno.ECONNREFUSED:
             return [self.explain_refusal(probe, info)]
         self.mechanism.note_errors([])      # its error queue would say more
-        return [self.explain_failure(probe, error)]
+        reply = self.explain_failure(probe, error)
+        probe.gone = reply is None
+        return [reply] if reply else []
 
     def explain_failure(self, probe, error):
-        """Return the Reply of a connect() that an ICMP error has ended."""
+        """Return the Reply of a connect() that an ICMP error has ended,
+        None if it may mean anything."""
         return Reply("failed", error=error)
 
     def find_connection(self, sock, probe, info):
@@ -2190,7 +2194,8 @@ class LinuxTcpMethod(TcpMethod):
     def explain_failure(self, probe, error):
         """Two errors have EHOSTUNREACH: a ttl that ran out, and a host that
         cannot be reached.  If only one of them was counted since the probe
-        was sent, by whomever it was caused, it is that one."""
+        was sent, by whomever it was caused, it is that one; if both were,
+        the probe tells nothing: None."""
         version = self.target.family.version
         reply = Reply("failed", error=error)
         counts = count_icmp_errors(version)
@@ -2203,7 +2208,7 @@ class LinuxTcpMethod(TcpMethod):
             return reply._replace(icmp_type=kind, icmp_code=code)
         if unreachable and not expired:
             return reply._replace(flags=("not-expired",))
-        return reply
+        return None if probe.ttl and expired else reply
 
     def set_up(self, sock, probe):
         if self.target.least_ttl:
@@ -2232,16 +2237,22 @@ class LinuxTcpMethod(TcpMethod):
         return now > probe.sent + 0.98
 
     @property
-    def misses_quick(self):
+    def loses_errors(self):
         """Before Linux 5.8 an error that comes while connect() holds the
         socket, as from a router on this machine, is lost."""
-        return not (self.mechanism.proven or self.raw) and (
+        return not self.mechanism.proven and (
             self.missed is None or self.missed != count_missed_errors())
+
+    @property
+    def misses_quick(self):
+        return not self.raw and self.loses_errors
 
     def renew(self, probe):
         """Let the kernel repeat the SYN with the ttl under test."""
         if not probe.real:
             self.set_ttl(probe.sock, probe.ttl or DEFAULT_TTL)
+        if probe.counts:        # what comes now is about that SYN
+            probe.counts = count_icmp_errors(self.target.family.version)
         probe.renewed = probe.real or not self.is_repeated(probe, monotonic())
 
     def release(self, probe):
@@ -3199,8 +3210,9 @@ class Engine(object):
             accepted = any(entry.reply.kind == "accepted"
                            for entry in probe.doubtful)
             return (reply.kind == "icmp" and not accepted and
-                    method.mechanism.sight != "addresses" and
-                    method.to_destination(reply.quoted))
+                    method.to_destination(reply.quoted) and (
+                        method.mechanism.sight != "addresses" or
+                        method.loses_errors))
         return method.to_destination(reply.quoted)
 
     def explain(self, flight, reply, now, real_now):
@@ -4337,9 +4349,7 @@ def find_refuser(run, port):
     nobody else's error.  If nothing is heard, each waits until the kernel
     repeats its SYN."""
     series = port.series
-    if not is_untold(series.full) or not count_icmp_errors(
-            port.aim.target.family.version):
-        return
+
     def unsure():
         return [state.ttl for state in series.states
                 if state.outcome == "time-exceeded" and
@@ -4348,6 +4358,9 @@ def find_refuser(run, port):
     def over():
         return run.clock() >= latest
 
+    if not is_untold(series.full) or not count_icmp_errors(
+            port.aim.target.family.version):
+        return
     first, last = run.options.first_hop, run.options.max_hops
     latest = run.clock() + 3 * series.wait
     series.parallel, series.wait = 1, run.short_wait
@@ -4888,6 +4901,10 @@ def verify_place(run, port, controls):
 def is_proven(run, port, theirs, ttl):
     """Return True if routers that could answer are those behind which, and
     before which, a port is silent.  theirs: what was asked at once."""
+    state = port.series.at(ttl)
+    if state and any(probe.gone and not probe.answer
+                     for probe in state.probes):
+        return False                    # it may have been answered
     if port.series.method.misses_quick and not is_repeat_silent(run, port,
                                                                 ttl):
         return False
@@ -4904,10 +4921,13 @@ def is_proven(run, port, theirs, ttl):
 
 def is_repeat_silent(run, port, ttl):
     """Return True if a SYN that the kernel has repeated got no answer from
-    a ttl: connect(), that may miss one, is over by then."""
+    a ttl, though a nearer one was heard: connect(), that may miss an answer,
+    is over by then."""
     state = port.series.at(ttl)
-    return any(probe.renewed and (probe.closed or run.clock()) >
-               probe.sent + 1.3 for probe in (state.probes if state else ()))
+    probes = state.probes if state else ()
+    return port.series.farthest >= port.series.first and any(
+        probe.renewed and (probe.closed or run.clock()) > probe.sent + 1.3
+        for probe in probes)
 
 
 def is_limited(run, port):

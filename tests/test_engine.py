@@ -775,6 +775,36 @@ class InfoTests(unittest.TestCase):
             self.assertTrue(pt.LinuxTcpMethod.read_info(sock))
 
 
+class CountTests(unittest.TestCase):
+    """EHOSTUNREACH of a connect(), and what the kernel has counted."""
+
+    def explain(self, ttl, *counts):
+        """Return how the Reply is understood; counts: before and after."""
+        world = World(self, FakeTcp)
+        probe = pt.Probe(ttl, real=not ttl)
+        probe.counts, after = counts
+        self.addCleanup(setattr, pt, "count_icmp_errors",
+                        pt.count_icmp_errors)
+        pt.count_icmp_errors = lambda version: after
+        reply = world.method.explain_failure(probe, errno.EHOSTUNREACH)
+        return reply and (reply.icmp_type, reply.flags)
+
+    def test_error_is_the_one_that_was_counted(self):
+        self.assertEqual(self.explain(3, (5, 7), (5, 8)), (11, ()))
+        self.assertEqual(self.explain(3, (5, 7), (6, 7)),
+                         (None, ("not-expired",)))
+
+    def test_error_beside_one_of_the_other_kind_tells_nothing_of_a_ttl(self):
+        self.assertIsNone(self.explain(3, (5, 7), (6, 8)))
+
+    def test_error_of_the_full_ttl_is_one_whatever_was_counted(self):
+        self.assertEqual(self.explain(0, (5, 7), (6, 8)), (None, ()))
+
+    def test_errors_that_are_not_counted_are_what_they_were(self):
+        self.assertEqual(self.explain(3, (5, 7), (5, 7)), (None, ()))
+        self.assertEqual(self.explain(3, None, None), (None, ()))
+
+
 class RawSocketTests(unittest.TestCase):
     """A raw socket adds to what the kernel said, and rarely replaces it."""
 
