@@ -1867,6 +1867,8 @@ class Method(object):
                TCP only the kernel knows the sequence numbers
     sight      what we see of who answers: see Mechanism
     bounds_ttl  True if it knows the least_ttl of its Target
+    counts     count_icmp_errors() before the last probe was sent, where that
+               tells what its errno means, else None
     send()     send a probe; raises socket.error
     receive()  list of Reply on a readable socket
     answers()  True if a reply is about a probe
@@ -1880,6 +1882,7 @@ class Method(object):
     connects = False
     checked = True
     bounds_ttl = loses_errors = misses_quick = spoils = False
+    counts = None
     tcp_info = None             # TcpInfo of a connection that came about
     sock = None
 
@@ -2042,13 +2045,10 @@ class TcpMethod(Method):
         if error == errno.ECONNREFUSED:
             return [self.explain_refusal(probe, info)]
         self.mechanism.note_errors([])      # its error queue would say more
-        reply = self.explain_failure(probe, error)
-        probe.gone = reply is None
-        return [reply] if reply else []
+        return [self.explain_failure(probe, error)]
 
     def explain_failure(self, probe, error):
-        """Return the Reply of a connect() that an ICMP error has ended,
-        None if it may mean anything."""
+        """Return the Reply of a connect() that an ICMP error has ended."""
         return Reply("failed", error=error)
 
     def find_connection(self, sock, probe, info):
@@ -2166,7 +2166,6 @@ class LinuxTcpMethod(TcpMethod):
 
     most = MOST_PORTS
     bounds_ttl = spoils = True
-    counts = None               # of ICMP errors, before a probe was sent
 
     def start(self):
         self.missed = count_missed_errors()
@@ -2194,8 +2193,7 @@ class LinuxTcpMethod(TcpMethod):
     def explain_failure(self, probe, error):
         """Two errors have EHOSTUNREACH: a ttl that ran out, and a host that
         cannot be reached.  If only one of them was counted since the probe
-        was sent, by whomever it was caused, it is that one; if both were,
-        the probe tells nothing: None."""
+        was sent, by whomever it was caused, it is that one."""
         version = self.target.family.version
         reply = Reply("failed", error=error)
         counts = count_icmp_errors(version)
@@ -2208,7 +2206,7 @@ class LinuxTcpMethod(TcpMethod):
             return reply._replace(icmp_type=kind, icmp_code=code)
         if unreachable and not expired:
             return reply._replace(flags=("not-expired",))
-        return None if probe.ttl and expired else reply
+        return reply
 
     def set_up(self, sock, probe):
         if self.target.least_ttl:
@@ -3530,14 +3528,15 @@ Case.__new__.__defaults__ = ((), None)
 
 def freeze(series, show, refusal=None, sight="addresses", complete=True,
            elapsed=None, limited=False, now=None, parted=False,
-           nearer=False, arrival=None, proven=False, lenders=()):
+           nearer=False, arrival=None, proven=False, lenders=(), sure=255):
     """Return the Path of a series; now: the time, if it is not over;
-    lenders: the Series that lend it addresses."""
+    lenders: the Series that lend it addresses; sure: the ttl up to which it
+    is known what was answered."""
     forged = find_forged(series) if refusal == "forged" else ()
     last = min(series.last_told, series.last)
     hops = tuple(make_hop(series, state, show, forged, now, sight, lenders)
                  for state in series.states
-                 if state.ttl <= series.last_told)
+                 if state.ttl <= min(series.last_told, sure))
     full = make_hop(series, series.full, show, forged, now, sight)
     end = find_end(hops, full.reached)
     if refusal == "forged" and not full.reached and not is_untold(full):
@@ -3549,7 +3548,7 @@ def freeze(series, show, refusal=None, sight="addresses", complete=True,
                       at_end.outcome != full.outcome)
     farthest = max([series.first - 1] + [hop.ttl for hop in hops if hop.heard])
     path = Path(series.aim, sight, series.first, last,
-                min(last, series.horizon), hops, full, end, farthest,
+                min(last, sure, series.horizon), hops, full, end, farthest,
                 open_ended, None, refusal, None, None, (), complete, elapsed,
                 limited, parted, nearer, reached_late(series), arrival, proven)
     if series.loop:
@@ -4127,11 +4126,13 @@ class Run(object):
         if port is not self.lead:
             limited = not port.proven and port.series.farthest < limit
         now = port.ended or self.clock()
+        sure = find_sure(self, port)
         return freeze(port.series, self.show,
                       refusal or self.find_refusal(port),
                       self.sight_of(port.series), complete, now - port.began,
-                      limited, now, port.parted, port.nearer, port.arrival,
-                      port.proven, self.lenders)
+                      limited or sure < 255, now, port.parted, port.nearer,
+                      port.arrival, port.proven and sure == 255, self.lenders,
+                      sure)
 
     def find_refusal(self, port):
         """Return what is known of a refusal.  Another port may have shown
@@ -4378,6 +4379,21 @@ def find_refuser(run, port):
         else:
             series.wait += TcpMethod.repeats
     series.look(first, sure)
+
+
+def find_sure(run, port):
+    """Return the ttl behind which an errno is no sign of a hop, as nothing
+    else is answered from there, and the system's own ttl is not: it may say
+    that the host is down.  255 if there is none."""
+    series = port.series
+    if series.full.answered or not series.method.counts:
+        return 255
+    expired = [state for state in series.states
+               if state.outcome == "time-exceeded"]
+    far = max([series.first - 1] + [peer.passed for peer in run.peers(port)] +
+              [state.ttl for state in expired
+               if state.answer.icmp_type is not None])
+    return far if expired and expired[-1].ttl > far else 255
 
 
 LENDERS = "udp", "icmp"
@@ -4901,10 +4917,6 @@ def verify_place(run, port, controls):
 def is_proven(run, port, theirs, ttl):
     """Return True if routers that could answer are those behind which, and
     before which, a port is silent.  theirs: what was asked at once."""
-    state = port.series.at(ttl)
-    if state and any(probe.gone and not probe.answer
-                     for probe in state.probes):
-        return False                    # it may have been answered
     if port.series.method.misses_quick and not is_repeat_silent(run, port,
                                                                 ttl):
         return False

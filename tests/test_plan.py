@@ -1102,6 +1102,21 @@ class PlaceTests(unittest.TestCase):
             self.assertEqual(pt.is_proven(run, port, read_series("./rrr"), 3),
                              proven, (renewed, closed))
 
+    def test_errnos_from_behind_all_that_is_answered_are_no_hops(self):
+        for port, others, counts, sure in (
+                ("./rruuu.", ["./rr...."], (3, 4), 2),
+                ("./rruuu.", ["./......"], (3, 4), 2),
+                ("./uuu...", [], (3, 4), 0),
+                ("./uuu...", ["E/rrrE"], (3, 4), 255),
+                ("./rr....", ["./r....."], (3, 4), 255),
+                ("l/rruuu.", ["./rr...."], (3, 4), 255),
+                # Where nothing is counted they cannot be told apart.
+                ("./uuu...", [], None, 255)):
+            port = self.port(port)
+            port.series.method.counts = counts
+            self.assertEqual(pt.find_sure(Beside(*others), port), sure,
+                             (others, sure))
+
     def test_hop_that_answers_a_part_is_limited(self):
         for port, others, limited in (
                 ("./rr..", [], False), ("./r[r.]..", [], True),
