@@ -4126,10 +4126,13 @@ class Run(object):
         if port is not self.lead:
             limited = not port.proven and port.series.farthest < limit
         now = port.ended or self.clock()
-        sure = find_sure(self, port)
+        sure, sight = find_sure(self, port), self.sight_of(port.series)
+        if sight == "distance" and port.series.method.misses_quick and \
+                not port.proven:
+            sight = "expiry"            # a rejection may be missed as well
         return freeze(port.series, self.show,
                       refusal or self.find_refusal(port),
-                      self.sight_of(port.series), complete, now - port.began,
+                      sight, complete, now - port.began,
                       limited or sure < 255, now, port.parted, port.nearer,
                       port.arrival, port.proven and sure == 255, self.lenders,
                       sure)

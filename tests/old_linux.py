@@ -231,6 +231,10 @@ class CheckTrace(Check):
         if self.run_.case == "down" and trace["verdict"] == "dropped":
             # Its router's word came too late: then that is left open.
             verdict = "dropped"
+        if self.delay == 0 and self.by_connect_alone() and \
+                "is dropped or rejected" in trace["summary"]:
+            self.assertFalse(reached, told)
+            verdict = "dropped"     # what came at once was lost
         self.assertEqual(trace["verdict"], verdict, told)
         self.assertEqual(trace["reached"], reached, told)
         self.assertEqual(trace["findings"], [], told)
