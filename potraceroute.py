@@ -6512,7 +6512,8 @@ def judge_dropped(case, best):
     doubts = doubt_place(case, best) if best else []
     if beyond and after is THIS_HOST and not doubts:
         reasons.append(reason("local-firewall"))
-    if path.aim.method == "udp" and not best:
+    if path.aim.method == "udp" and not path.blind and (
+            not best or is_unseen(best)):
         reasons.append(reason("no-answer-due"))
     if path.blind:
         reasons.append(reason("perhaps-unanswered"))
@@ -6534,7 +6535,7 @@ def explain_loss(case, best, beyond):
         return [reason("forwarded", address=path.address)]
     if path.blind and best and best.reached:
         return [reason("reaches", control=best)]
-    if best and (beyond or heard and best.reached):
+    if best and (beyond or heard and (best.reached or is_unseen(best))):
         doubts = doubt_place(case, best)
         there = beyond and beyond.reached and not beyond.address and \
             best.end == beyond.ttl
@@ -6629,14 +6630,21 @@ def first_beyond(path, controls, destination=None):
     for control in controls:
         for hop in control.shown:
             if hop.ttl > path.farthest and not hop.more and (
-                    hop.address is None or hop.address != destination) and (
-                        hop.reached or hop.outcome == "time-exceeded"):
+                    hop.address not in (None, destination) and hop.reached or
+                    hop.outcome == "time-exceeded"):
                 place = place_at(hop)
                 if hop.reached and not control.is_sure:
                     place = place._replace(address=None, name=None)
                 found.append(place)
                 break
     return min(found, key=lambda place: place.ttl) if found else None
+
+
+def is_unseen(control):
+    """Return True if a control was refused behind all routers, by whom is
+    not known: perhaps by the destination."""
+    last = control.last_hop
+    return bool(last and last.reached and not control.reached)
 
 
 def doubt_place(case, control):
@@ -7428,7 +7436,7 @@ def say_reach(control):
     last = control.last_hop
     if last is None:
         return "%s gets no answer from any hop" % control.subject
-    if last.reached:
+    if is_unseen(control):
         return "%s is %s with ttl %s, by whom is not visible" % (
             control.subject, say_answered(last.outcome), last.ttl)
     return "%s gets on to %s, no farther" % (control.subject, say_place(last))
@@ -7561,7 +7569,7 @@ CLAUSES = {
     "no-hop": ("; ", "no hop answered at all, not even the first; look at "
                      "this host's own firewall and gateway first"),
     "local-firewall": ("; ", "perhaps this host's own firewall drops it"),
-    "no-answer-due": (", ", "or the service says nothing to such a probe"),
+    "no-answer-due": ("; ", "or the service says nothing to such a probe"),
     "is-up": ("", lambda control: say_up(control)),
     "udp-refused": ("; ", "{control.subject} is closed"),
     "udp-dropped": (", ", "but {control.subject} is silent too: UDP may be "

@@ -431,6 +431,19 @@ class Contract(object):
             if fate == "reset" and "not visible" in said:
                 self.assertNotIn(": the ICMP error", said, out)
 
+    def test_udp_port_that_says_nothing_need_not_be_dropped(self):
+        """What is silent behind the last router may be the service."""
+        for method, version in self.cases(["udp"]):
+            scene = self.scene()
+            scene.network.router(HOPS - 1).drops.add(("udp", FILTERED))
+            trace = self.run_case(method, version, FILTERED, scene,
+                                  control="auto")
+            self.assertFalse(trace.reached)
+            self.assertTrue(re.search(
+                "open|not answered|the service says nothing",
+                trace.summary), trace.summary)
+            self.assertNotIn("nothing else that was tried", trace.summary)
+
     def test_row_of_a_port_that_a_router_resets_does_not_accuse_the_host(self):
         if not self.cases(["tcp"]):
             return
