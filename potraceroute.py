@@ -837,6 +837,8 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
             address, line = self.lent.address, "{host}  (by {lender})"
         if address is None and "{host}" in line:
             line = "?  {outcome}, address not visible"
+            if answer.outcome == "prohibited" and answer.icmp_type is not None:
+                line = "?  ICMP {icmp}, address not visible"
         elif answer.address is None and answer.outcome == "refused":
             line = "{port} connection refused, by whom is not visible"
         if self.unsure:
@@ -906,8 +908,10 @@ class Hop(namedtuple("Hop", "ttl method port destination answers name "
                               for note in format_notes(self.answer))
 
     def __str__(self):
-        mark = ">" if self.more else ""
-        return "%s%d\t%s" % (mark, self.ttl, self.msg)
+        ttl = "%d" % self.ttl
+        if self.more:           # behind that, or nobody knows where
+            ttl = ">" + ttl if self.ttl else "?"
+        return "%s\t%s" % (ttl, self.msg)
 
     def as_dict(self):
         """Return the hop for JSON."""
@@ -1566,7 +1570,7 @@ System = namedtuple("System", "platforms mechanisms witnesses cure no_echo "
 DEAF = ("No ICMP error from any hop was heard: either they send none, or a "
         "firewall drops them",)
 System.__new__.__defaults__ = (None, DEAF, False, (errno.EHOSTUNREACH,))
-SETUID = ", or the system's own traceroute, which is setuid root"
+SETUID = ", or the system's own traceroute, which is setuid root%s"
 SYSTEMS = (
     System(("linux", "android"), (ErrorQueue,), (LinuxRawSocket,),
            "run it as root, or with CAP_NET_RAW (setcap cap_net_raw+ep on a "
@@ -1581,12 +1585,12 @@ SYSTEMS = (
            "`ppriv -s EI+net_icmpaccess PID` to a shell, `usermod -K "
            "defaultpriv=basic,net_icmpaccess USER` for good"),
     System(("openbsd",), (SoftErrors,), (RawSocket,),
-           "run it as root" + SETUID, expires=()),
+           "run it as root" + SETUID % ", for UDP and ICMP", expires=()),
     System(("netbsd",), (SoftErrors, OwnHeader), (RawSocket,),
-           "run it as root" + SETUID, expires=()),
+           "run it as root" + SETUID % ", for UDP and ICMP", expires=()),
     System(("freebsd", "dragonfly"), (), (RawSocket,),
-           "run it as root (in a jail, with allow.raw_sockets)" + SETUID +
-           " (`traceroute -P tcp -e -p PORT HOST`)"),
+           "run it as root (in a jail, with allow.raw_sockets)" + SETUID %
+           " (for TCP: `traceroute -P tcp -e -p PORT HOST`)"),
     System(("aix",), (OwnHeader,), (RawSocket,), "run it as root"),
     System(("win32",), (TcpIcmpError, OldWindows, WindowsUdp, IcmpApi),
            (WindowsRawSocket,),
@@ -6309,7 +6313,7 @@ def judge_forged(case, best):
         return Verdict("rejected", after=last_router(path, path.end - 1),
                        reasons=reasons)
     if not answer.address:
-        reasons.append(reason("perhaps-icmp"))
+        reasons.insert(0, reason("perhaps-icmp"))
     return Verdict("reset", after=last_router(path, path.end - 1),
                    before=place_at(before),
                    reasons=reasons + name_forger(path, before))
@@ -6533,7 +6537,7 @@ def explain_loss(case, best, beyond):
         return [reason("max-hops", address=path.address)]
     if forwarding_hop(path):
         return [reason("forwarded", address=path.address)]
-    if path.blind and best and best.reached:
+    if path.blind and best and best.last_hop:
         return [reason("reaches", control=best)]
     if best and (beyond or heard and (best.reached or is_unseen(best))):
         doubts = doubt_place(case, best)
@@ -7407,7 +7411,7 @@ SENTENCES = {
     "open": "{subject} is open: {who} accepted {what}{away}{why}",
     "answered": "{subject} answered: {what} came from {who}{away}{why}",
     "refused": "{subject} is {state}: {who} refused it{what}{away}{why}",
-    "reset": "{subject} is reset by a device {where}, not by {address}"
+    "reset": "{subject} is {manner} by a device {where}, not by {address}"
              "{why}",
     "intercepted": "{subject} is intercepted: a device {where} answered in "
                    "the name of {address}{why}",
@@ -7506,8 +7510,7 @@ CLAUSES = {
                      "probes" % " and ".join(addresses)),
     "refused-by-whom": ("; ", "which of them is not visible to this user"),
     "nearer-than-host": ("; ", say_nearer),
-    "perhaps-icmp": ("; ", "it may be an ICMP error, which is not visible "
-                           "to this user"),
+    "perhaps-icmp": ("; ", "which of both is not visible to this user"),
     "last-router": ("; ", lambda place, arrival, address, **_: "its reset "
                     "(ttl %d) has passed %s%s; what %s says passes %d" % (
                         arrival.ttl, plural(arrival.passed, "router"),
@@ -7672,6 +7675,8 @@ def sentence(verdict, path, subject=None):
         subject=subject or path.subject, address=path.address,
         request=verdict.request and verdict.request.subject,
         doubt=say_doubt(verdict, subject or path.subject),
+        manner="reset" if verdict.facts("perhaps-icmp") is None
+        else "reset, or rejected by ICMP,",
         state=say_state(verdict, path), fate=say_fates(path),
         who=say_who(verdict, path), what=say_what(verdict, path),
         where=say_where(verdict), away=say_distance(path),
@@ -7858,7 +7863,8 @@ def say_where(verdict):
             say_edge(verdict.before, reaches and reaches["control"]))
     if verdict.after is None or verdict.facts("loop"):
         blind = verdict.facts("perhaps-unanswered") is not None
-        return "on the way, or not answered" if blind else "on the way"
+        return "on the way or by the host, or not answered" if blind \
+            else "on the way"
     if verdict.facts("mute-routers") is not None:
         return "on the way"
     if verdict.facts("limited") is not None:
@@ -9458,8 +9464,9 @@ def format_culprit(trace_):
     if trace_.verdict in ("dropped", "reset", "intercepted") or \
             trace_.verdict and (judged.request or
                                 judged.facts("nearer-than-host")):
-        return say_where(judged)
-    if judged.facts("unconfirmed") is not None:
+        or_rejected = trace_.verdict == "dropped" and trace_.path.hides
+        return ("or rejected, " if or_rejected else "") + say_where(judged)
+    if trace_.verdict == "refused" and judged.facts("unconfirmed") is not None:
         return "%s or a device in its name" % trace_.responder
     if trace_.responder:
         return trace_.responder
@@ -9613,7 +9620,7 @@ def trace_loopback(proto, version, port):
 
 NOT_ASKED = ("whether TCP shows who answers is not known before a router does "
              "(before Linux 5.8 it does not): then it is shown by UDP or by "
-             "ICMP")
+             "ICMP, where those work")
 
 
 def examine(writer, argv, as_json):

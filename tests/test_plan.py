@@ -604,8 +604,8 @@ forged  | R/rr.R+forged E/rrr.rE+icmp | reset - 2 - | nearer-than-host
 forged  | R/R+forged E/rrrrE+icmp | reset - - 1 | nearer-than-host
 forged  | R/Rrr+forged E/rrrrE+icmp | reset - - 1 | nearer-than-host
 forged  | R/rrrRr+forged ./4>r<+icmp | reset - 3 4 | nearer-than-host
-forged  | n/uuun+blind+forged  | reset - 3 -    | nearer-than-host \
-perhaps-icmp
+forged  | n/uuun+blind+forged  | reset - 3 -    | perhaps-icmp \
+nearer-than-host
 forged  | c/rrac+forged ./4>b<+icmp | reset - 3 4 | nearer-than-host \
 reply-ttl
 forged  | R/rrrR+last E/rrrE+icmp | reset - 3 4 | last-router
@@ -717,6 +717,7 @@ dropped | ./rr+limited n/...n+udp+dark | dropped - 2 - | reaches unseen
 dropped | ./+dark              | dropped - - -  | no-sight \
 perhaps-unanswered
 dropped | ./+dark E/+icmp+dark | dropped - - -  | reaches perhaps-unanswered
+dropped | ./+dark ./rrr+icmp  | dropped - - -  | reaches perhaps-unanswered
 """
 JUDGED = [[part.strip() for part in row.split("|")]
           for row in JUDGED.replace("\\\n", "").splitlines() if row]
@@ -1319,7 +1320,15 @@ SENTENCES = (
     ("l/ee+blind U/rr+icmp", "198.51.100.7 is unreachable: 10.0.2.1 at "
      "hop 2 says so, ICMP 3/0, network unreachable (to ICMP echo; TCP port "
      "443 gets no farther)"),
-    ("./+dark", "is dropped or rejected on the way, or not answered: where "
+    ("./+dark ./rrr+icmp", "is dropped or rejected on the way or by the "
+     "host, or not answered: ICMP echo gets on to hop 3 (10.0.3.1), no "
+     "farther"),
+    ("n/uuun+blind+forged", "is reset, or rejected by ICMP, by a device at "
+     "hop 3 (not visible) or just behind it, not by 198.51.100.7: which of "
+     "both is not visible to this user; with ttl 4 other probes get to a "
+     "router only"),
+    ("./+dark", "is dropped or rejected on the way or by the host, or not "
+     "answered: where "
      "is not visible here"),
     ("./rrr ./rrr............3+icmp", "is dropped after hop 3 (10.0.3.1): "
      "10.0.3.1 answers as hop 3 and as hop 16: the path loops, or it "

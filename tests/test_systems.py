@@ -808,7 +808,7 @@ class OldLinuxTest(LinuxTest):
         self.assertIn(known.verdict, ("refused", "rejected", "unreachable",
                                       "reset"), what)
         self.assertTrue(re.search(
-            "or {0} itself|{0} itself, or|may be an ICMP error|"
+            "or {0} itself|{0} itself, or|or rejected by ICMP|"
             "or a router on the way".format(sim.HOST[trace.family]),
             trace.summary), what)
         self.check_doubt(trace, what)
@@ -828,6 +828,15 @@ class OldLinuxTest(LinuxTest):
             status, out, err = scene.main("--doctor")
             self.assertEqual((status, err), (0, ""))
             self.assertNotIn("not visible", out)
+
+    def test_an_error_of_a_known_code_is_shown_without_its_sender(self):
+        scene = self.scene()
+        FATES["host 3/3"](scene.network)
+        _, out, _ = scene.main("-n", "-p", str(FILTERED), sim.HOST[4])
+        self.assertTrue(re.search(
+            r"\n4\t(10\.9\.9\.9 \(10\.9\.9\.9\)  ICMP 3/3 \[Reached|\?  ICMP "
+            r"3/3, address not visible|TCP port 25 connection refused, by whom "
+            r"is not visible)", out), out)
 
     def test_a_dropped_port_is_placed_by_a_lent_address(self):
         for version in FAMILIES:
@@ -881,6 +890,12 @@ class GVisorTest(Contract, unittest.TestCase):
     hops = dict.fromkeys(("tcp", "udp", "icmp"), HIDDEN)
     mechanisms = dict.fromkeys(("tcp", "udp", "icmp"), ["connect"])
     cure = "CAP_NET_RAW"
+
+    def test_a_rejection_from_nobody_knows_where_has_no_number(self):
+        scene = self.scene()
+        FATES["host 3/10"](scene.network)
+        _, out, _ = scene.main("-n", "-p", str(FILTERED), sim.HOST[4])
+        self.assertIn("\n?\t?  unreachable, address not visible", out)
 
     def test_no_hop_is_said_to_have_timed_out(self):
         for method, version in self.cases():
