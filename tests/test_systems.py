@@ -835,8 +835,8 @@ class OldLinuxTest(LinuxTest):
         _, out, _ = scene.main("-n", "-p", str(FILTERED), sim.HOST[4])
         self.assertTrue(re.search(
             r"\n4\t(10\.9\.9\.9 \(10\.9\.9\.9\)  ICMP 3/3 \[Reached|\?  ICMP "
-            r"3/3, address not visible|TCP port 25 connection refused, by whom "
-            r"is not visible)", out), out)
+            r"3/3, address not visible|TCP port 25 connection refused, by "
+            r"whom is not visible)", out), out)
 
     def test_a_dropped_port_is_placed_by_a_lent_address(self):
         for version in FAMILIES:
