@@ -7510,7 +7510,7 @@ CLAUSES = {
                      "probes" % " and ".join(addresses)),
     "refused-by-whom": ("; ", "which of them is not visible to this user"),
     "nearer-than-host": ("; ", say_nearer),
-    "perhaps-icmp": ("; ", "which of both is not visible to this user"),
+    "perhaps-icmp": ("; ", "which of the two is not visible to this user"),
     "last-router": ("; ", lambda place, arrival, address, **_: "its reset "
                     "(ttl %d) has passed %s%s; what %s says passes %d" % (
                         arrival.ttl, plural(arrival.passed, "router"),

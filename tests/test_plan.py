@@ -1325,7 +1325,7 @@ SENTENCES = (
      "farther"),
     ("n/uuun+blind+forged", "is reset, or rejected by ICMP, by a device at "
      "hop 3 (not visible) or just behind it, not by 198.51.100.7: which of "
-     "both is not visible to this user; with ttl 4 other probes get to a "
+     "the two is not visible to this user; with ttl 4 other probes get to a "
      "router only"),
     ("./+dark", "is dropped or rejected on the way or by the host, or not "
      "answered: where "
