@@ -2540,6 +2540,11 @@ def is_untold(state):
     return state.outcome == "unreachable" and state.answer.icmp_type is None
 
 
+def may_be_refusal(state):
+    """Return True if nothing but an errno says that a ttl ran out."""
+    return state.outcome == "time-exceeded" and state.answer.icmp_type is None
+
+
 class Series(object):
     """An aim and some ttls: which to probe when, and when to stop.
 
@@ -4269,9 +4274,8 @@ class Run(object):
                 break
             if state.ttl in find_nameless(self, series):
                 break                   # somebody may lend it an address
-            if state.outcome == "time-exceeded" and not series.full.settled \
-                    and state.answer.icmp_type is None:
-                break                   # it may prove to be a refusal
+            if may_be_refusal(state) and not series.full.settled:
+                break
             if is_hop(path, path.at(state.ttl)):
                 ready.append((state, path.at(state.ttl)))
         if done and path.open_ended:
@@ -4360,8 +4364,7 @@ def find_refuser(run, port):
 
     def unsure():
         return [state.ttl for state in series.states
-                if state.outcome == "time-exceeded" and
-                state.answer.icmp_type is None]
+                if may_be_refusal(state)]
 
     def over():
         return run.clock() >= latest
@@ -4398,8 +4401,7 @@ def find_sure(run, port):
     expired = [state for state in series.states
                if state.outcome == "time-exceeded"]
     far = max([series.first - 1] + [peer.passed for peer in run.peers(port)] +
-              [state.ttl for state in expired
-               if state.answer.icmp_type is not None])
+              [state.ttl for state in expired if not may_be_refusal(state)])
     return far if expired and expired[-1].ttl > far else 255
 
 

@@ -187,7 +187,7 @@ class Check(unittest.TestCase):
     def assert_nothing_false(self, text):
         """What no run here may say, since UDP's errors are shown."""
         for word in ("does not show ICMP errors", "packets are lost",
-                     "loops", "None", " ? "):
+                     "this host's own firewall", "loops", "None", " ? "):
             self.assertNotIn(word, text)
 
 
@@ -230,6 +230,8 @@ class CheckTrace(Check):
             for hop in trace["hops"]])
         if self.run_.case == "down" and trace["verdict"] == "dropped":
             # Its router's word came too late: then that is left open.
+            self.assertRegex(trace["summary"], "a host that is off|cannot "
+                             "tell now where|, no farther|or not answered")
             verdict = "dropped"
         if self.delay == 0 and self.by_connect_alone() and \
                 "is dropped or rejected" in trace["summary"]:
